@@ -1,0 +1,76 @@
+# Everything a contributor runs, on a machine with python3 and make. `make help` lists it.
+# The environment is made once in .venv and renewed only when a lock file changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+PYTEST  = $(BIN)/python -m pytest
+
+# command:Debian package. What `make test` needs beside Python.
+TEST_TOOLS := promtool:prometheus prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint type golden docs bench soak audit stack preview \
+        test-image test-deploy release-check lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.run ## the exporter over simulated vendors, until Ctrl-C
+	@$(BIN)/video-api-exporter demo $(ARGS)
+
+test: $(VENV)/.dev ## every test, with what they need
+	@scripts/tools $(TEST_TOOLS)
+	@$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
+
+lint: $(VENV)/.dev ## style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive exporter
+
+type: $(VENV)/.dev ## types, strictly
+	$(BIN)/mypy
+
+golden: $(VENV)/.dev ## rewrite the golden exposition after a change that was meant
+	UPDATE_GOLDEN=1 $(PYTEST) -p no:randomly tests/test_golden.py
+
+docs: $(VENV)/.docs ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.dev ## what a scrape, a poll and a start cost
+	$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/.dev ## ten minutes under faults: memory, threads and descriptors stay flat
+	$(BIN)/python -m bench.soak $(ARGS)
+
+audit: $(VENV)/.dev ## known vulnerabilities in what is installed, and insecure code
+	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/run.txt
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive exporter
+
+lock: $(VENV)/.release ## renew requirements/*.txt from pyproject.toml
+	scripts/lock
+
+clean: ## forget the environment and everything built
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Each stamp stands for one installed lock file.
+$(VENV)/.made:
+	@scripts/venv $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/.made
+	@scripts/install $(BIN) run
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
+	@scripts/install $(BIN) dev
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.docs: requirements/docs.txt pyproject.toml | $(VENV)/.made
+	@scripts/install $(BIN) docs
+	@touch $@
+
+$(VENV)/.release: requirements/release.txt pyproject.toml | $(VENV)/.made
+	@scripts/install $(BIN) release
+	@touch $@
