@@ -1,0 +1,121 @@
+"""The ledger: credits spent, added and lapsed, from one reading to the next. Pure, exact, never falling.
+
+A balance alone is a poor thing to take a rate of: a top-up hides what was spent, a monthly reset
+looks like a gift. Here each reading is compared with the last one, pool by pool, and every difference
+is booked as *spent*, *added* or *lapsed*, so that for each pool that stays limited
+
+    spent + lapsed - added = first balance - last balance
+
+Amounts are added up as the decimals that the vendor wrote (0.1 + 0.2 is 0.3), without rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Context, Decimal, localcontext
+from typing import NamedTuple
+
+from exporter.readings import Ledger, Pool, Usage
+
+# The digits from the largest float to the smallest are 633; with room for sums nothing is ever rounded.
+_EXACT = Context(prec=1000)
+_ZERO = Decimal(0)
+
+
+class _Movement(NamedTuple):
+    """What one pool did between two readings, in credits; nothing of it is negative."""
+
+    spent: Decimal = _ZERO
+    added: Decimal = _ZERO
+    lapsed: Decimal = _ZERO
+
+
+def advance(ledger: Ledger | None, usage: Usage, received_at: float) -> Ledger | None:
+    """Return the ledger after ``usage``, received at that Unix time; None while no pool ever had a balance.
+
+    The caller keeps a lagging answer out first (``is_lagging``). A pool that this answer does not have
+    keeps its last known amount, to be compared when it is there again.
+    """
+    present = {name: pool for name, pool in usage.pools.items() if pool.balance is not None}
+    if ledger is None and not present:
+        return None
+    before = ledger or Ledger()
+    spent, added, lapsed = before.spent, before.added, before.lapsed
+    with localcontext(_EXACT):
+        for name, pool in present.items():
+            if (last := before.pools.get(name)) is not None:
+                movement = _compare(last, pool)
+                spent += movement.spent
+                added += movement.added
+                lapsed += movement.lapsed
+    return Ledger(
+        spent=spent,
+        added=added,
+        lapsed=lapsed,
+        pools={**before.pools, **present},
+        generated_at=_newest(before.generated_at, usage.generated_at, received_at),
+    )
+
+
+def is_lagging(ledger: Ledger | None, usage: Usage) -> bool:
+    """Tell whether the vendor made this answer before the last one: a replica that is behind."""
+    if ledger is None or ledger.generated_at is None or usage.generated_at is None:
+        return False
+    return usage.generated_at < ledger.generated_at
+
+
+def _newest(last: float | None, generated_at: float | None, received_at: float) -> float | None:
+    if generated_at is None:
+        return last
+    # A time in the future (a vendor's bug, a clock that is off) must not make all later answers lag.
+    known = min(generated_at, received_at)
+    return known if last is None else max(last, known)
+
+
+def _compare(last: Pool, now: Pool) -> _Movement:
+    before, after = _credits(last.balance), _credits(now.balance)
+    if before is None or after is None:
+        return _Movement()
+    limit = _credits(now.limit)
+    if _differ(last.period_start, now.period_start):
+        return _refilled(before, after, limit)
+    last_limit = _credits(last.limit)
+    if limit is None or last_limit is None:
+        return _moved(before, after)
+    # A plan was changed inside the period: the pool first goes along with its limit, though not below 0.
+    change = limit - last_limit
+    if change >= 0:
+        spent, added, _ = _moved(before + change, after)
+        return _Movement(spent, added + change)
+    lapsed = min(-change, max(before, _ZERO))
+    return _moved(before - lapsed, after)._replace(lapsed=lapsed)
+
+
+def _moved(before: Decimal, after: Decimal) -> _Movement:
+    if after < before:
+        return _Movement(spent=before - after)
+    return _Movement(added=after - before)
+
+
+def _refilled(before: Decimal, after: Decimal, limit: Decimal | None) -> _Movement:
+    """Book a new period: what was left lapses (a debt is made good), the pool is filled and spent from."""
+    full = limit if limit is not None and limit >= max(after, _ZERO) else max(after, _ZERO)
+    return _Movement(
+        spent=full - after,
+        added=full + max(-before, _ZERO),
+        lapsed=max(before, _ZERO),
+    )
+
+
+def _differ(last: float | None, now: float | None) -> bool:
+    return last is not None and now is not None and last != now
+
+
+def _credits(amount: float | None) -> Decimal | None:
+    """Return the decimal that the vendor wrote; None where it is missing or unlimited."""
+    if amount is None or not math.isfinite(amount):
+        return None
+    return Decimal(repr(amount))
+
+
