@@ -1,0 +1,65 @@
+"""The limits that alerts compare with: a warning and a critical level for credits, storage and channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """An amount (credits), or with ``share`` a part of the limit, from 0 to 1."""
+
+    value: float
+    share: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.value * 100:.12g}%" if self.share else f"{self.value:.12g}"
+
+    def amount(self, limit: float | None, without_limit: float) -> float:
+        """Return the level as an amount; a share of a limit that is not known is ``without_limit``."""
+        if not self.share:
+            return self.value
+        return without_limit if limit is None else self.value * limit
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The two levels of one figure."""
+
+    warning: Level
+    critical: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """All levels of one account; those of storage and channels are shares of the limit."""
+
+    credits: Threshold
+    storage: Threshold
+    channels: Threshold
+
+
+DEFAULTS = Thresholds(
+    credits=Threshold(Level(0.20, share=True), Level(0.05, share=True)),
+    storage=Threshold(Level(0.8, share=True), Level(0.95, share=True)),
+    channels=Threshold(Level(0.8, share=True), Level(1.0, share=True)),
+)
+CREDITS_WITHOUT_LIMIT = Threshold(Level(20), Level(5))
+"""What stands for a share of the monthly limit where the account has no such limit; credits."""
+
+
+def contradiction(threshold: Threshold, *, falling: bool) -> str | None:
+    """Return what is wrong with a pair whose critical level is met before its warning.
+
+    ``falling`` figures (credits) alert below a level, the others at or above it. An amount and a share are
+    not compared: which is larger depends on the account's limit.
+    """
+    warning, critical = threshold.warning, threshold.critical
+    if warning.share != critical.share or warning == critical or (warning.value > critical.value) == falling:
+        return None
+    if falling:
+        return f"the warning at {warning} is below the critical level {critical}: credits fall, so the warning comes first"
+    return (
+        f"the warning at {warning.value:.12g} is above the critical level {critical.value:.12g}: "
+        "this ratio rises, so the warning comes first"
+    )

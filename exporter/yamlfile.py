@@ -1,0 +1,381 @@
+"""One YAML file as plain values that know their lines, with ``${NAME}`` replaced from the environment.
+
+The parser's events are read one by one: composed nodes would cost more time and memory than everything else at
+10,000 accounts, and would follow hostile nesting and aliases without a bound. No message quotes a value from the file,
+which might be a key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from exporter.errors import Problem
+
+_LARGEST_FILE = 256 * 1024 * 1024
+_DEEPEST = 50
+_MOST_ALIASED = 1_000_000
+
+_SPECIAL = re.compile(
+    r"(?P<null>~|null|Null|NULL|)"
+    r"|(?P<true>true|True|TRUE|yes|Yes|YES|on|On|ON)|(?P<false>false|False|FALSE|no|No|NO|off|Off|OFF)"
+    r"|(?P<int>[-+]?[0-9]{1,300})|(?P<float>[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?)"
+)
+_SPECIAL_FIRST = frozenset("~nNtTyYoOfF+-.0123456789")
+_DOLLAR = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
+_TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Path_ = tuple[str | int, ...]
+
+
+class Map(dict[str, Any]):
+    """A mapping that starts on ``line``; ``lines`` holds the line of each key."""
+
+    __slots__ = ("line", "lines", "size")
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.line = line
+        self.lines: dict[str, int] = {}
+        self.size = 1
+
+
+class Seq(list[Any]):
+    """A list that starts on ``line``; ``lines`` holds the line of each item."""
+
+    __slots__ = ("line", "lines", "size")
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.line = line
+        self.lines: list[int] = []
+        self.size = 1
+
+
+class Unreadable:
+    """Stands for a value whose problem is already reported."""
+
+
+UNREADABLE = Unreadable()
+
+
+@dataclass(slots=True)
+class Document:
+    """One file: its value (None where nothing could be read) and what was wrong with it."""
+
+    file: str
+    value: Any = None
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, path: Path_, message: str, line: int | None = None) -> Problem:
+        """Return a problem at a path of this document, with its line."""
+        return Problem(self.file, self.line(path) if line is None else line, show(path), message)
+
+    def line(self, path: Path_) -> int:
+        """Return the line of the nearest value on the way to a path."""
+        value, line = self.value, getattr(self.value, "line", 1)
+        for step in path:
+            if isinstance(value, Map) and step in value:
+                line = value.lines[str(step)]
+            elif isinstance(value, Seq) and isinstance(step, int) and step < len(value):
+                line = value.lines[step]
+            else:
+                break
+            value = value[step]
+        return int(line)
+
+
+def show(path: Sequence[str | int]) -> str:
+    """Return a path as text: ``accounts[3].labels.team``."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{quote(step)}" if text else quote(step)
+    return text
+
+
+def quote(key: str) -> str:
+    """Return a key as it can be printed on one line."""
+    short = key if len(key) <= 64 else key[:61] + "..."
+    return short if re.fullmatch(r"[\w./-]+", short) else repr(short)
+
+
+def expand(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Replace ``${NAME}`` and ``$$`` in a text; return it with a sentence for each thing that is wrong."""
+    wrong: list[str] = []
+
+    def replacement(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        name = match[1]
+        if name is None:
+            wrong.append(
+                "`${` begins the name of an environment variable, as in ${NAME}; write $$ for a dollar"
+            )
+            return ""
+        value = environ.get(name)
+        if value is None:
+            wrong.append(
+                f"environment variable {name} is not set; set it, or write $${{{name}}} for the text itself"
+            )
+            return ""
+        if not _is_utf8(value):
+            wrong.append(f"environment variable {name} is not valid UTF-8")
+        return value
+
+    return _DOLLAR.sub(replacement, text), wrong
+
+
+def _is_utf8(text: str) -> bool:
+    # os.environ hides bytes that are not UTF-8 in surrogates, which no answer of ours could be encoded with.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read(file: str, environ: Mapping[str, str]) -> Document:
+    """Read a YAML file; whatever is wrong with it is in the document's ``problems``."""
+    document = Document(file)
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        document.problems.append(Problem(file, None, "", f"cannot be read: {reason}"))
+        return document
+    if len(data) > _LARGEST_FILE:
+        document.problems.append(Problem(file, None, "", f"is larger than {_LARGEST_FILE // 2**20} MiB"))
+        return document
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        document.problems.append(Problem(file, line, "", "is not UTF-8 text; save the file as UTF-8"))
+        return document
+    _Builder(document, environ).run(data)
+    return document
+
+
+class _Frame:
+    """A mapping or list that is being filled."""
+
+    __slots__ = ("anchor", "key", "merges", "value")
+
+    def __init__(self, value: Map | Seq, anchor: str | None) -> None:
+        self.value = value
+        self.anchor = anchor
+        self.key: str | None = None
+        self.merges: list[Any] = []
+
+
+class _Stop(Exception):
+    """The rest of the file cannot be made sense of."""
+
+
+class _Builder:
+    """Turns the parser's events into values."""
+
+    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+        self.document = document
+        self.environ = environ
+        self.stack: list[_Frame] = []
+        self.anchors: dict[str, Any] = {}
+        self.aliased = 0
+        self.line = 1
+
+    def run(self, data: bytes) -> None:
+        documents = 0
+        try:
+            for event in _events(data):
+                self.line = event.start_mark.line + 1
+                if isinstance(event, yaml.ScalarEvent):
+                    self.scalar(event)
+                elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+                    self.open(event)
+                elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+                    self.close()
+                elif isinstance(event, yaml.AliasEvent):
+                    self.alias(str(event.anchor))
+                elif isinstance(event, yaml.DocumentStartEvent):
+                    documents += 1
+                    if documents > 1:
+                        self.stop("a second YAML document begins; put everything into one")
+        except _Stop:
+            self.document.value = None
+        except _SyntaxProblem as error:
+            self.document.value = None
+            self.document.problems.append(Problem(self.document.file, error.line(data), "", error.sentence))
+
+    def scalar(self, event: Any) -> None:
+        text: str = event.value
+        value: Any = text
+        plain = event.implicit[0]
+        if plain and (not text or text[0] in _SPECIAL_FIRST):
+            value = _resolve(text)
+        frame = self.stack[-1] if self.stack else None
+        if frame is not None and frame.key is None and isinstance(frame.value, Map):
+            if plain and text == "<<":
+                self.key("<<")
+                return
+            if not isinstance(value, str):
+                self.report("YAML does not read this key as a text; put it in quotes", text)
+            self.key(text)
+            return
+        if event.tag not in _TAGS:
+            self.report("a YAML tag (`!...`) has no meaning here; put a text that starts with `!` in quotes")
+            value = UNREADABLE
+        elif "$" in text:
+            value, wrong = expand(text, self.environ)
+            for sentence in wrong:
+                self.report(sentence)
+            if wrong:
+                value = UNREADABLE
+        if event.anchor:
+            self.anchors[event.anchor] = value
+        self.add(value)
+
+    def key(self, key: str) -> None:
+        frame = self.stack[-1]
+        lines = frame.value.lines
+        assert isinstance(lines, dict)  # noqa: S101  for mypy: only mappings have keys
+        if key in lines:
+            self.report(f"duplicate key, first on line {lines[key]}; keep one of them", key)
+        else:
+            lines[key] = self.line
+        frame.key = key
+
+    def open(self, event: Any) -> None:
+        if self.stack and self.stack[-1].key is None and isinstance(self.stack[-1].value, Map):
+            self.stop("a key must be a text, not a list or a mapping; put `{{ }}` and the like in quotes")
+        if len(self.stack) >= _DEEPEST:
+            self.stop(f"nested more than {_DEEPEST} levels deep")
+        if event.tag not in _TAGS:
+            self.report("a YAML tag (`!...`) has no meaning here")
+        value = Map(self.line) if isinstance(event, yaml.MappingStartEvent) else Seq(self.line)
+        self.stack.append(_Frame(value, event.anchor))
+
+    def close(self) -> None:
+        frame = self.stack.pop()
+        for merged in frame.merges:
+            self.merge(frame.value, merged)
+        if frame.anchor:
+            self.anchors[frame.anchor] = frame.value
+        self.line = frame.value.line
+        self.add(frame.value)
+
+    def alias(self, anchor: str) -> None:
+        if self.stack and self.stack[-1].key is None and isinstance(self.stack[-1].value, Map):
+            self.stop("a key must be a text, not an alias; put a text that starts with `*` in quotes")
+        if anchor not in self.anchors:
+            self.stop(
+                "alias to an anchor that is not defined above; put a text that starts with `*` in quotes"
+            )
+        value = self.anchors[anchor]
+        self.count(getattr(value, "size", 1))
+        self.add(value)
+
+    def count(self, values: int) -> None:
+        self.aliased += values
+        if self.aliased > _MOST_ALIASED:
+            self.stop(f"aliases repeat more than {_MOST_ALIASED} values")
+
+    def merge(self, into: Map | Seq, merged: Any) -> None:
+        assert isinstance(into, Map)  # noqa: S101  for mypy: only mappings have `<<`
+        for source in merged if isinstance(merged, Seq) else [merged]:
+            if not isinstance(source, Map):
+                self.report("`<<` merges a mapping or a list of mappings, as in `<<: *defaults`")
+                continue
+            self.count(len(source))
+            for key, value in source.items():
+                if key not in into:
+                    into[key] = value
+                    into.lines[key] = source.lines[key]
+                    into.size += getattr(value, "size", 1)
+
+    def add(self, value: Any) -> None:
+        if not self.stack:
+            self.document.value = value
+            return
+        frame = self.stack[-1]
+        container = frame.value
+        if isinstance(container, Seq):
+            container.append(value)
+            container.lines.append(self.line)
+            container.size += getattr(value, "size", 1)
+            return
+        key, frame.key = frame.key, None
+        if key == "<<" and isinstance(value, (Map, Seq)):
+            frame.merges.append(value)
+            container.lines.pop(key, None)
+        elif key is not None and key not in container:
+            container[key] = value
+            container.size += getattr(value, "size", 1)
+
+    def report(self, message: str, key: str | None = None) -> None:
+        self.document.problems.append(Problem(self.document.file, self.line, show(self.path(key)), message))
+
+    def stop(self, message: str) -> None:
+        self.report(message)
+        raise _Stop
+
+    def path(self, key: str | None) -> list[str | int]:
+        steps: list[str | int] = []
+        for frame in self.stack:
+            if isinstance(frame.value, Seq):
+                steps.append(len(frame.value))
+            elif frame.key is not None:
+                steps.append(frame.key)
+        if key is not None:
+            steps.append(key)
+        return steps
+
+
+def _resolve(text: str) -> Any:
+    """Return a plain scalar as YAML 1.1 and 1.2 readers would; dates and base-60 numbers stay texts."""
+    match = _SPECIAL.fullmatch(text)
+    if match is None:
+        return text
+    kind = match.lastgroup
+    if kind == "int":
+        return int(text)
+    if kind == "float":
+        return float(text)
+    return None if kind == "null" else kind == "true"
+
+
+class _SyntaxProblem(Exception):
+    """The YAML parser's own complaint."""
+
+    def __init__(self, sentence: str, line: int | None, offset: int) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self._line = line
+        self._offset = offset
+
+    def line(self, data: bytes) -> int:
+        return data.count(b"\n", 0, self._offset) + 1 if self._line is None else self._line
+
+
+def _events(data: bytes) -> Iterator[Any]:
+    try:
+        yield from yaml.parse(data, Loader=_LOADER)
+    except yaml.reader.ReaderError as error:
+        raise _SyntaxProblem(f"not YAML: {error.reason}", None, int(error.position)) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        sentence = f"not YAML: {error.problem or error.context}"
+        if error.context and error.problem:
+            sentence += f" ({error.context})"
+        if "tab" in sentence or "cannot start any token" in sentence:
+            sentence += "; indent with spaces, and put texts that begin with a special character in quotes"
+        raise _SyntaxProblem(sentence, mark.line + 1 if mark else 1, 0) from None
