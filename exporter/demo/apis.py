@@ -1,0 +1,226 @@
+"""What the two vendors' answers look like: paths, headers, envelopes, and `data` blocks whose fields agree.
+
+Times are Unix seconds, sizes bytes, amounts credits; None stands for unlimited.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+GIB = 2**30
+DAY = 86400.0
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Api:
+    """One vendor's manners: where its key goes, which paths it has, how it wraps and refuses."""
+
+    provider: str
+    key_header: str
+    base_path: str
+    usage_path: str
+    other_paths: tuple[str, ...] = ()
+    open_paths: Mapping[str, Json] = field(default_factory=dict)
+
+    def success(self, data: object) -> Json:
+        """Wrap data as the vendor does in a 200."""
+        if self.provider == "videodb":
+            return {"success": True, "data": data}
+        return {"status": "success", "data": data}
+
+    def refusal(self, status: int, message: str) -> Json:
+        """Return the vendor's error body for a status; a 200 is VideoDB's `success: false`, or its like."""
+        if self.provider == "videodb":
+            return {"success": False, "message": message} if status == 200 else {"message": message}
+        return {"status": "error", "error": _ERROR_CODES.get(status, "error"), "message": message}
+
+
+_ERROR_CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    402: "insufficient_credits",
+    403: "access_denied",
+    404: "not_found",
+    429: "rate_limit_exceeded",
+    500: "internal_error",
+    503: "system_overload",
+}
+
+VIDEODB = Api(
+    provider="videodb",
+    key_header="x-access-token",
+    base_path="",
+    usage_path="/billing/usage",
+    other_paths=("/billing/invoices", "/billing/auto_recharge"),
+)
+
+VIDNAVIGATOR = Api(
+    provider="vidnavigator",
+    key_header="X-API-Key",
+    base_path="/v1",
+    usage_path="/usage",
+    open_paths={
+        "/health": {
+            "status": "success",
+            "message": "The API is running.",
+            "version": "1.0",
+            "endpoints": [{"path": "/usage", "method": "GET", "auth_required": True}],
+        }
+    },
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A VidNavigator plan: credits a month, storage in bytes, channels."""
+
+    plan_id: str
+    name: str
+    credits: int | None
+    storage_bytes: int | None
+    channels: int | None
+
+
+TRIAL = Plan("trial", "Trial", 5, 5 * GIB, 2)
+NAVIGATOR = Plan("starter", "Navigator", 15, 50 * GIB, 3)
+VOYAGER = Plan("pro", "Voyager", 80, 500 * GIB, 15)
+ODYSSEY = Plan("enterprise", "Odyssey", None, None, None)
+
+
+def timestamp(seconds: float) -> str:
+    """Write Unix seconds as the vendors do: ISO 8601 in UTC, whole seconds."""
+    return datetime.fromtimestamp(round(seconds), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def formatted_size(size: int | None) -> str:
+    """Write bytes for people: 2684354560 is `2.5 GB`, with the vendor's 1024 steps; None is `Unlimited`."""
+    if size is None:
+        return "Unlimited"
+    value, units = float(size), ["B", "KB", "MB", "GB", "TB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{round(value, 1):g} {units[0]}"
+
+
+def _unlimited(value: float | None) -> float | str:
+    if value is None:
+        return "unlimited"
+    return int(value) if value == int(value) else value
+
+
+def _percentage(used: int, limit: int | None) -> float:
+    return round(100 * used / limit, 1) if limit else 0
+
+
+def vidnavigator_usage(
+    *,
+    plan: Plan = VOYAGER,
+    monthly_remaining: float | None = 62.5,
+    purchased: float = 50,
+    services: Mapping[str, Json] | None = None,
+    channels_used: int = 5,
+    storage_used: int = 5 * GIB // 2,
+    period: tuple[float, float] | None = None,
+    status: str = "active",
+    cancel_at_period_end: bool = False,
+    generated_at: float | None = None,
+) -> Json:
+    """Build the `data` of VidNavigator's GET /usage.
+
+    `monthly_remaining` is left aside on an unlimited plan; the period is ten days gone of thirty by default.
+    """
+    now = time.time()
+    start, end = period or (now - 10 * DAY, now + 20 * DAY)
+    if services is None:
+        services = {"standard_request": {"used": 15000}, "transcription_hour": {"used": 16, "unit": "hours"}}
+    channels_left = None if plan.channels is None else plan.channels - channels_used
+    storage_left = None if plan.storage_bytes is None else plan.storage_bytes - storage_used
+    return {
+        "usage_period": {"start": timestamp(start), "end": timestamp(end)},
+        "billing_period": {"start": timestamp(start), "end": timestamp(end), "interval": "month"},
+        "subscription": {
+            "plan_id": plan.plan_id,
+            "plan_name": plan.name,
+            "interval": "month",
+            "status": status,
+            "cancel_at_period_end": cancel_at_period_end,
+        },
+        "credits": {
+            "monthly_total": _unlimited(plan.credits),
+            "monthly_remaining": _unlimited(None if plan.credits is None else monthly_remaining),
+            "purchased": _unlimited(purchased),
+        },
+        "usage": {name: dict(service) for name, service in services.items()},
+        "channels_indexed": {
+            "used": channels_used,
+            "limit": _unlimited(plan.channels),
+            "remaining": _unlimited(channels_left),
+            "percentage": _percentage(channels_used, plan.channels),
+        },
+        "storage": {
+            "used_bytes": storage_used,
+            "used_formatted": formatted_size(storage_used),
+            "limit_bytes": _unlimited(plan.storage_bytes),
+            "limit_formatted": formatted_size(plan.storage_bytes),
+            "remaining_bytes": _unlimited(storage_left),
+            "remaining_formatted": formatted_size(storage_left),
+            "percentage": _percentage(storage_used, plan.storage_bytes),
+        },
+        "generated_at": timestamp(now if generated_at is None else generated_at),
+    }
+
+
+def videodb_usage(
+    *,
+    balance: float = 74.25,
+    breakdown: Mapping[str, float] | None = None,
+    monthly_limit: float | None = None,
+) -> Json:
+    """Build the `data` of VideoDB's GET /billing/usage.
+
+    With a monthly limit, the fields are named as in the vendor's example code, not as in its schema.
+    """
+    if breakdown is None:
+        breakdown = {"video_processing": 14.25, "ai_generation": 9.0, "storage": 2.5}
+    used = round(sum(breakdown.values()), 6)
+    if monthly_limit is None:
+        return {"credit_balance": balance, "usage_this_month": used, "breakdown": dict(breakdown)}
+    return {
+        "credits_remaining": balance,
+        "total_credits_used": used,
+        "monthly_limit": monthly_limit,
+        "breakdown": dict(breakdown),
+    }
+
+
+def videodb_invoice(
+    number: int, created: float, *, amount: float = 100, status: str = "paid", date_field: str = "created_at"
+) -> Json:
+    """Build one entry of VideoDB's GET /billing/invoices; its example code calls the date `date`."""
+    return {
+        "id": f"in_{number:06d}",
+        "amount": amount,
+        "currency": "usd",
+        "status": status,
+        "pdf_url": f"https://invoices.invalid/in_{number:06d}.pdf",
+        date_field: timestamp(created),
+    }
+
+
+def videodb_auto_recharge(*, enabled: bool = True, threshold: float = 10, amount: float = 50) -> Json:
+    """Build the `data` of VideoDB's GET /billing/auto_recharge, in credits."""
+    return {"enabled": enabled, "threshold": threshold, "amount": amount}
+
+
+def page(entries: Sequence[object], query: Mapping[str, Sequence[str]]) -> list[object]:
+    """Return the entries that `limit` and `offset` ask for; raise ValueError where they are no numbers."""
+    offset = int(query.get("offset", ["0"])[0])
+    limit = int(query.get("limit", [str(len(entries))])[0])
+    if offset < 0 or limit < 0:
+        raise ValueError("limit and offset must not be negative")
+    return list(entries[offset : offset + limit])

@@ -1,0 +1,238 @@
+"""Everything a vendor can do wrong, one function each: `account.fault = faults.status(503).times(2)`.
+
+A fault stands in for the answer to a request that passed the key check and the rate limit. It lasts until
+`account.fault = None`, or for as many requests as `times` says, and may concern one path alone (`on`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from exporter.demo.apis import Api
+from exporter.demo.loopback import Exchange
+
+MIB = 2**20
+_NUMBER_MARK = "number-goes-here"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as a fault sees it: the connection, whose API and key it is, and the right answer."""
+
+    exchange: Exchange
+    api: Api
+    key: str
+    path: str
+    normal: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to answer wrongly, for `remaining` requests (None: for ever), on one path or on all."""
+
+    act: Callable[[Call], None]
+    remaining: int | None = None
+    path: str | None = None
+
+    def times(self, count: int) -> Fault:
+        """Return the same fault for so many requests; the account is well again afterwards."""
+        return replace(self, remaining=count)
+
+    def on(self, path: str) -> Fault:
+        """Return the same fault for one path alone, such as `/billing/invoices`."""
+        return replace(self, path=path)
+
+
+def status(
+    code: int,
+    *,
+    message: str = "The request was refused.",
+    retry_after: int | str | None = None,
+    retry_after_seconds: float | None = None,
+) -> Fault:
+    """Answer with a status in the vendor's error envelope.
+
+    `retry_after` is the header (seconds or an HTTP date), `retry_after_seconds` the field of the body.
+    """
+
+    def act(call: Call) -> None:
+        value = call.api.refusal(code, message)
+        if retry_after_seconds is not None:
+            value["retry_after_seconds"] = retry_after_seconds
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        call.exchange.send_json(code, value, headers)
+
+    return Fault(act)
+
+
+def no_subscription(field: str = "error") -> Fault:
+    """Answer VidNavigator's 404 for an account without a plan; newer answers use the field `error_code`."""
+    value = {"status": "error", field: "no_subscription", "message": "This account has no subscription."}
+    return body(value, code=404)
+
+
+def repeat_key(code: int = 401) -> Fault:
+    """Refuse with a message that contains the caller's key; 200 gives `success: false`."""
+
+    def act(call: Call) -> None:
+        call.exchange.send_json(code, call.api.refusal(code, f"The key {call.key} is not valid."))
+
+    return Fault(act)
+
+
+def success_false(message: str = "The account is locked.") -> Fault:
+    """Refuse in a 200: VideoDB's `success: false`, VidNavigator's `status: error`."""
+    return Fault(lambda call: call.exchange.send_json(200, call.api.refusal(200, message)))
+
+
+def processing() -> Fault:
+    """Answer that the figures are not there yet, as VideoDB does for slow requests."""
+    return body({"status": "processing", "request_type": "async"})
+
+
+def body(value: object, *, code: int = 200, headers: Mapping[str, str] | None = None) -> Fault:
+    """Answer with these bytes, or with any other value as JSON: wrong envelopes, hand-made answers."""
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Fault(lambda call: call.exchange.send(code, data, headers))
+
+
+def garbage() -> Fault:
+    """Answer with bytes that are neither JSON nor text."""
+    return body(bytes(range(256)) * 4)
+
+
+def truncated_json() -> Fault:
+    """Send the first half of the right answer as if it were all."""
+
+    def act(call: Call) -> None:
+        data = _encode(call.normal())
+        call.exchange.send(200, data[: len(data) // 2])
+
+    return Fault(act)
+
+
+def deep_json(depth: int = 100_000) -> Fault:
+    """Answer with lists nested deeper than a recursive parser can go."""
+    return body(b'{"success": true, "status": "success", "data": ' + b"[" * depth + b"]" * depth + b"}")
+
+
+def bad_numbers(token: str) -> Fault:
+    """Write `token` (`NaN`, `Infinity`, `1e400`) for every number of the right answer."""
+
+    def act(call: Call) -> None:
+        text = json.dumps(_mark_numbers(call.normal()))
+        call.exchange.send(200, re.sub(f'"{_NUMBER_MARK}"', token, text).encode())
+
+    return Fault(act)
+
+
+def _mark_numbers(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _mark_numbers(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_mark_numbers(entry) for entry in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _NUMBER_MARK
+    return value
+
+
+def hang(seconds: float | None = None) -> Fault:
+    """Send nothing for so many seconds (None: for ever), then the right answer."""
+
+    def act(call: Call) -> None:
+        call.exchange.pause(seconds)
+        call.exchange.send_json(200, call.normal())
+
+    return Fault(act)
+
+
+def drip_headers(interval: float = 0.05) -> Fault:
+    """Send a header that never ends, a byte each interval (seconds): every read succeeds, no answer comes."""
+
+    def act(call: Call) -> None:
+        call.exchange.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while True:
+            call.exchange.write(b"a")
+            call.exchange.pause(interval)
+
+    return Fault(act)
+
+
+def drip_body(interval: float = 0.05) -> Fault:
+    """Send the right answer, its headers at once and then a byte of the body each interval (seconds)."""
+
+    def act(call: Call) -> None:
+        data = _encode(call.normal())
+        call.exchange.write(call.exchange.head(200, {"Content-Length": str(len(data))}))
+        for position in range(len(data)):
+            call.exchange.write(data[position : position + 1])
+            call.exchange.pause(interval)
+
+    return Fault(act)
+
+
+def reset(after: int = 0) -> Fault:
+    """Reset the connection after so many bytes of the right answer, its headers included."""
+
+    def act(call: Call) -> None:
+        data = _encode(call.normal())
+        whole = call.exchange.head(200, {"Content-Length": str(len(data))}) + data
+        call.exchange.write(whole[:after])
+        call.exchange.reset()
+
+    return Fault(act)
+
+
+def redirect(location: str, code: int = 302) -> Fault:
+    """Send the client elsewhere; the log of another `Vendors` there tells whether the key went along."""
+    return body(b"", code=code, headers={"Location": location})
+
+
+def big_body(size: int = 50 * MIB, framing: str = "length") -> Fault:
+    """Stream the right answer behind `size` bytes of white space: valid JSON, far too much of it.
+
+    `framing` tells how the end is marked: `length` (Content-Length), `chunked`, or `close` (by hanging up).
+    """
+    ends = {"length": {}, "chunked": {"Transfer-Encoding": "chunked"}, "close": {"Connection": "close"}}
+    if framing not in ends:
+        raise ValueError(f"framing is {framing!r}, it can be one of {', '.join(ends)}")
+
+    def act(call: Call) -> None:
+        last = _encode(call.normal())
+        marks = {"Content-Length": str(size + len(last))} if framing == "length" else ends[framing]
+        call.exchange.write(call.exchange.head(200, marks))
+        blanks = b" " * (64 * 1024)
+        sizes = [len(blanks)] * (size // len(blanks)) + [size % len(blanks)]
+        for piece in [*(blanks[:count] for count in sizes if count), last]:
+            call.exchange.write(b"%x\r\n%s\r\n" % (len(piece), piece) if framing == "chunked" else piece)
+        if framing == "chunked":
+            call.exchange.write(b"0\r\n\r\n")
+
+    return Fault(act)
+
+
+def gzip_bomb(unpacked: int = 128 * MIB) -> Fault:
+    """Answer with so many bytes of white space and the right JSON, gzipped to a thousandth of it."""
+
+    def act(call: Call) -> None:
+        packed = _zipped(unpacked // MIB, _encode(call.normal()))
+        call.exchange.send(200, packed, {"Content-Encoding": "gzip"})
+
+    return Fault(act)
+
+
+@functools.lru_cache(maxsize=4)
+def _zipped(blank_mib: int, last: bytes) -> bytes:
+    packer = zlib.compressobj(level=9, wbits=31)
+    blanks = b" " * MIB
+    pieces = [packer.compress(piece) for piece in [*[blanks] * blank_mib, last]]
+    return b"".join([*pieces, packer.flush()])
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value).encode()

@@ -1,0 +1,162 @@
+"""HTTP on loopback: accepts connections, one thread each, and hands every GET to a function.
+
+Written for faults that a polite server cannot commit: an `Exchange` can pause, drip, reset or send raw bytes,
+and `LoopbackServer.stop` ends every one of them at once by shutting its socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import socketserver
+import ssl
+import struct
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+ACCEPT_POLL_SECONDS = 0.02  # how long stop() may have to wait for the accepting thread
+STOP_SECONDS = 5.0
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One connection of one client, and the means to answer its requests properly or badly."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a small answer can wait 40 ms for the client's delayed ACK
+    server: LoopbackServer
+
+    def setup(self) -> None:
+        """Shake hands here, in the connection's own thread, so that a slow client holds up nobody else."""
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.do_handshake()
+        super().setup()
+
+    def do_GET(self) -> None:
+        """Let the server's function answer."""
+        self.server.answer(self)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay silent: paths and keys are for the request log alone."""
+
+    def send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Answer in one write, as JSON unless a Content-Type is given."""
+        self.write(self.head(status, {"Content-Length": str(len(body)), **(headers or {})}) + body)
+
+    def send_json(self, status: int, value: object, headers: Mapping[str, str] | None = None) -> None:
+        """Answer with a JSON value; NaN and Infinity go out as Python writes them."""
+        self.send(status, json.dumps(value).encode(), headers)
+
+    def head(self, status: int, headers: Mapping[str, str]) -> bytes:
+        """Return the status line and the headers, blank line included."""
+        fields = {"Content-Type": "application/json", **headers}
+        if fields.get("Connection") == "close":
+            self.close_connection = True
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"HTTP/1.1 {status} {_phrase(status)}\r\n{lines}\r\n".encode("latin-1")
+
+    def write(self, data: bytes) -> None:
+        """Send raw bytes; raise OSError when the connection is gone."""
+        self.connection.sendall(data)
+
+    def pause(self, seconds: float | None) -> None:
+        """Wait for so many seconds (None: for ever), dropping what the client sends meanwhile.
+
+        Raise ConnectionAbortedError as soon as the client hangs up or the server stops.
+        """
+        self.connection.settimeout(seconds)
+        try:
+            while self.connection.recv(4096):
+                pass
+        except TimeoutError:
+            return
+        finally:
+            self.connection.settimeout(None)
+        raise ConnectionAbortedError("the client hung up, or the server is stopping")
+
+    def reset(self) -> None:
+        """End the connection with a TCP reset, so that the client's next read or write fails."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+class LoopbackServer(socketserver.ThreadingTCPServer):
+    """Serve `answer` on a free port of 127.0.0.1, over TLS where a context is given."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def __init__(self, answer: Callable[[Exchange], None], tls: ssl.SSLContext | None = None) -> None:
+        self.answer = answer
+        self.tls = tls
+        self.connections_accepted = 0
+        self._open: set[socket.socket] = set()
+        self._changed = threading.Condition()
+        super().__init__(("127.0.0.1", 0), Exchange)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(ACCEPT_POLL_SECONDS,), name="vendors-accept", daemon=True
+        )
+
+    @property
+    def origin(self) -> str:
+        """Return the scheme, address and port to call."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def connections_open(self) -> int:
+        """Return how many connections are open now."""
+        return len(self._open)
+
+    def start(self) -> None:
+        """Accept connections in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop accepting, hang up on everybody and wait until their threads let go, 5 s at most."""
+        if self._thread.ident:  # shutdown() would wait for ever for a thread that was never started
+            self.shutdown()
+        self.server_close()
+        with self._changed:
+            for connection in self._open:
+                with contextlib.suppress(OSError):  # the client may be quicker
+                    # not SSLSocket.shutdown, which takes the TLS state away under the reading thread
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._open, STOP_SECONDS)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept one connection and count it."""
+        connection, address = super().get_request()
+        if self.tls:
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        with self._changed:
+            self.connections_accepted += 1
+            self._open.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close without a FIN first: that would turn a reset into an orderly end."""
+        self.close_request(request)
+
+    def close_request(self, request: Any) -> None:
+        """Close one connection and count it out."""
+        super().close_request(request)
+        with self._changed:
+            self._open.discard(request)
+            self._changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Show a traceback, but not for clients that went away: that is what the tests make them do."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)

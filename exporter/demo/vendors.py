@@ -1,0 +1,266 @@
+"""The two vendors on loopback: `Vendors` answers for as many accounts as are put into it.
+
+    with Vendors() as vendors:
+        key = vendors.add(vidnavigator_account(monthly_remaining=3))
+        ...                                                     # call vendors.vidnavigator_url with that key
+        vendors.accounts[key].fault = faults.status(503).times(2)
+        vendors.accounts[key].answers["/usage"]["credits"]["purchased"] = 40
+        assert len(vendors.requests_of(key)) == 3
+
+A request goes: unknown path 404, unknown key 401, rate limit 429, then the account's fault, then its answer.
+Every account is found by its key, so the cost of a request does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from exporter.demo import apis
+from exporter.demo.apis import VIDEODB, VIDNAVIGATOR, Api, Json
+from exporter.demo.faults import Call, Fault
+from exporter.demo.loopback import Exchange, LoopbackServer
+
+Clock = Callable[[], float]
+WINDOW_SECONDS = 60.0
+BAN_SECONDS = 60.0
+
+
+class Request(NamedTuple):
+    """One request as the vendor saw it: when (by the Vendors' clock), with which key, on which path."""
+
+    time: float
+    key: str
+    path: str
+
+
+class RateLimit:
+    """So many requests of a key in any sliding minute; one more bans the key for a minute.
+
+    While banned, requests are refused, not counted, and do not lengthen the ban; then the count starts at 0.
+    """
+
+    def __init__(self, per_minute: int, clock: Clock = time.monotonic) -> None:
+        self.per_minute = per_minute
+        self.bans = 0
+        self._clock = clock
+        self._recent: deque[float] = deque()
+        self._banned_until = -math.inf
+
+    def ban_left(self) -> float:
+        """Count one request; return the seconds its key stays banned, 0 where the request is allowed."""
+        now = self._clock()
+        if now < self._banned_until:
+            return self._banned_until - now
+        while self._recent and self._recent[0] <= now - WINDOW_SECONDS:
+            self._recent.popleft()
+        if len(self._recent) < self.per_minute:
+            self._recent.append(now)
+            return 0.0
+        self.bans += 1
+        self._recent.clear()
+        self._banned_until = now + BAN_SECONDS
+        return BAN_SECONDS
+
+
+@dataclass
+class SimulatedAccount:
+    """What a vendor answers to one key; assign to any field at any time.
+
+    `answers` holds, by path, the `data` of the answer (a list on a path that pages); or a function without
+    arguments that returns it, or returns a `Fault`, for accounts that have a life of their own.
+    """
+
+    api: Api
+    answers: dict[str, Any] = field(default_factory=dict)
+    fault: Fault | None = None
+    rate_limit: RateLimit | None = None
+
+
+def videodb_account(
+    *, invoices: list[Json] | None = None, auto_recharge: Json | None = None, **usage: Any
+) -> SimulatedAccount:
+    """Make a VideoDB account whose figures stand still; `usage` as for `apis.videodb_usage`."""
+    if invoices is None:
+        invoices = [apis.videodb_invoice(1, time.time() - apis.DAY)]
+    answers = {
+        "/billing/usage": apis.videodb_usage(**usage),
+        "/billing/invoices": invoices,
+        "/billing/auto_recharge": auto_recharge or apis.videodb_auto_recharge(),
+    }
+    return SimulatedAccount(VIDEODB, answers)
+
+
+def vidnavigator_account(**usage: Any) -> SimulatedAccount:
+    """Make a VidNavigator account whose figures stand still; `usage` as for `apis.vidnavigator_usage`."""
+    return SimulatedAccount(VIDNAVIGATOR, {"/usage": apis.vidnavigator_usage(**usage)})
+
+
+class Vendors:
+    """Both vendors, each on a port of its own; a context manager that starts and stops them.
+
+    `accounts` maps keys to accounts and may change at any time; hold `lock` to change several things at once.
+    `latency` is in seconds, before each answer. `clock` times the request log, which keeps the latest
+    `log_limit` requests (0: none).
+    """
+
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        latency: float = 0.0,
+        clock: Clock = time.monotonic,
+        log_limit: int = 100_000,
+    ) -> None:
+        self.accounts: dict[str, SimulatedAccount] = {}
+        self.latency = latency
+        self.lock = threading.RLock()
+        self.request_count = 0
+        self._clock = clock
+        self._log: deque[Request] = deque(maxlen=log_limit)
+        self._logged = threading.Condition(self.lock)
+        self._servers = {
+            api.provider: LoopbackServer(lambda exchange, api=api: self._answer(exchange, api), tls)  # type: ignore[misc]
+            for api in (VIDEODB, VIDNAVIGATOR)
+        }
+
+    def __enter__(self) -> Vendors:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Serve on two free ports of 127.0.0.1."""
+        for server in self._servers.values():
+            server.start()
+
+    def stop(self) -> None:
+        """Stop serving at once, hanging answers included."""
+        for server in self._servers.values():
+            server.stop()
+
+    @property
+    def videodb_url(self) -> str:
+        """Return the base URL of VideoDB's API."""
+        return self._servers["videodb"].origin + VIDEODB.base_path
+
+    @property
+    def vidnavigator_url(self) -> str:
+        """Return the base URL of VidNavigator's API, `/v1` included."""
+        return self._servers["vidnavigator"].origin + VIDNAVIGATOR.base_path
+
+    @property
+    def connections_accepted(self) -> int:
+        """Return how many connections both vendors have accepted so far."""
+        return sum(server.connections_accepted for server in self._servers.values())
+
+    @property
+    def connections_open(self) -> int:
+        """Return how many connections both vendors hold open now."""
+        return sum(server.connections_open for server in self._servers.values())
+
+    def add(self, account: SimulatedAccount, key: str | None = None) -> str:
+        """Put an account under a key, a new random one where none is given, and return the key."""
+        key = key or secrets.token_hex(16)
+        with self.lock:
+            self.accounts[key] = account
+        return key
+
+    @property
+    def requests(self) -> list[Request]:
+        """Return the logged requests, oldest first, those with unknown keys and on unknown paths included."""
+        with self.lock:
+            return list(self._log)
+
+    def requests_of(self, key: str) -> list[Request]:
+        """Return the logged requests with one key, oldest first."""
+        return [request for request in self.requests if request.key == key]
+
+    def wait_for_requests(self, count: int, key: str | None = None, timeout: float = 10.0) -> bool:
+        """Wait until so many requests (with that key, else with any) are logged; False after `timeout` s."""
+
+        def enough() -> bool:
+            return sum(key is None or request.key == key for request in self._log) >= count
+
+        with self._logged:
+            return self._logged.wait_for(enough, timeout)
+
+    def _answer(self, exchange: Exchange, api: Api) -> None:
+        url = urlsplit(exchange.path)
+        path = url.path.removeprefix(api.base_path)
+        key = exchange.headers.get(api.key_header, "")
+        with self.lock:
+            self.request_count += 1
+            self._log.append(Request(self._clock(), key, path))
+            self._logged.notify_all()
+        if self.latency:
+            exchange.pause(self.latency)
+        if path in api.open_paths:
+            exchange.send_json(200, api.open_paths[path])
+            return
+        if path != api.usage_path and path not in api.other_paths:
+            exchange.send_json(404, api.refusal(404, f"There is nothing at {path}."))
+            return
+        with self.lock:
+            account = self.accounts.get(key)
+            known = account is not None and account.api is api
+            banned = account.rate_limit.ban_left() if account and known and account.rate_limit else 0.0
+            fault = self._take_fault(account, path) if account and known and not banned else None
+        if account is None or not known:
+            exchange.send_json(401, api.refusal(401, "The API key is not valid."))
+        elif banned:
+            wait = math.ceil(banned)
+            refusal = {**api.refusal(429, "Too many requests."), "retry_after_seconds": wait}
+            exchange.send_json(429, refusal, {"Retry-After": str(wait)})
+        else:
+            self._answer_account(exchange, account, key, path, url.query, fault)
+
+    def _take_fault(self, account: SimulatedAccount, path: str) -> Fault | None:
+        fault = account.fault
+        if fault is None or (fault.path is not None and fault.path != path):
+            return None
+        if fault.remaining is not None:
+            account.fault = replace(fault, remaining=fault.remaining - 1) if fault.remaining > 1 else None
+        return fault
+
+    def _answer_account(
+        self,
+        exchange: Exchange,
+        account: SimulatedAccount,
+        key: str,
+        path: str,
+        query: str,
+        fault: Fault | None,
+    ) -> None:
+        api = account.api
+        if path not in account.answers:
+            exchange.send_json(404, api.refusal(404, f"This account has nothing at {path}."))
+            return
+        data = account.answers[path]
+        if callable(data):
+            data = data()
+        if isinstance(data, Fault):
+            fault, data = fault or data, None
+        if isinstance(data, list):
+            try:
+                data = apis.page(data, parse_qs(query))
+            except ValueError:
+                exchange.send_json(400, api.refusal(400, "limit and offset must be numbers of 0 or more."))
+                return
+        if fault:
+            fault.act(Call(exchange, api, key, path, lambda: api.success(data)))
+        else:
+            exchange.send_json(200, api.success(data))
