@@ -12,7 +12,6 @@ Amounts are added up as the decimals that the vendor wrote (0.1 + 0.2 is 0.3), w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from decimal import Context, Decimal, localcontext
 from typing import NamedTuple
 
@@ -117,5 +116,3 @@ def _credits(amount: float | None) -> Decimal | None:
     if amount is None or not math.isfinite(amount):
         return None
     return Decimal(repr(amount))
-
-
