@@ -1,4 +1,4 @@
-"""Where an account's key comes from, and how it is read: a file or variable is read again at each poll.
+"""Where an account's key comes from, and how it is read: a file or variable again at each poll.
 
 No sentence made here holds a key or a part of one.
 """
@@ -21,7 +21,7 @@ def flaw(key: str) -> str | None:
     if not key:
         return "is empty"
     if not (key.isascii() and key.isprintable()):
-        return "holds a character that an HTTP header cannot carry (a line break, a control or a non-ASCII character)"
+        return "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry"
     if key != key.strip():
         return "begins or ends with a space"
     if len(key) > _LONGEST:
@@ -33,7 +33,7 @@ def flaw(key: str) -> str | None:
 class KeySource:
     """A key file, an environment variable or a key written into the configuration.
 
-    ``kind`` is ``file``, ``env`` or ``literal``; ``where`` the absolute path or the variable's name, else empty.
+    ``kind`` is ``file``, ``env`` or ``literal``; ``where`` the absolute path or the variable's name.
     """
 
     kind: str
@@ -93,6 +93,19 @@ class KeySource:
         return (
             f"key file {self.where} is readable by {whom} (mode {mode:04o}): chmod 0400 would keep it private"
         )
+
+
+def flaw_of_authorities(path: str) -> str | None:
+    """Return why a file cannot serve as the authorities of a TLS connection, or None where it can."""
+    import ssl  # few configurations name such a file, and check-config must answer at once
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        return f"{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}"
+    return None
 
 
 def _read_file(path: str) -> str:

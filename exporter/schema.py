@@ -1,248 +1,38 @@
-"""What a user may write into the configuration: one model per block, each key with its rule and its description.
+"""What a user may write into the configuration: one model per block, each key with its rule and description.
 
-Every rule looks at one value alone; what two keys have to do with each other is checked in ``config``.
-The validators raise ValueError with the sentence that the user reads.
+The models are the source of the JSON Schema and of ``docs/configuration.md`` too.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from difflib import get_close_matches
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
-from pydantic_core import core_schema
 
-from exporter.credentials import flaw
-from exporter.durations import parse_duration
 from exporter.thresholds import Level
-
-TAKEN_LABELS = frozenset(
-    "provider account operation unit period resource severity reason status currency plan_id plan_name interval job "
-    "instance namespace pod container service endpoint node cluster alertname le quantile".split()
+from exporter.values import (
+    COUNT,
+    CREDITS,
+    DURATION,
+    INTERVAL,
+    KEY,
+    KEY_FIELDS,
+    LABEL_NAME,
+    LABEL_VALUE,
+    NAME,
+    RATE,
+    RATIO,
+    TAKEN_LABELS,
+    TEXT,
+    URL,
+    VARIABLE,
+    kind,
 )
-KEY_FIELDS = ("api_key_file", "api_key_env", "api_key")
-
-_LONGEST_NAME = 256
-_LONGEST_DURATION = 365 * 86_400.0  # timers and dates of the libraries overflow far above this
-_NUMBER = re.compile(r"[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?")
-
-
-def text(value: object) -> str:
-    """Return a text that is not empty and has no control characters."""
-    if isinstance(value, str):
-        if not value:
-            raise ValueError("is empty")
-        if any(character < " " or "\x7f" <= character < "\xa0" for character in value):
-            raise ValueError("holds a line break or another control character")
-        return value
-    if value is None:
-        raise ValueError("is empty: write a value, or leave the key out")
-    if isinstance(value, bool):
-        raise ValueError("YAML reads this as true or false; put it in quotes")
-    if isinstance(value, (int, float)):
-        raise ValueError("YAML reads this as a number; put it in quotes")
-    raise ValueError(f"must be a text, not {kind(value)}")
-
-
-def kind(value: object) -> str:
-    """Return what a YAML value is, in words."""
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    return "nothing" if value is None else "a text"
-
-
-def _name(value: object) -> str:
-    name = text(value)
-    if name != name.strip():
-        raise ValueError("begins or ends with a space")
-    if len(name) > _LONGEST_NAME:
-        raise ValueError(f"is longer than {_LONGEST_NAME} characters")
-    return name
-
-
-def _duration(value: object) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"a duration needs a unit: write {value:g}s for seconds, or 5m, 1h30m")
-    seconds = parse_duration(text(value))
-    if seconds == 0:
-        raise ValueError("must be longer than 0")
-    if seconds > _LONGEST_DURATION:
-        raise ValueError("must be at most 1y")
-    return seconds
-
-
-def _interval(value: object) -> float:
-    seconds = _duration(value)
-    if seconds < 10:
-        raise ValueError("must be at least 10s")
-    return seconds
-
-
-def _number(value: object) -> float:
-    """Return a finite number; a text that is one counts, since ``${NAME}`` can only give texts."""
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError("must be a number")
-    return float(value)
-
-
-def _count(value: object) -> int:
-    try:
-        number = _number(value)
-    except ValueError:
-        number = 0.5
-    if number != int(number) or not 1 <= number <= 1e9:
-        raise ValueError("must be a whole number of at least 1")
-    return int(number)
-
-
-def _rate(value: object) -> float:
-    number = _number(value)
-    if number <= 0:
-        raise ValueError("must be a number above 0: how many of it one credit buys")
-    return number
-
-
-def _level(value: object) -> Level:
-    share = isinstance(value, str) and value.endswith("%")
-    try:
-        number = _number(value[:-1] if share and isinstance(value, str) else value)
-    except ValueError:
-        number = -1.0
-    if number < 0:
-        raise ValueError(
-            f"must be a number of credits from 0, such as 100, or a share of the monthly limit, such as 20%{_not(value)}"
-        )
-    return Level(number / 100, share=True) if share else Level(number)
-
-
-def _ratio(value: object) -> Level:
-    try:
-        number = _number(value)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise ValueError(f"must be a ratio of the limit from 0 to 1, such as 0.8{_not(value)}")
-    return Level(number, share=True)
-
-
-def _not(value: object) -> str:
-    if isinstance(value, (str, int, float)) and len(str(value)) <= 32:
-        return f"; not {value}"
-    return f"; not {kind(value)}"
-
-
-def _label_name(value: object) -> str:
-    name = text(value)
-    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
-        raise ValueError("is no label name: use letters, digits and underscores, and no digit first")
-    if name.startswith("__"):
-        raise ValueError("is taken: label names that begin with two underscores are Prometheus' own")
-    if name in TAKEN_LABELS:
-        raise ValueError(f"is taken by the metrics or by Prometheus; choose another name, such as my_{name}")
-    if len(name) > _LONGEST_NAME:
-        raise ValueError(f"is longer than {_LONGEST_NAME} characters")
-    return name
-
-
-def _label_value(value: object) -> str:
-    if value == "":
-        return ""
-    result = text(value)
-    if len(result) > _LONGEST_NAME:
-        raise ValueError(f"is longer than {_LONGEST_NAME} characters")
-    return result
-
-
-def _variable(value: object) -> str:
-    name = text(value)
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(
-            "must be the name of an environment variable (not the key itself), such as VIDEODB_API_KEY"
-        )
-    return name
-
-
-def _key(value: object) -> str:
-    if not isinstance(value, str):
-        text(value)
-    wrong = flaw(str(value))
-    if wrong:
-        raise ValueError(wrong)
-    return str(value)
-
-
-def _url(value: object) -> str:
-    url = text(value)
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("is not a valid URL; write one like https://api.example.com/v1") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
-        raise ValueError("must be an http or https URL with a host, such as https://api.example.com/v1")
-    if "@" in parts.netloc:
-        raise ValueError(
-            "must not hold a user name or password; the key has keys of its own: " + ", ".join(KEY_FIELDS)
-        )
-    if "?" in url or "#" in url:
-        raise ValueError("must end with the path: leave out everything from `?` or `#` on")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
-        host += f":{port}"
-    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What one value must be: the check that makes it what the program uses, and the same as JSON Schema."""
-
-    check: Callable[[object], object]
-    schema: Mapping[str, Any]
-
-    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.check)
-
-    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
-        return dict(self.schema)
-
-
-def _number_or_text(pattern: str, **number: Any) -> dict[str, Any]:
-    # A text too: ``${NAME}`` is one until the environment has replaced it.
-    return {"anyOf": [{"type": "number", **number}, {"type": "string", "pattern": rf"^({pattern})$|\$\{{"}]}
-
-
-_DURATION = {
-    "type": "string",
-    "pattern": r"^(?=.)(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?$|\$\{",
-}
-_TEXT = {"type": "string", "minLength": 1}
-
-NAME = Rule(_name, {**_TEXT, "maxLength": _LONGEST_NAME})
-TEXT = Rule(text, _TEXT)
-DURATION = Rule(_duration, _DURATION)
-INTERVAL = Rule(_interval, _DURATION)
-COUNT = Rule(_count, _number_or_text(r"\d+", multipleOf=1, minimum=1))
-RATE = Rule(_rate, _number_or_text(r"[\d.]+([eE][-+]?\d+)?", exclusiveMinimum=0))
-CREDITS = Rule(_level, _number_or_text(r"[\d.]+([eE][-+]?\d+)?%?", minimum=0))
-RATIO = Rule(_ratio, _number_or_text(r"[\d.]+", minimum=0, maximum=1))
-LABEL_NAME = Rule(_label_name, _TEXT)
-LABEL_VALUE = Rule(_label_value, {"type": "string", "maxLength": _LONGEST_NAME})
-VARIABLE = Rule(_variable, _TEXT)
-KEY = Rule(_key, _TEXT)
-URL = Rule(_url, {"type": "string", "pattern": r"^https?://|\$\{"})
+from exporter.yamlfile import UNREADABLE, Path, quote
 
 _LABEL_NAMES: JsonDict = {
     "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$",
@@ -266,17 +56,19 @@ class Poll(Block):
     )
     timeout: Annotated[float, DURATION] = Field(
         default=10.0,
-        description="The longest that a whole poll may take: connection, slow body, retries and the waits between "
-        "them. Not longer than the interval.",
+        description="The longest that a whole poll may take: connection, slow body, retries and the waits "
+        "between them. Not longer than the interval.",
         json_schema_extra={"default": "10s"},
     )
     concurrency: Annotated[int, COUNT] = Field(
         default=16,
-        description="Polls at the same time for each provider and base URL, so that one hanging vendor stops no other.",
+        description="Polls at the same time for each provider and base URL, so that one hanging vendor stops "
+        "no other.",
     )
     stale_after: Annotated[float | None, DURATION] = Field(
         default=None,
-        description="The age at which an account's last good values are withdrawn. Not shorter than the interval.",
+        description="The age at which an account's last good values are withdrawn. Not shorter than the "
+        "interval.",
         json_schema_extra={"x-default": "three intervals"},
     )
 
@@ -365,7 +157,7 @@ class Account(Block):
     )
     base_url: Annotated[str | None, URL] = Field(
         default=None,
-        description="Where the API is. Plain `http` is taken, with a warning unless the host is this machine.",
+        description="Where the API is. Plain `http` is taken, with a warning unless it is on this machine.",
         json_schema_extra={"x-default": "the provider's own"},
     )
     ca_file: Annotated[str | None, TEXT] = Field(
@@ -375,8 +167,8 @@ class Account(Block):
     )
     max_requests_per_minute: Annotated[int, COUNT] = Field(
         default=50,
-        description="The most requests with this key in any 60 seconds, retries included. Accounts that have the same "
-        "provider, base URL and key share it; the smallest of theirs counts.",
+        description="The most requests with this key in any 60 seconds, retries included. Accounts with the "
+        "same provider, base URL and key share it; the smallest of theirs counts.",
     )
     collect: list[Annotated[str, TEXT]] = Field(
         default=["usage"], description="What to ask for; `usage` always is one."
@@ -406,7 +198,7 @@ class Account(Block):
     labels: Annotated[dict[Annotated[str, LABEL_NAME], Annotated[str, LABEL_VALUE]], _nothing_is(dict)] = (
         Field(
             default={},
-            description="Labels of the account's own on all its series; empty on accounts that do not set them.",
+            description="More labels on all series of the account; empty on accounts that do not set them.",
             json_schema_extra={"propertyNames": _LABEL_NAMES},
         )
     )
@@ -430,6 +222,128 @@ class Document(Block):
     )
     account_files: Annotated[list[Annotated[str, TEXT]], _nothing_is(list)] = Field(
         default=[],
-        description="Files with more accounts, each a list as under `accounts`. Patterns such as `accounts.d/*.yaml` "
-        "are relative to this file; `**` stands for any number of directories.",
+        description="Files with more accounts, each a list as under `accounts`. Patterns such as "
+        "`accounts.d/*.yaml` are relative to this file; `**` stands for any number of directories.",
     )
+
+
+_Model = TypeVar("_Model", bound=Block)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Generic[_Model]):
+    """What is right in a block, and its ``mistakes``: a path and a sentence each.
+
+    ``bad`` holds the paths whose values are not what the user wrote, so that nothing further is said of them.
+    """
+
+    model: _Model
+    mistakes: tuple[tuple[Path, str], ...] = ()
+    bad: frozenset[Path] = frozenset()
+
+    def hits(self, *path: str) -> bool:
+        """Tell whether a value, something in it or something around it is bad."""
+        return any(one[: len(path)] == path[: len(one)] for one in self.bad)
+
+
+def check(model: type[_Model], raw: Mapping[str, Any], stand_ins: Mapping[str, Any]) -> Checked[_Model]:
+    """Check a block against its model; ``stand_ins`` take the place of required keys that are wrong."""
+    try:
+        return Checked(model.model_validate(raw))
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    mistakes: list[tuple[Path, str]] = []
+    bad: set[Path] = set()
+    left: dict[str, Any] = dict(raw)
+    for one in errors:
+        if one["type"] == "extra_forbidden":
+            *inside, name = one["loc"]
+            meant = close(str(name), _block_at(model, inside).model_fields)
+            if meant is not None:
+                bad.add((*inside, meant))
+    meant_paths = frozenset(bad)
+    for one in errors:
+        path = tuple(step for step in one["loc"] if step != "[key]")
+        pruned = path[: next((i for i, step in enumerate(path) if isinstance(step, int)), len(path))]
+        left = _without(left, pruned)
+        bad.add(pruned)
+        if one["input"] is UNREADABLE or (one["type"] == "missing" and path in meant_paths):
+            continue
+        mistakes.append((path, _sentence(model, one)))
+    for name, value in stand_ins.items():
+        left.setdefault(name, value)
+    return Checked(model.model_validate(left), tuple(mistakes), frozenset(bad))
+
+
+def _without(block: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    first, *rest = path
+    inner = block.get(str(first))
+    if rest and isinstance(inner, Mapping):
+        return {**block, str(first): _without(inner, tuple(rest))}
+    return {key: value for key, value in block.items() if key != first}
+
+
+def _sentence(model: type[Block], error: Mapping[str, Any]) -> str:
+    """Return one of pydantic's errors in words that say what would be right."""
+    what = error["type"]
+    if what == "value_error":
+        return str(error["ctx"]["error"])
+    if what == "missing":
+        return "is missing"
+    if what == "extra_forbidden":
+        *inside, name = error["loc"]
+        return unknown("key", str(name), _block_at(model, inside).model_fields)
+    found = kind(error["input"])
+    if what == "list_type":
+        return f"must be a list (`[a, b]`, or lines with `- `), not {found}"
+    return f"must be a mapping (lines with `key: value`), not {found}"
+
+
+def _block_at(model: type[Block], path: Iterable[str | int]) -> type[Block]:
+    for step in path:
+        annotation = model.model_fields[str(step)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, Block):
+            model = annotation
+    return model
+
+
+def close(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant, if any comes close."""
+    return next(iter(get_close_matches(name[:64], list(known), n=1)), None)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return a sentence on a name that is not among the known ones."""
+    meant = close(name, known)
+    end = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
+    return f"unknown {what} {quote(name)}; {end}"
+
+
+def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, Any]:
+    """Return the JSON Schema of the file, with the names that only the table of providers knows."""
+    result = Document.model_json_schema()
+    _tidy(result)
+    account = result["$defs"]["Account"]
+    account["properties"]["provider"]["enum"] = sorted(providers)
+    account["properties"]["collect"]["items"]["enum"] = sorted(collect)
+    account["oneOf"] = [{"required": [name]} for name in KEY_FIELDS]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "video-api-exporter",
+        **result,
+    }
+
+
+def _tidy(node: Any) -> None:
+    """Drop pydantic's titles and null defaults: they say nothing, and null is no value here."""
+    if isinstance(node, list):
+        for item in node:
+            _tidy(item)
+    elif isinstance(node, dict):
+        if isinstance(node.get("title"), str):
+            del node["title"]
+        if "default" in node and node["default"] is None:
+            del node["default"]
+        node.pop("x-default", None)
+        for item in node.values():
+            _tidy(item)

@@ -58,8 +58,6 @@ def contradiction(threshold: Threshold, *, falling: bool) -> str | None:
     if warning.share != critical.share or warning == critical or (warning.value > critical.value) == falling:
         return None
     if falling:
-        return f"the warning at {warning} is below the critical level {critical}: credits fall, so the warning comes first"
-    return (
-        f"the warning at {warning.value:.12g} is above the critical level {critical.value:.12g}: "
-        "this ratio rises, so the warning comes first"
-    )
+        return f"the warning, {warning}, is below the critical level, {critical}; it must be the higher one"
+    values = (f"{level.value:.12g}" for level in (warning, critical))
+    return "the warning, {}, is above the critical level, {}; it must be the lower one".format(*values)

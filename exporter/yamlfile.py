@@ -1,8 +1,8 @@
 """One YAML file as plain values that know their lines, with ``${NAME}`` replaced from the environment.
 
-The parser's events are read one by one: composed nodes would cost more time and memory than everything else at
-10,000 accounts, and would follow hostile nesting and aliases without a bound. No message quotes a value from the file,
-which might be a key.
+The parser's events are read one by one: composed nodes would cost more time and memory than everything else
+at 10,000 accounts, and would follow hostile nesting and aliases without a bound. No message quotes a value
+from the file, which might be a key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _MOST_ALIASED = 1_000_000
 _SPECIAL = re.compile(
     r"(?P<null>~|null|Null|NULL|)"
     r"|(?P<true>true|True|TRUE|yes|Yes|YES|on|On|ON)|(?P<false>false|False|FALSE|no|No|NO|off|Off|OFF)"
-    r"|(?P<int>[-+]?[0-9]{1,300})|(?P<float>[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?)"
+    r"|(?P<int>[-+]?[0-9]{1,300})"
+    r"|(?P<float>[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?)"
 )
 _SPECIAL_FIRST = frozenset("~nNtTyYoOfF+-.0123456789")
 _DOLLAR = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
@@ -31,7 +32,8 @@ _TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-Path_ = tuple[str | int, ...]
+Path = tuple[str | int, ...]
+"""Where a value stands: the keys and indexes that lead to it."""
 
 
 class Map(dict[str, Any]):
@@ -73,11 +75,7 @@ class Document:
     value: Any = None
     problems: list[Problem] = field(default_factory=list)
 
-    def problem(self, path: Path_, message: str, line: int | None = None) -> Problem:
-        """Return a problem at a path of this document, with its line."""
-        return Problem(self.file, self.line(path) if line is None else line, show(path), message)
-
-    def line(self, path: Path_) -> int:
+    def line(self, path: Path) -> int:
         """Return the line of the nearest value on the way to a path."""
         value, line = self.value, getattr(self.value, "line", 1)
         for step in path:
@@ -89,6 +87,22 @@ class Document:
                 break
             value = value[step]
         return int(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path in a file."""
+
+    document: Document
+    path: Path = ()
+
+    def at(self, *steps: str | int) -> Place:
+        """Return a place further inside."""
+        return Place(self.document, (*self.path, *steps))
+
+    def problem(self, message: str) -> Problem:
+        """Return a problem that is here, with its line."""
+        return Problem(self.document.file, self.document.line(self.path), show(self.path), message)
 
 
 def show(path: Sequence[str | int]) -> str:
