@@ -1,0 +1,284 @@
+"""The composition root: makes every object, starts and stops them in order, owns signals and reload."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import FrameType
+
+from exporter import __version__
+from exporter.catalogue import FAMILIES, AccountKey, account_key
+from exporter.clock import Clock, SystemClock
+from exporter.config import Account, Config, load
+from exporter.errors import ConfigError
+from exporter.exposition import Exposition
+from exporter.limits import Limits
+from exporter.options import Options
+from exporter.poller import Poller
+from exporter.providers import PROVIDERS
+from exporter.readings import AccountState
+from exporter.redaction import Redactor
+from exporter.scheduler import Scheduler
+from exporter.self_metrics import SelfMetrics
+from exporter.server import Request, Response, Route, Server
+from exporter.shards import accounts_of_shard
+from exporter.slots import Slots
+from exporter.state import StateFile
+from exporter.store import Store
+from exporter.systemd import Notifier
+from exporter.transport import Transport
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_MISSED = 120.0
+"""Seconds without a sign of life from the scheduler after which the exporter is not healthy."""
+GRACE = 2.5
+"""Seconds that polls under way have to end by themselves when the exporter stops; then they are cut."""
+
+
+class Transports:
+    """One transport for each base URL and authority, made when it is first needed."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._lock = threading.Lock()
+        self._transports: dict[tuple[str, Path | None], Transport] = {}
+
+    def of(self, account: Account) -> Transport:
+        """Return the connections to the account's vendor."""
+        where = account.base_url, account.ca_file
+        with self._lock:
+            if where not in self._transports:
+                agent = f"video-api-exporter/{__version__}"
+                self._transports[where] = Transport(account.base_url, agent, self._concurrency, account.ca_file)
+            return self._transports[where]
+
+    def abort(self) -> None:
+        """Cut every call in flight."""
+        with self._lock:
+            for transport in self._transports.values():
+                transport.abort()
+
+
+class App:
+    """The daemon. ``run`` does everything from the first look at the configuration to the exit status."""
+
+    def __init__(self, options: Options, environ: Mapping[str, str], redactor: Redactor) -> None:
+        self._options = options
+        self._environ = environ
+        self._redactor = redactor
+        self._clock: Clock = SystemClock()
+        self._events: queue.SimpleQueue[_Stop | _Reload] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._notifier = Notifier(environ)
+        self._metrics = SelfMetrics(
+            __version__, environ.get("VIDEO_API_EXPORTER_REVISION", ""), options.shard_index, options.shard_count
+        )
+        self._exposition = Exposition(FAMILIES, self._metrics.registry, self._clock)
+        self._store = Store(self._exposition, self._clock)
+        self._scheduler: Scheduler | None = None
+
+    def run(self) -> int:
+        """Serve and poll until told to stop; return the exit status. Raises UsageError, ConfigError, StartError."""
+        config = self._load()
+        server = Server(
+            self._routes(),
+            self._options.listen_addresses,
+            web_config=self._options.web_config_file,
+            health_routes={path: route for path, route in self._routes().items() if path in _HEALTH_PATHS},
+            health_address=self._options.health_address,
+        )
+        server.bind()
+        state = StateFile.open(config.state_path, self._clock, exclusive=True) if config.state_path else None
+        try:
+            return self._serve(config, server, state)
+        finally:
+            server.stop(0.5)
+            if state is not None:
+                state.close()
+
+    def _serve(self, config: Config, server: Server, state: StateFile | None) -> int:
+        handlers = _handle_signals(self._events)
+        try:
+            transports = Transports(config.concurrency)
+            self._poller = poller = Poller(
+                providers=PROVIDERS,
+                connect=transports.of,
+                limits=Limits(self._clock, state),
+                store=self._store,
+                save=state.save if state is not None else _save_nothing,
+                slots=Slots(self._clock),
+                clock=self._clock,
+                redactor=self._redactor,
+                metrics=self._metrics,
+                pause=self._stopping.wait,
+            )
+            self._metrics.count_state_write_failures(lambda: state.write_failures if state is not None else 0)
+            self._scheduler = Scheduler(
+                lambda account: poller.poll(account).next_due, self._clock, self._metrics.poll_lag.observe
+            )
+            server.start()
+            for address in server.addresses:
+                logger.info("listening on %s", address)
+            self._apply(config, state.load() if state is not None else {})
+            self._scheduler.start()
+            self._notifier.send("READY=1", f"STATUS=polling {len(config.accounts)} accounts")
+            self._wait(state)
+            return self._stop(transports)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _load(self) -> Config:
+        config = load(self._options.config_file, PROVIDERS, self._environ)
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        return config
+
+    def _apply(self, config: Config, restored: Mapping[AccountKey, AccountState]) -> None:
+        """Make this configuration the one that is polled and served."""
+        assert self._scheduler is not None
+        mine = accounts_of_shard(config.accounts, self._options.shard_index, self._options.shard_count)
+        # An account that is as before stays the same object, by which store and scheduler know it.
+        served = ((account, self._store.account(account_key(account))) for account in mine)
+        accounts = [before if before == account else account for account, before in served]
+        self._store.replace(accounts, config.label_names, restored)
+        self._poller.forget(lambda key: self._store.account(key) is not None)
+        self._scheduler.replace(accounts, config.concurrency, self._poller.first_due)
+        self._metrics.set_accounts(account.provider for account in accounts)
+        self._metrics.reload_successful.set(1)
+        self._metrics.reload_success_time.set(self._clock.wall())
+        self._config = config
+
+    def _wait(self, state: StateFile | None) -> None:
+        """Serve events until one says stop; the main thread, so that reloads never overlap."""
+        while True:
+            try:
+                event = self._events.get(timeout=self._notifier.watchdog_interval or None)
+            except queue.Empty:
+                if self._is_healthy():
+                    self._notifier.send("WATCHDOG=1")
+                continue
+            if isinstance(event, _Stop):
+                return
+            event.result.set_result(self._reload())
+
+    def _reload(self) -> str:
+        """Load the configuration again; return the errors as text, empty where it was taken."""
+        self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1e6)}")
+        try:
+            config = self._load()
+        except ConfigError as error:
+            self._metrics.reload_successful.set(0)
+            logger.error("the configuration was not taken, nothing has changed: %s", error)
+            return str(error)
+        else:
+            if config.state_path != self._config.state_path:
+                logger.warning("state.path has changed: it is taken at the next start")
+            self._poller.lift_refusals()
+            self._apply(config, {})
+            logger.info("the configuration was loaded again: %d accounts", len(config.accounts))
+            return ""
+        finally:
+            self._notifier.send("READY=1")
+
+    def _stop(self, transports: Transports) -> int:
+        logger.info("stopping")
+        self._stopping.set()
+        self._notifier.send("STOPPING=1")
+        assert self._scheduler is not None
+        if not self._scheduler.stop(GRACE):
+            transports.abort()
+            self._scheduler.stop(1.0)
+        return 0
+
+    def _is_healthy(self) -> bool:
+        return self._scheduler is None or self._scheduler.heartbeat_age() < HEARTBEAT_MISSED
+
+    def _routes(self) -> dict[str, Route]:
+        return {
+            "/": Route(self._front_page),
+            self._options.telemetry_path: Route(self._serve_metrics),
+            "/-/healthy": Route(self._serve_healthy),
+            "/-/ready": Route(self._serve_ready),
+            "/-/reload": Route(self._serve_reload, methods=("POST",), threaded=True),
+        }
+
+    def _serve_metrics(self, request: Request) -> Response:
+        self._store.withdraw_stale()
+        body = self._exposition.body(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
+        headers = tuple((name, value) for name, value in body.headers if name != "Content-Type")
+        return Response(200, body.data, body.content_type, headers)
+
+    def _serve_healthy(self, _request: Request) -> Response:
+        if self._is_healthy():
+            return _text(200, "healthy")
+        return _text(503, "the scheduler has given no sign of life for two minutes")
+
+    def _serve_ready(self, _request: Request) -> Response:
+        if self._stopping.is_set():
+            return _text(503, "stopping")
+        if self._scheduler is None or not self._store.all_settled():
+            return _text(503, "the first round of polls is under way")
+        return _text(200, "ready")
+
+    def _serve_reload(self, _request: Request) -> Response:
+        if not self._options.enable_lifecycle:
+            return _text(403, "start the exporter with --web.enable-lifecycle to allow this, or send it SIGHUP")
+        event = _Reload()
+        self._events.put(event)
+        errors = event.result.result()
+        return _text(500, errors) if errors else _text(200, "reloaded")
+
+    def _front_page(self, _request: Request) -> Response:
+        links = [self._options.telemetry_path, "/api/v1/accounts", "/-/healthy", "/-/ready"]
+        items = "".join(f'<li><a href="{path}">{path}</a></li>' for path in links)
+        page = f"<!doctype html><title>video-api-exporter</title><h1>video-api-exporter</h1><ul>{items}</ul>"
+        return Response(200, page.encode(), "text/html; charset=utf-8")
+
+
+_HEALTH_PATHS = ("/-/healthy", "/-/ready")
+
+
+class _Stop:
+    """Asks the main thread to stop."""
+
+
+class _Reload:
+    """Asks the main thread to reload; ``result`` becomes the errors as text."""
+
+    def __init__(self) -> None:
+        self.result: Future[str] = Future()
+
+
+def _handle_signals(events: queue.SimpleQueue[_Stop | _Reload]) -> dict[int, Callable[[int, FrameType | None], object] | int | None]:
+    """Turn signals into events; return the handlers that were there before."""
+    asked: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            # Everything that was learnt is committed; what still runs is a vendor that does not answer.
+            os._exit(1)
+        asked.append(number)
+        events.put(_Stop())
+
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        events.put(_Reload())
+
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    return {number: signal.signal(number, handler) for number, handler in wanted.items()}
+
+
+def _save_nothing(_account: AccountKey, _state: AccountState) -> None:
+    """Stand in for the state file where none is configured."""
+
+
+def _text(status: int, message: str) -> Response:
+    return Response(status, (message + "\n").encode(), "text/plain; charset=utf-8")

@@ -1,0 +1,13 @@
+"""The vendors: ``PROVIDERS`` is the one table of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exporter.providers import videodb, vidnavigator
+from exporter.providers.base import Provider
+
+PROVIDERS: Mapping[str, Provider] = {
+    "videodb": videodb.PROVIDER,
+    "vidnavigator": vidnavigator.PROVIDER,
+}

@@ -1,0 +1,153 @@
+"""Reading a vendor's JSON: a value is there, absent (None), or rejected with its path noted.
+
+Absent is what the vendor did not send or sent as null. Rejected is anything that does not belong where it
+stands; the rest of the answer is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from math import inf, isfinite
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_TIME = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)"
+    r"(?:[Tt ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s?([Zz]|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII,
+)
+_LONGEST = 256
+
+
+def label(value: str) -> str:
+    """Return a text as a label value: at most 256 characters, and such as UTF-8 can encode."""
+    return value[:_LONGEST].encode("utf-8", "replace").decode("utf-8")
+
+
+def parse_number(value: object) -> float | None:
+    """Return a JSON number, or a string that is one, as a float; None where it is neither or not finite."""
+    if isinstance(value, str):
+        if value == "unlimited":
+            return inf
+        if len(value) > 400 or not _NUMBER.fullmatch(value):
+            return None
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None
+
+
+def exact_sum(*amounts: float) -> float:
+    """Return the sum as people write it: 62.5 + 0.1, not 62.6 and dust. ``inf`` stays ``inf``."""
+    return float(sum(Decimal(repr(amount)) for amount in amounts))
+
+
+def parse_time(text: str) -> float | None:
+    """Return an ISO 8601 time as Unix seconds, UTC where it names no offset; None where it is none."""
+    match = _TIME.fullmatch(text.strip())
+    if not match:
+        return None
+    year, month, day, hour, minute, second, fraction, offset = match.groups()
+    try:
+        moment = datetime(
+            int(year),
+            int(month),
+            int(day),
+            int(hour or 0),
+            int(minute or 0),
+            min(int(second or 0), 59),
+            tzinfo=timezone(_offset(offset or "Z")),
+        )
+        seconds = moment.timestamp()
+    except (ValueError, OverflowError):
+        return None
+    leap = 1 if second == "60" else 0
+    if int(second or 0) > 60:
+        return None
+    return seconds + leap + (float("0." + fraction) if fraction else 0.0)
+
+
+def _offset(text: str) -> timedelta:
+    if text in "Zz":
+        return timedelta(0)
+    digits = text[1:].replace(":", "")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
+    return -offset if text[0] == "-" else offset
+
+
+class Block:
+    """One object of an answer; notes the path of what it rejects in a list that all its blocks share."""
+
+    def __init__(self, values: Mapping[str, object], path: str, rejected: list[str]) -> None:
+        self._values = values
+        self._path = path
+        self._rejected = rejected
+
+    def sent(self, name: str) -> bool:
+        """Return whether the vendor sent the field, and not as null."""
+        return self._values.get(name) is not None
+
+    def _first(self, names: tuple[str, ...]) -> str:
+        return next((name for name in names if self.sent(name)), names[0])
+
+    def reject(self, name: str) -> None:
+        """Note that a field could not be read."""
+        self._rejected.append(f"{self._path}.{label(name)}" if self._path else label(name))
+
+    def number(self, *names: str) -> float | None:
+        """Return the first of these fields that was sent, as a number; ``"unlimited"`` is ``inf``."""
+        name = self._first(names)
+        value = self._values.get(name)
+        if value is None:
+            return None
+        number = parse_number(value)
+        if number is None:
+            self.reject(name)
+        return number
+
+    def text(self, name: str) -> str | None:
+        """Return a field that is a string."""
+        value = self._values.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        self.reject(name)
+        return None
+
+    def flag(self, name: str) -> bool | None:
+        """Return a field that is true or false."""
+        value = self._values.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        self.reject(name)
+        return None
+
+    def time(self, *names: str) -> float | None:
+        """Return the first of these fields that was sent, an ISO 8601 time, as Unix seconds."""
+        name = self._first(names)
+        value = self._values.get(name)
+        if value is None:
+            return None
+        moment = parse_time(value) if isinstance(value, str) else None
+        if moment is None:
+            self.reject(name)
+        return moment
+
+    def block(self, name: str) -> Block | None:
+        """Return a field that is an object."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            self.reject(name)
+            return None
+        return Block(value, f"{self._path}.{name}" if self._path else name, self._rejected)
+
+    def names(self) -> Iterator[str]:
+        """Return the names of all fields, for objects whose keys are an open set."""
+        return iter(self._values)

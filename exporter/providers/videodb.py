@@ -1,0 +1,122 @@
+"""VideoDB: ``/billing/usage``, ``/billing/invoices`` and ``/billing/auto_recharge`` of https://docs.videodb.io.
+
+The schema and the example code of its usage page name some fields differently; both are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exporter import errors
+from exporter.providers.base import Endpoint, Get, Options, Provider, data_object, envelope
+from exporter.providers.fields import Block, label
+from exporter.providers.operations import OTHER, largest, summed
+from exporter.readings import AutoRecharge, Invoices, Pool, Usage
+
+BILLING_INTERVAL = 3600.0
+LATEST_INVOICES = 12
+STATUSES = ("paid", "pending", "failed")
+
+
+def _succeeded(document: Mapping[str, object]) -> bool:
+    return document.get("success") is True
+
+
+def fetch_usage(get: Get, options: Options) -> Usage:
+    """Ask for the balance and this month's use."""
+    return parse_usage(get("/billing/usage").document, options)
+
+
+def parse_usage(document: object, options: Options) -> Usage:
+    """Read an answer of ``/billing/usage``; raise InvalidResponseError for a wrong envelope."""
+    rejected: list[str] = []
+    data = Block(data_object(envelope(document, _succeeded)), "data", rejected)
+    balance = data.number("credit_balance", "credits_remaining")
+    breakdown = data.block("breakdown")
+    used: dict[str, float] = {}
+    names = 0
+    if breakdown is not None:
+        pairs = [(label(name), value) for name in breakdown.names() if (value := breakdown.number(name)) is not None]
+        names = len(pairs)
+        used = summed(pairs)
+        keep = largest(used, options.max_operations)
+        used = summed((name if name in keep else OTHER, value) for name, value in sorted(used.items()))
+    return Usage(
+        balance=balance,
+        monthly_limit=data.number("monthly_limit"),
+        monthly_used=data.number("usage_this_month", "total_credits_used"),
+        used_by_operation=used,
+        folded_operations=names - len(used) + (1 if OTHER in used and names > len(used) else 0),
+        pools={"balance": Pool(balance)},
+        rejected=tuple(rejected),
+    )
+
+
+def fetch_invoices(get: Get, _options: Options) -> Invoices:
+    """Ask for the latest invoices."""
+    return parse_invoices(get("/billing/invoices", {"limit": str(LATEST_INVOICES), "offset": "0"}).document)
+
+
+def parse_invoices(document: object) -> Invoices:
+    """Read an answer of ``/billing/invoices``, whatever its order; raise InvalidResponseError for a wrong envelope."""
+    data = envelope(document, _succeeded)
+    if not isinstance(data, list):
+        raise errors.InvalidResponseError("the answer has no data list")
+    rejected: list[str] = []
+    dated: list[tuple[float, int, Block]] = []
+    for position, entry in enumerate(data):
+        path = f"data[{position}]"
+        if not isinstance(entry, Mapping):
+            rejected.append(path)
+            continue
+        invoice = Block(entry, path, rejected)
+        at = invoice.time("created_at", "date")
+        dated.append((at if at is not None else float("-inf"), -position, invoice))
+    dated.sort(key=lambda item: item[:2], reverse=True)
+    by_status = dict.fromkeys(STATUSES, 0)
+    for _, _, invoice in dated[:LATEST_INVOICES]:
+        status = invoice.text("status")
+        if status in by_status:
+            by_status[status] += 1
+        elif status is not None:
+            invoice.reject("status")
+    if not dated:
+        return Invoices(by_status, rejected=tuple(rejected))
+    at, _, newest = dated[0]
+    return Invoices(
+        by_status,
+        last_amount=newest.number("amount"),
+        last_currency=label(newest.text("currency") or ""),
+        last_status=label(newest.text("status") or ""),
+        last_at=at if at != float("-inf") else None,
+        rejected=tuple(dict.fromkeys(rejected)),
+    )
+
+
+def fetch_auto_recharge(get: Get, _options: Options) -> AutoRecharge:
+    """Ask whether and when the vendor tops the balance up."""
+    return parse_auto_recharge(get("/billing/auto_recharge").document)
+
+
+def parse_auto_recharge(document: object) -> AutoRecharge:
+    """Read an answer of ``/billing/auto_recharge``; raise InvalidResponseError for a wrong envelope."""
+    rejected: list[str] = []
+    data = Block(data_object(envelope(document, _succeeded)), "data", rejected)
+    return AutoRecharge(
+        enabled=data.flag("enabled"),
+        threshold=data.number("threshold"),
+        amount=data.number("amount"),
+        rejected=tuple(rejected),
+    )
+
+
+PROVIDER = Provider(
+    title="VideoDB",
+    base_url="https://api.videodb.io",
+    key_header="x-access-token",
+    endpoints={
+        "usage": Endpoint(fetch_usage),
+        "invoices": Endpoint(fetch_invoices, every=BILLING_INTERVAL),
+        "auto_recharge": Endpoint(fetch_auto_recharge, every=BILLING_INTERVAL),
+    },
+)

@@ -1,0 +1,174 @@
+"""VidNavigator: ``GET /usage`` of https://docs.vidnavigator.com.
+
+Every block of the answer is optional in the vendor's own client, and the services are an open set: its pages
+list different names at different times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf, isfinite, isinf
+
+from exporter.providers.base import Endpoint, Get, Options, Provider, data_object, envelope, refusal
+from exporter.providers.fields import Block, exact_sum, label
+from exporter.providers.operations import OTHER, largest, summed
+from exporter.readings import Period, Pool, Quota, ServiceUse, Subscription, Usage
+
+CREDIT_RATES: Mapping[str, float] = {
+    "standard_request": 10_000,
+    "video_transcripts": 10_000,
+    "residential_request": 200,
+    "youtube_transcripts": 200,
+    "analysis_request": 100,
+    "video_analyses": 100,
+    "search_request": 10,
+    "video_searches": 10,
+    "transcription_hour": 1,
+    "video_uploads": 1,
+    "video_scene_analyses": 1,
+}
+"""How many units of a service one credit buys, by the vendor's pricing page."""
+
+_ACTIVE = ("active", "trialing")
+
+
+def fetch_usage(get: Get, options: Options) -> Usage:
+    """Ask for credits, service counters, storage and channels."""
+    answer = get("/usage", accept=(404,))
+    if answer.status == 404 and not _no_subscription(answer.document):
+        raise refusal(answer.status, answer.document)
+    return parse_usage(answer.document, options)
+
+
+def _no_subscription(document: object) -> bool:
+    return isinstance(document, Mapping) and "no_subscription" in (document.get("error"), document.get("error_code"))
+
+
+def parse_usage(document: object, options: Options) -> Usage:
+    """Read an answer of ``/usage``, ``no_subscription`` included; raise InvalidResponseError for a wrong envelope."""
+    if _no_subscription(document):
+        return Usage(subscribed=False)
+    rejected: list[str] = []
+    data = Block(
+        data_object(envelope(document, lambda answer: answer.get("status") == "success")), "data", rejected
+    )
+    billing = data.block("billing_period")
+    billing_period = _period(billing)
+    interval = billing.text("interval") if billing is not None else None
+    credits = data.block("credits") or Block({}, "data.credits", rejected)
+    total, remaining = credits.number("monthly_total"), credits.number("monthly_remaining")
+    purchased = credits.number("purchased")
+    services, used_by_operation, folded = _services(data.block("usage"), options)
+    return Usage(
+        balance=_balance(remaining, purchased, purchased_sent=credits.sent("purchased")),
+        monthly_limit=total,
+        monthly_remaining=remaining,
+        monthly_used=_difference(total, remaining),
+        purchased=purchased,
+        used_by_operation=used_by_operation,
+        services=services,
+        folded_operations=folded,
+        storage=_quota(data.block("storage"), "used_bytes", "limit_bytes", "remaining_bytes"),
+        channels=_quota(data.block("channels_indexed"), "used", "limit", "remaining"),
+        subscription=_subscription(data.block("subscription"), interval),
+        usage_period=_period(data.block("usage_period")),
+        billing_period=billing_period,
+        generated_at=data.time("generated_at"),
+        pools={
+            "monthly": Pool(remaining, total, billing_period.start if billing_period is not None else None),
+            "purchased": Pool(purchased),
+        },
+        rejected=tuple(rejected),
+    )
+
+
+def _balance(remaining: float | None, purchased: float | None, *, purchased_sent: bool) -> float | None:
+    if remaining is None or (purchased is None and purchased_sent):
+        return None
+    return exact_sum(remaining, purchased or 0.0)
+
+
+def _difference(total: float | None, remaining: float | None) -> float | None:
+    if total is None or remaining is None or not isfinite(total) or not isfinite(remaining):
+        return None
+    return exact_sum(total, -remaining)
+
+
+def _services(
+    usage: Block | None, options: Options
+) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
+    """Return the counters, what they cost in credits where a rate is known, and how many were folded."""
+    if usage is None:
+        return (), {}, 0
+    rates = {**CREDIT_RATES, **options.credit_rates}
+    uses: list[tuple[str, str, float, float | None]] = []
+    for name in usage.names():
+        service = usage.block(name)
+        if service is None:
+            continue
+        used, unit = service.number("used"), service.text("unit")
+        if used is None or (unit is None and service.sent("unit")):
+            continue
+        rate = rates.get(name)
+        uses.append((label(name), label(unit or "requests"), used, used / rate if rate else None))
+    totals = summed((name, used) for name, _, used, _ in uses)
+    keep = largest(totals, options.max_operations)
+
+    def shown(name: str) -> str:
+        return name if name in keep else OTHER
+
+    counters = summed(((shown(name), unit), used) for name, unit, used, _ in uses)
+    credits = summed((shown(name), cost) for name, _, _, cost in uses if cost is not None)
+    own_series = sum(1 for name, unit in counters if name in keep)
+    folded = len(uses) - own_series
+    services = tuple(ServiceUse(name, unit, used) for (name, unit), used in sorted(counters.items()))
+    return services, dict(sorted(credits.items())), folded
+
+
+def _quota(block: Block | None, used_name: str, limit_name: str, remaining_name: str) -> Quota | None:
+    if block is None:
+        return None
+    used, limit = block.number(used_name), block.number(limit_name)
+    return Quota(used, limit, block.number(remaining_name), _ratio(block, used, limit))
+
+
+def _ratio(block: Block, used: float | None, limit: float | None) -> float | None:
+    if block.sent("percentage"):
+        percentage = block.number("percentage")
+        if percentage is not None and isinf(percentage):
+            block.reject("percentage")
+            return None
+        return None if percentage is None else round(percentage / 100, 6)
+    if limit == inf:
+        return 0.0
+    if used is None or limit is None or limit == 0 or isinf(used):
+        return None
+    return used / limit
+
+
+def _period(block: Block | None) -> Period | None:
+    return None if block is None else Period(block.time("start"), block.time("end"))
+
+
+def _subscription(block: Block | None, billing_interval: str | None) -> Subscription | None:
+    if block is None:
+        return None
+    status = block.text("status")
+    return Subscription(
+        plan_id=label(block.text("plan_id") or ""),
+        plan_name=label(block.text("plan_name") or ""),
+        interval=label(block.text("interval") or billing_interval or ""),
+        status=label(status or ""),
+        active=None if status is None else status in _ACTIVE,
+        cancel_at_period_end=block.flag("cancel_at_period_end"),
+    )
+
+
+PROVIDER = Provider(
+    title="VidNavigator",
+    base_url="https://api.vidnavigator.com/v1",
+    key_header="X-API-Key",
+    endpoints={"usage": Endpoint(fetch_usage)},
+    quotas=("storage", "channels"),
+    credit_rates=CREDIT_RATES,
+)

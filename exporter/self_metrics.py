@@ -1,0 +1,96 @@
+"""The exporter's own families, kept by prometheus_client: what it is, how its polls and its configuration fare."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+_DURATIONS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_LAGS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class SelfMetrics:
+    """One registry with all of them."""
+
+    def __init__(self, version: str, revision: str, shard_index: int, shard_count: int) -> None:
+        # A creation time a histogram is worth nothing to anybody here and doubles its lines in OpenMetrics.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
+        self.registry = registry = CollectorRegistry()
+        build = Gauge(
+            "video_api_exporter_build_info",
+            "Version of the exporter, always 1.",
+            ("version", "revision", "python_version"),
+            registry=registry,
+        )
+        build.labels(version, revision, platform.python_version()).set(1)
+        self._accounts = Gauge(
+            "video_api_exporter_accounts",
+            "Accounts that this exporter polls, from the configuration.",
+            ("provider",),
+            registry=registry,
+        )
+        self.reload_successful = Gauge(
+            "video_api_exporter_config_last_reload_successful",
+            "1 where the last attempt to load the configuration succeeded.",
+            registry=registry,
+        )
+        self.reload_success_time = Gauge(
+            "video_api_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last loaded successfully, Unix time.",
+            registry=registry,
+        )
+        self.poll_duration = Histogram(
+            "video_api_exporter_poll_duration_seconds",
+            "How long polls took, retries included.",
+            ("provider",),
+            buckets=_DURATIONS,
+            registry=registry,
+        )
+        self.polls_in_flight = Gauge(
+            "video_api_exporter_polls_in_flight", "Polls under way now.", registry=registry
+        )
+        self.poll_lag = Histogram(
+            "video_api_exporter_poll_lag_seconds",
+            "How late polls started.",
+            buckets=_LAGS,
+            registry=registry,
+        )
+        for name, help_, value in (
+            ("index", "Number of this shard, from 0.", shard_index),
+            ("count", "How many shards the accounts are spread over.", shard_count),
+        ):
+            Gauge("video_api_exporter_shard_" + name, help_, registry=registry).set(value)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def set_accounts(self, providers: Iterable[str]) -> None:
+        """Count the accounts of each provider; give one name for each account."""
+        counts: dict[str, int] = {}
+        for provider in providers:
+            counts[provider] = counts.get(provider, 0) + 1
+        self._accounts.clear()
+        for provider, count in sorted(counts.items()):
+            self._accounts.labels(provider).set(count)
+
+    def count_state_write_failures(self, failures: Callable[[], int]) -> None:
+        """Export how many writes to the state file failed."""
+        self.registry.register(_WriteFailures(failures))
+
+
+class _WriteFailures(Collector):
+    def __init__(self, failures: Callable[[], int]) -> None:
+        self._failures = failures
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "video_api_exporter_state_write_failures",
+            "Writes to the state file that failed.",
+            value=self._failures(),
+        )

@@ -1,0 +1,32 @@
+"""Telling systemd that the service is ready, reloading, alive or stopping: sd_notify(3) without its library."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
+
+
+class Notifier:
+    """Sends to the socket that systemd names in the environment; without one does nothing."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        try:
+            self.watchdog_interval = int(environ.get("WATCHDOG_USEC", "")) / 2e6
+        except ValueError:
+            self.watchdog_interval = 0.0
+        """Seconds between two signs of life, half of what systemd allows; 0 where it wants none."""
+
+    def send(self, *lines: str) -> None:
+        """Send assignments such as ``READY=1``; a failure is logged and stops nothing."""
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.sendto("\n".join(lines).encode(), address)
+        except OSError as error:
+            logger.warning("systemd could not be told %s: %s", lines[0], error)

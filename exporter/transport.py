@@ -1,0 +1,411 @@
+"""One GET to a vendor, bounded in time and size. The only module that knows requests and urllib3.
+
+requests' own timeout starts anew at each read and covers no name look-up, so a vendor that drips bytes
+could hold a poll for ever. Here every socket call gets what is left of the call's deadline.
+Redirects are not followed (they would carry the key away), cookies are dropped, `.netrc` is not read.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+import weakref
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import certifi
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from exporter.errors import ConnectionError_, InternalError, InvalidResponseError, PollError, TimeoutError_
+
+MAX_BODY = 1 << 20
+"""The largest answer taken, in bytes, unpacked."""
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """An answer with any status. ``document`` is None where the body is no JSON; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: object
+
+
+class _Calls(threading.local):
+    """The deadline of the call that this thread makes, in ``time.monotonic`` seconds."""
+
+    deadline: float = 0.0
+
+    def remaining(self) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        return left
+
+
+class _Socket(socket.socket):
+    """A plain socket that spends what is left of the call's deadline, not a timeout of its own."""
+
+    calls: _Calls
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(self.calls.remaining())
+        return super().recv_into(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self.settimeout(self.calls.remaining())
+        super().sendall(*args, **kwargs)
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """The same over TLS."""
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(self.context.calls.remaining())  # type: ignore[attr-defined]  # always a _TlsContext
+        return super().recv_into(*args, **kwargs)
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(self.context.calls.remaining())  # type: ignore[attr-defined]  # always a _TlsContext
+        return super().send(*args, **kwargs)
+
+
+class _TlsContext(ssl.SSLContext):
+    """A client context that resumes the last session of each host, which saves a round trip and a signature."""
+
+    sslsocket_class = _TlsSocket
+    calls: _Calls
+    open_sockets: weakref.WeakSet[socket.socket]
+    sessions: dict[str, ssl.SSLSession]
+
+    @classmethod
+    def make(
+        cls, ca_file: Path | None, calls: _Calls, open_sockets: weakref.WeakSet[socket.socket]
+    ) -> _TlsContext:
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_verify_locations(cafile=str(ca_file or certifi.where()))
+        context.calls = calls
+        context.open_sockets = open_sockets
+        context.sessions = {}
+        return context
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
+        kwargs.setdefault("session", self.sessions.get(kwargs.get("server_hostname") or ""))
+        sock = super().wrap_socket(*args, **kwargs)
+        self.open_sockets.add(sock)
+        return sock
+
+
+class _Connection(HTTPConnection):
+    """Connects within the call's deadline, name look-up included."""
+
+    transport: Transport
+
+    def _new_conn(self) -> socket.socket:
+        return self.transport._connect(self._dns_host, self.port or self.default_port)
+
+
+class _TlsConnection(HTTPSConnection):
+    """The same over TLS; leaves its session to the next connection."""
+
+    transport: Transport
+
+    def _new_conn(self) -> socket.socket:
+        return self.transport._connect(self._dns_host, self.port or self.default_port)
+
+    def close(self) -> None:
+        sock = self.sock
+        if isinstance(sock, _TlsSocket):
+            session, context = sock.session, sock.context
+            if session is not None and sock.server_hostname and isinstance(context, _TlsContext):
+                context.sessions[sock.server_hostname] = session
+        super().close()
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter with connections and a TLS context of ours; a proxy's pools get them too."""
+
+    def __init__(self, transport: Transport, context: _TlsContext, connections: int) -> None:
+        self._context = context
+        plain = type("Connection", (_Connection,), {"transport": transport})
+        tls = type("TlsConnection", (_TlsConnection,), {"transport": transport})
+        self._pools = {
+            "http": type("Pool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+        }
+        super().__init__(pool_connections=4, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
+        return host, {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"} if host["scheme"] == "https" else {}
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Leave verification to the context: requests would load the authorities again for each connection."""
+
+
+Address = tuple[int, int, int, str, Any]
+Resolve = Callable[[str, int], list[Address]]
+
+
+def _resolve(host: str, port: int) -> list[Address]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[return-value]  # enums are ints
+
+
+class _Lookups:
+    """Name look-ups with a deadline: getaddrinfo cannot be interrupted, so one thread a host waits in our place."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str, int], _Lookup] = {}
+
+    def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
+        with self._lock:
+            lookup = self._running.get((host, port))
+            if lookup is None:
+                lookup = self._running[host, port] = _Lookup()
+                threading.Thread(target=self._run, args=(lookup, host, port), daemon=True).start()
+        if not lookup.done.wait(timeout):
+            raise TimeoutError_(f"looking up {host} took too long")
+        if lookup.error is not None:
+            raise ConnectionError_(f"cannot look up {host}: {lookup.error}")
+        return lookup.addresses
+
+    def _run(self, lookup: _Lookup, host: str, port: int) -> None:
+        try:
+            lookup.addresses = self._resolve(host, port)
+        except (OSError, UnicodeError) as error:
+            lookup.error = error
+        finally:
+            with self._lock:
+                del self._running[host, port]
+            lookup.done.set()
+
+
+class _Lookup:
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.addresses: list[Address] = []
+        self.error: Exception | None = None
+
+
+class Transport:
+    """Connections to one base URL, kept alive and shared by all its accounts; thread-safe."""
+
+    def __init__(
+        self, base_url: str, user_agent: str, connections: int, ca_file: Path | None = None, resolve: Resolve = _resolve
+    ) -> None:
+        """Keep at most ``connections`` idle connections; raise OSError where ``ca_file`` cannot be read."""
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "gzip"}
+        self._calls = _Calls()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._socket_class = type("Socket", (_Socket,), {"calls": self._calls})
+        self._lookups = _Lookups(resolve)
+        self._stopped = False
+        self._adapter = _Adapter(self, _TlsContext.make(ca_file, self._calls, self._sockets), connections)
+        self._proxies = get_environ_proxies(self._base_url)
+
+    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
+        """Return the answer to one GET within ``timeout`` seconds, whatever its status.
+
+        Raises TimeoutError_, ConnectionError_, or InvalidResponseError for a 2xx whose body is no JSON or
+        over 1 MiB. The body of a refusal that cannot be read is None: its status matters more.
+        """
+        request = requests.Request(
+            "GET", self._base_url + path, params=params, headers={**self._headers, **headers}
+        ).prepare()
+        self._calls.deadline = time.monotonic() + timeout
+        with _translated():
+            response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
+        status = response.status_code
+        try:
+            with _translated():
+                document = _decode(self._read(response.raw))
+        except PollError:
+            if 200 <= status < 300:
+                raise
+            document = None
+        return RawAnswer(status, {name.lower(): value for name, value in response.headers.items()}, document)
+
+    def _read(self, raw: urllib3.HTTPResponse) -> bytes:
+        body = bytearray()
+        complete = False
+        try:
+            for piece in _unpacked(raw):
+                body += piece
+                if len(body) > MAX_BODY:
+                    raise InvalidResponseError(f"the answer is larger than {MAX_BODY >> 20} MiB")
+            complete = True
+        finally:
+            if not complete:
+                raw.close()
+        return bytes(body)
+
+    def _connect(self, host: str, port: int) -> socket.socket:
+        addresses = self._lookups.addresses(host, port, self._calls.remaining())
+        problem: OSError = OSError("the name has no address")
+        for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses):
+            sock = self._socket_class(family, kind, protocol)
+            try:
+                sock.settimeout(self._calls.remaining() / left)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.connect(address)
+                sock.settimeout(self._calls.remaining())
+                self._sockets.add(sock)
+                if self._stopped:
+                    raise OSError("the exporter is stopping")
+                return sock
+            except OSError as error:
+                problem = error
+                sock.close()
+        raise problem
+
+    def abort(self) -> None:
+        """Cut every call in flight and refuse new connections; the calls end with a ConnectionError_."""
+        self._stopped = True
+        for sock in list(self._sockets):
+            _cut(sock)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._adapter.close()
+
+
+def _cut(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
+
+
+def _unpacked(raw: urllib3.HTTPResponse) -> Iterator[bytes]:
+    """Yield the body in bounded pieces: a few packed bytes never become more than a chunk at once."""
+    encoding = (raw.headers.get("Content-Encoding") or "identity").strip().lower()
+    pieces = raw.stream(_CHUNK, decode_content=False)
+    if encoding == "identity":
+        yield from pieces
+        return
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise InvalidResponseError(f"the answer has a Content-Encoding that was not asked for: {encoding[:32]!r}")
+    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    for packed in pieces:
+        while packed:
+            yield unpack.decompress(packed, _CHUNK)
+            packed = unpack.unconsumed_tail
+    if not unpack.eof:
+        raise InvalidResponseError("the packed answer ends too early")
+
+
+def _integer(digits: str) -> int | float:
+    # int() refuses more than 4,300 digits with a ValueError, which would fail the whole answer.
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+def _decode(body: bytes) -> object:
+    try:
+        return json.loads(body, parse_int=_integer)
+    except RecursionError:
+        raise InvalidResponseError("the answer is nested too deeply") from None
+    except ValueError:
+        raise InvalidResponseError("the answer is not JSON") from None
+
+
+TRANSLATION: tuple[tuple[type[Exception], type[PollError]], ...] = (
+    (requests.exceptions.Timeout, TimeoutError_),
+    (urllib3.exceptions.TimeoutError, TimeoutError_),
+    (TimeoutError, TimeoutError_),
+    (zlib.error, InvalidResponseError),
+    (urllib3.exceptions.DecodeError, InvalidResponseError),
+    (requests.exceptions.InvalidURL, InternalError),
+    (requests.exceptions.InvalidHeader, InternalError),
+    (requests.exceptions.InvalidSchema, InternalError),
+    (requests.exceptions.MissingSchema, InternalError),
+    (requests.exceptions.RequestException, ConnectionError_),
+    (urllib3.exceptions.LocationValueError, InternalError),
+    (urllib3.exceptions.HTTPError, ConnectionError_),
+    (http.client.HTTPException, InvalidResponseError),
+    (OSError, ConnectionError_),
+)
+"""What each foreign exception means, the first match counting."""
+
+
+class _translated:
+    """Turn foreign exceptions into PollErrors by the table."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, PollError) or not isinstance(error, Exception):
+            return
+        raise translate(error) from error
+
+
+def translate(error: Exception) -> PollError:
+    """Return the PollError that a foreign exception is, by ``TRANSLATION``."""
+    chain = list(_chain(error))
+    if any(isinstance(link, TimeoutError) for link in chain):
+        return TimeoutError_("no whole answer within the timeout")
+    if any(isinstance(link, http.client.HTTPException) and _is_garbage(link) for link in chain):
+        return InvalidResponseError("the answer is not HTTP")
+    for foreign, ours in TRANSLATION:
+        if isinstance(error, foreign):
+            if ours is TimeoutError_:
+                return TimeoutError_("no whole answer within the timeout")
+            return ours(_reason(chain))
+    return InternalError(f"{type(error).__name__}: {error}")
+
+
+def _is_garbage(error: http.client.HTTPException) -> bool:
+    return not isinstance(error, (http.client.RemoteDisconnected, http.client.IncompleteRead))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what it wraps: requests and urllib3 keep the cause in any of four places."""
+    todo, seen = [error], set()
+    while todo:
+        link = todo.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        inner = [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
+        todo.extend(item for item in inner if isinstance(item, BaseException))
+
+
+def _reason(chain: list[BaseException]) -> str:
+    """Return the innermost cause in words, without the addresses of objects that the wrappers' messages carry."""
+    for link in chain:
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return f"TLS: {link.verify_message}"
+    for link in chain:
+        if isinstance(link, ssl.SSLError):
+            return f"TLS: {link.reason or link}"
+    for link in chain:
+        if isinstance(link, OSError) and not isinstance(link, requests.exceptions.RequestException):
+            return link.strerror or str(link) or type(link).__name__
+    return type(chain[-1]).__name__

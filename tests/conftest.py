@@ -1,0 +1,84 @@
+"""What most tests share: a clock that is driven, accounts, and the simulated vendors."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.config import Account
+from exporter.credentials import KeySource
+from exporter.demo.vendors import Vendors
+from exporter.providers import PROVIDERS
+from exporter.thresholds import DEFAULTS
+
+START = 1_800_000_000.0
+
+
+class FakeClock:
+    """Both clocks, moved by hand; ``jump`` sets the wall clock as NTP would."""
+
+    def __init__(self) -> None:
+        self.wall_time = START
+        self.monotonic_time = 1000.0
+
+    def wall(self) -> float:
+        return self.wall_time
+
+    def monotonic(self) -> float:
+        return self.monotonic_time
+
+    def advance(self, seconds: float) -> None:
+        self.wall_time += seconds
+        self.monotonic_time += seconds
+
+    def jump(self, seconds: float) -> None:
+        self.wall_time += seconds
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def vendors() -> Iterator[Vendors]:
+    with Vendors() as running:
+        yield running
+
+
+MakeAccount = Callable[..., Account]
+
+
+@pytest.fixture
+def make_account() -> MakeAccount:
+    def make(provider: str = "vidnavigator", name: str = "acct", key: str = "", **changes: object) -> Account:
+        values: dict[str, object] = {
+            "provider": provider,
+            "name": name,
+            "key": KeySource("literal", secret=key or secrets.token_hex(16)),
+            "base_url": PROVIDERS[provider].base_url,
+            "ca_file": None,
+            "max_requests_per_minute": 50,
+            "collect": ("usage",),
+            "credit_rates": {},
+            "max_operations": 100,
+            "interval": 60.0,
+            "timeout": 5.0,
+            "stale_after": 180.0,
+            "thresholds": DEFAULTS,
+            "labels": {},
+        }
+        return Account(**{**values, **changes})  # type: ignore[arg-type]  # a test names what it changes
+
+    return make
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.write_text(secrets.token_hex(16) + "\n")
+    path.chmod(0o600)
+    return path
