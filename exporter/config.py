@@ -215,7 +215,7 @@ class _Loading:
                 self.problem(place, f"must be a mapping (`name: ...`), not {kind(raw)}")
 
     def account_files(self) -> list[str]:
-        """Return the files that ``account_files`` match, by pattern and name; none twice, nor the main one."""
+        """Return the files that ``account_files`` match, by pattern and name; none twice."""
         found: dict[str, str] = {os.path.realpath(self.path): ""}
         for index, pattern in enumerate(self.head.model.account_files):
             matches = sorted(glob.glob(os.path.join(os.path.dirname(self.path), pattern), recursive=True))
@@ -425,7 +425,7 @@ class _Loading:
 
 
 def _merge(*blocks: schema.Thresholds) -> Thresholds:
-    """Return the default thresholds with the levels that the blocks name, the last block's before the others'."""
+    """Return the default thresholds with all levels that the blocks name in place, later blocks last."""
     pairs: dict[str, Threshold] = {}
     for name in _LEVELS:
         pair: Threshold = getattr(thresholds.DEFAULTS, name)

@@ -206,29 +206,37 @@ class _Builder:
         self.anchors: dict[str, Any] = {}
         self.aliased = 0
         self.line = 1
+        self.documents = 0
 
     def run(self, data: bytes) -> None:
-        documents = 0
+        handlers = {
+            yaml.ScalarEvent: self.scalar,
+            yaml.MappingStartEvent: self.open,
+            yaml.SequenceStartEvent: self.open,
+            yaml.MappingEndEvent: self.close,
+            yaml.SequenceEndEvent: self.close,
+            yaml.AliasEvent: self.alias,
+            yaml.DocumentStartEvent: self.begin,
+        }
         try:
             for event in _events(data):
-                self.line = event.start_mark.line + 1
-                if isinstance(event, yaml.ScalarEvent):
-                    self.scalar(event)
-                elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-                    self.open(event)
-                elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-                    self.close()
-                elif isinstance(event, yaml.AliasEvent):
-                    self.alias(str(event.anchor))
-                elif isinstance(event, yaml.DocumentStartEvent):
-                    documents += 1
-                    if documents > 1:
-                        self.stop("a second YAML document begins; put everything into one")
+                handle = handlers.get(type(event))
+                if handle is not None:
+                    self.line = event.start_mark.line + 1
+                    handle(event)
         except _Stop:
             self.document.value = None
         except _SyntaxProblem as error:
             self.document.value = None
-            self.document.problems.append(Problem(self.document.file, error.line(data), "", error.sentence))
+            line, sentence = error.line(data), str(error)
+            if any(b"${" in text for text in data.splitlines()[line - 1 : line]):
+                sentence += "; put ${NAME} in quotes inside of [ ] and { }"
+            self.document.problems.append(Problem(self.document.file, line, "", sentence))
+
+    def begin(self, _event: Any) -> None:
+        self.documents += 1
+        if self.documents > 1:
+            self.stop("a second YAML document begins; put everything into one")
 
     def scalar(self, event: Any) -> None:
         text: str = event.value
@@ -278,7 +286,7 @@ class _Builder:
         value = Map(self.line) if isinstance(event, yaml.MappingStartEvent) else Seq(self.line)
         self.stack.append(_Frame(value, event.anchor))
 
-    def close(self) -> None:
+    def close(self, _event: Any) -> None:
         frame = self.stack.pop()
         for merged in frame.merges:
             self.merge(frame.value, merged)
@@ -287,14 +295,14 @@ class _Builder:
         self.line = frame.value.line
         self.add(frame.value)
 
-    def alias(self, anchor: str) -> None:
+    def alias(self, event: Any) -> None:
         if self.stack and self.stack[-1].key is None and isinstance(self.stack[-1].value, Map):
             self.stop("a key must be a text, not an alias; put a text that starts with `*` in quotes")
-        if anchor not in self.anchors:
+        if event.anchor not in self.anchors:
             self.stop(
                 "alias to an anchor that is not defined above; put a text that starts with `*` in quotes"
             )
-        value = self.anchors[anchor]
+        value = self.anchors[event.anchor]
         self.count(getattr(value, "size", 1))
         self.add(value)
 
@@ -372,7 +380,6 @@ class _SyntaxProblem(Exception):
 
     def __init__(self, sentence: str, line: int | None, offset: int) -> None:
         super().__init__(sentence)
-        self.sentence = sentence
         self._line = line
         self._offset = offset
 
