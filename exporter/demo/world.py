@@ -1,0 +1,252 @@
+"""The demo's accounts: who they are, what happens to them, and the exporter's configuration for them.
+
+Time: at `speed` 1 a billing period is thirty real days. At a higher speed the same life is squeezed into less
+real time, and every time stamp (periods, invoices) is the *real* moment at which the demo gets there: with
+8640, a period lasts five minutes and its end is shown as that near. So period ends lie ahead, and forecasts,
+dashboards and alerts hold at any speed; it is the rates that grow: a credit a day is a credit in ten seconds.
+`generated_at` lags two real seconds behind, figures and all, as a vendor's own cache does.
+
+Outages and rate limiting keep to real time at any speed, since the exporter's waits and intervals do.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from exporter.demo import faults
+from exporter.demo.apis import GIB, NAVIGATOR, ODYSSEY, TRIAL, VIDEODB, VOYAGER
+from exporter.demo.faults import Fault
+from exporter.demo.life import Answer, Calendar, Demand, Filling, Service, VideoDbLife, VidNavigatorLife
+from exporter.demo.vendors import Clock, SimulatedAccount, Vendors
+
+LAG_SECONDS = 2.0
+
+NEW_SERVICES = (
+    Service("standard_request", 0.3, 10_000),
+    Service("residential_request", 0.2, 200),
+    Service("analysis_request", 0.15, 100),
+    Service("search_request", 0.1, 10),
+    Service("transcription_hour", 0.2, scale=100, unit="hours"),
+    Service("video_scene_analyses", 0.05),
+)
+OLD_SERVICES = (
+    Service("video_transcripts", 0.3, 10_000),
+    Service("youtube_transcripts", 0.2, 200),
+    Service("video_searches", 0.1, 10),
+    Service("video_analyses", 0.15, 100),
+    Service("video_scene_analyses", 0.05),
+    Service("video_uploads", 0.2, scale=100, unit="hours"),
+)
+MIXED_SERVICES = (*NEW_SERVICES[:3], OLD_SERVICES[2], *OLD_SERVICES[4:])  # shares add up to 1 again
+TRIAL_SERVICES = (Service("standard_request", 1.0, 10_000),)
+OPERATIONS = (
+    Service("video_processing", 0.5, scale=100),
+    Service("ai_generation", 0.25, scale=100),
+    Service("semantic_indexing", 0.15, scale=100),
+    Service("storage", 0.1, scale=100),
+)
+FEW_FILES = Filling(0.1 * GIB, 2 * GIB, 60, start=0.4)
+ONE_CHANNEL = Filling(1, 2, 60)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A fault that returns: `lasting` of every `every` real seconds, from `first` on; by default it stays."""
+
+    fault: Fault
+    first: float = 0.0
+    every: float = 1.0
+    lasting: float = 1.0
+
+    def at(self, elapsed: float) -> Fault | None:
+        """Return the fault that far into the demo (real seconds), None between two of its times."""
+        since = elapsed - self.first
+        return self.fault if since >= 0 and since % self.every < self.lasting else None
+
+
+@dataclass(frozen=True)
+class DemoAccount:
+    """One account of the demo, as the configuration names it, with its life and its troubles."""
+
+    name: str
+    life: VidNavigatorLife | VideoDbLife
+    team: str
+    env: str = "prod"
+    trouble: Trouble | None = None
+
+
+def _vidnavigator_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]:
+    """Yield the accounts; their figures are chosen for what a viewer should see at the start."""
+    burning = VidNavigatorLife(
+        VOYAGER,
+        NEW_SERVICES,
+        demand(4.3),
+        storage=Filling(120 * GIB, 260 * GIB, 90, start=0.3),
+        channels=Filling(6, 10, 60, start=0.3),
+        purchased=30,
+        into_period=17,
+        top_up=50,
+    )
+    yield DemoAccount("media-prod", burning, "media")
+    filling = VidNavigatorLife(
+        VOYAGER,
+        OLD_SERVICES,
+        demand(1.1),
+        storage=Filling(200 * GIB, 490 * GIB, 20, start=0.8),
+        channels=Filling(4, 16, 24, start=0.7),
+        into_period=9,
+    )
+    yield DemoAccount("archive", filling, "media")
+    unlimited = VidNavigatorLife(
+        ODYSSEY,
+        NEW_SERVICES,
+        demand(60),
+        storage=Filling(3000 * GIB, 9000 * GIB, 400, start=0.2),
+        channels=Filling(40, 90, 90, start=0.5),
+        into_period=12,
+    )
+    yield DemoAccount("broadcast", unlimited, "live")
+    nearly_spent = VidNavigatorLife(
+        TRIAL,
+        TRIAL_SERVICES,
+        demand(0.2),
+        storage=FEW_FILES,
+        channels=ONE_CHANNEL,
+        into_period=24,
+        status="trialing",
+    )
+    yield DemoAccount("trial", nearly_spent, "research", "dev")
+    leaving = VidNavigatorLife(
+        NAVIGATOR,
+        OLD_SERVICES,
+        demand(0.35),
+        storage=FEW_FILES,
+        channels=ONE_CHANNEL,
+        into_period=27,
+        leaving=True,
+    )
+    yield DemoAccount("leaving", leaving, "research")
+    limited = VidNavigatorLife(
+        VOYAGER,
+        MIXED_SERVICES,
+        demand(2.2),
+        storage=Filling(30 * GIB, 90 * GIB, 90),
+        channels=ONE_CHANNEL,
+        into_period=5,
+    )
+    too_many = faults.status(429, message="Too many requests.", retry_after=60, retry_after_seconds=60)
+    yield DemoAccount(
+        "batch", limited, "media", "staging", Trouble(too_many, first=20, every=180, lasting=15)
+    )
+    for name, fault in (
+        ("no-plan", faults.no_subscription()),
+        ("revoked", faults.status(401, message="The API key is not valid.")),
+    ):
+        unseen = VidNavigatorLife(NAVIGATOR, (), demand(0), storage=FEW_FILES, channels=ONE_CHANNEL)
+        yield DemoAccount(name, unseen, "research", "dev", Trouble(fault))
+
+
+def _videodb_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]:
+    recharging = VideoDbLife(OPERATIONS, demand(6), purchased=60, into_period=17, threshold=20, recharge=100)
+    yield DemoAccount("video-prod", recharging, "media")
+    on_a_plan = VideoDbLife(OPERATIONS, demand(1.4), granted=50, into_period=20, example_names=True)
+    yield DemoAccount("video-research", on_a_plan, "research")
+    flaky = VideoDbLife(OPERATIONS, demand(12), purchased=90, into_period=8, threshold=25, recharge=200)
+    bad_gateway = faults.status(502, message="Bad gateway.")
+    yield DemoAccount(
+        "video-live", flaky, "live", trouble=Trouble(bad_gateway, first=45, every=240, lasting=40)
+    )
+    unpaid = VideoDbLife(
+        OPERATIONS,
+        demand(1.7),
+        purchased=20,
+        into_period=24,
+        threshold=25,
+        recharge=50,
+        card_declined=True,
+    )
+    yield DemoAccount("video-lab", unpaid, "research", "dev")
+
+
+class World:
+    """The demo's accounts, living in a `Vendors`; made by `make_world`. `keys` are their keys by name."""
+
+    def __init__(self, vendors: Vendors, *, speed: float, seed: int, clock: Clock) -> None:
+        if not (speed > 0 and math.isfinite(speed)):
+            raise ValueError(f"the speed is {speed}, it must be a number above 0 (1: real time)")
+        waves = random.Random(seed)
+        self.vendors = vendors
+        self.calendar = Calendar(clock(), speed)
+        self.accounts: list[DemoAccount] = []
+        self.keys: dict[str, str] = {}
+        self._clock = clock
+        for accounts in (_vidnavigator_accounts, _videodb_accounts):
+            for account in accounts(lambda per_day: Demand(per_day, waves.uniform(0, math.tau))):
+                answers = {
+                    path: self._answer(data, account.trouble)
+                    for path, data in account.life.answers(self.calendar).items()
+                }
+                self.accounts.append(account)
+                self.keys[account.name] = vendors.add(SimulatedAccount(account.life.api, answers))
+
+    def _answer(self, data: Answer, trouble: Trouble | None) -> Callable[[], object]:
+        def answer() -> object:
+            real = self._clock()
+            fault = trouble.at(real - self.calendar.start) if trouble else None
+            return fault or data(self.calendar.simulated(real - LAG_SECONDS))
+
+        return answer
+
+    def write_config(self, directory: Path, state_path: Path | None = None) -> Path:
+        """Write the exporter's configuration for these accounts, and their keys; return its path.
+
+        All files are readable by their owner alone.
+        """
+        urls = {"videodb": self.vendors.videodb_url, "vidnavigator": self.vendors.vidnavigator_url}
+        config: dict[str, object] = {
+            # the rate-limited key rests for a minute at a time: its figures are to outlast that
+            "poll": {"interval": "10s", "timeout": "5s", "stale_after": "3m"},
+            "accounts": [
+                {
+                    "name": account.name,
+                    "provider": account.life.api.provider,
+                    "api_key_file": _write_private(
+                        directory / f"{account.name}.key", self.keys[account.name]
+                    ),
+                    "base_url": urls[account.life.api.provider],
+                    "labels": {"team": account.team, "env": account.env},
+                    **(
+                        {"collect": ["usage", "invoices", "auto_recharge"]}
+                        if account.life.api is VIDEODB
+                        else {}
+                    ),
+                }
+                for account in self.accounts
+            ],
+        }
+        if state_path:
+            config["state"] = {"path": str(state_path)}
+        return Path(_write_private(directory / "config.yaml", yaml.safe_dump(config, sort_keys=False)))
+
+
+def _write_private(path: Path, text: str) -> str:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    return str(path)
+
+
+def make_world(vendors: Vendors, *, speed: float = 1.0, seed: int = 1, clock: Clock = time.time) -> World:
+    """Put the demo's accounts into `vendors` and return their world.
+
+    `speed` is simulated seconds per real second (ValueError unless above 0), `clock` gives Unix seconds. The
+    same seed gives the same life; the keys are random each time.
+    """
+    return World(vendors, speed=speed, seed=seed, clock=clock)
