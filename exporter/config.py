@@ -134,9 +134,11 @@ class _Loading:
         self.warnings: dict[Problem, None] = {}
         self.main = Place(Document(str(path)))
         self.head = schema.Checked(schema.Document())
+        self.poll = schema.Poll()
+        self.base = schema.Thresholds()
         self.accounts: dict[tuple[str, str], Place] = {}
         self.keys = KeyUses()
-        self.merged: dict[schema.Thresholds, Thresholds] = {}
+        self.merged: dict[schema.Thresholds | None, Thresholds] = {}
         self.contradictions: dict[Thresholds, list[tuple[str, str]]] = {}
         self.authorities: dict[str, str | None] = {}
         self.warned: set[str] = set()
@@ -156,11 +158,11 @@ class _Loading:
             self.problem(self.main.at("accounts"), "no accounts: list at least one here or in account_files")
         if self.problems:
             raise self.refusal()
-        head = self.head.model
+        state = self.head.model.state
         return Config(
             path=self.path,
-            concurrency=head.poll.concurrency,
-            state_path=None if head.state.path is None else Path(self.beside(self.main, head.state.path)),
+            concurrency=self.poll.concurrency,
+            state_path=Path(self.beside(self.main, state.path)) if state and state.path else None,
             accounts=tuple(accounts),
             label_names=tuple(sorted({name for account in accounts for name in account.labels})),
             warnings=self.in_order(self.warnings),
@@ -186,6 +188,8 @@ class _Loading:
         self.head = schema.check(schema.Document, head, {})
         for path, sentence in self.head.mistakes:
             self.problem(self.main.at(*path), sentence)
+        self.poll = self.head.model.poll or self.poll
+        self.base = self.head.model.thresholds or self.base
         self.times(None)
         self.levels(None)
 
@@ -217,7 +221,7 @@ class _Loading:
     def account_files(self) -> list[str]:
         """Return the files that ``account_files`` match, by pattern and name; none twice."""
         found: dict[str, str] = {os.path.realpath(self.path): ""}
-        for index, pattern in enumerate(self.head.model.account_files):
+        for index, pattern in enumerate(self.head.model.account_files or ()):
             matches = sorted(glob.glob(os.path.join(os.path.dirname(self.path), pattern), recursive=True))
             place = self.main.at("account_files", index)
             if not matches and glob.has_magic(pattern):
@@ -250,7 +254,7 @@ class _Loading:
             base_url=self.share(model.base_url or spec.base_url.rstrip("/")),
             ca_file=ca_file,
             max_requests_per_minute=model.max_requests_per_minute,
-            collect=self.share(tuple(dict.fromkeys(model.collect))),
+            collect=self.share(tuple(dict.fromkeys(model.collect or ("usage",)))),
             credit_rates=self.share_mapping(model.credit_rates),
             max_operations=model.max_operations,
             interval=self.share(interval),
@@ -277,7 +281,7 @@ class _Loading:
             known = schema.unknown("provider", model.provider, self.providers)
             self.problem(place.at("provider"), known)
             return None
-        if not checked.hits("collect"):
+        if model.collect is not None:
             for index, name in enumerate(model.collect):
                 if name not in spec.collect:
                     known = schema.unknown(f"thing to collect from {model.provider}:", name, spec.collect)
@@ -326,10 +330,9 @@ class _Loading:
 
     def levels(self, entry: _Entry | None) -> Thresholds:
         """Return the thresholds of an account (None: of the file), merged over what they inherit."""
-        base = self.head.model.thresholds
-        own = base if entry is None else entry.checked.model.thresholds
+        own = entry.checked.model.thresholds if entry else None
         if own not in self.merged:
-            self.merged[own] = _merge(base, own)
+            self.merged[own] = _merge(self.base, own)
         levels = self.merged[own]
         if levels not in self.contradictions:
             pairs = ((name, getattr(levels, name)) for name in _LEVELS)
@@ -347,11 +350,10 @@ class _Loading:
 
     def times(self, entry: _Entry | None) -> tuple[float, float, float]:
         """Return interval, timeout and staleness of an account (None: of the file), after comparing them."""
-        poll = self.head.model.poll
         own = None if entry is None else entry.checked.model
-        interval = (own and own.interval) or poll.interval
-        timeout = (own and own.timeout) or poll.timeout
-        stale_after = (own and own.stale_after) or poll.stale_after or 3 * interval
+        interval = (own and own.interval) or self.poll.interval
+        timeout = (own and own.timeout) or self.poll.timeout
+        stale_after = (own and own.stale_after) or self.poll.stale_after or 3 * interval
         if timeout > interval and self.sure(entry, "timeout", "interval"):
             self.problem(
                 self.written(entry, "timeout", "interval"),
@@ -418,22 +420,23 @@ class _Loading:
         result: _Shared = self.shared.setdefault((type(value), value), value)
         return result
 
-    def share_mapping(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        items = tuple(value.items())
+    def share_mapping(self, value: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        items = tuple(value.items()) if value else ()
         result: Mapping[str, Any] = self.shared.setdefault(items, MappingProxyType(dict(items)))
         return result
 
 
-def _merge(*blocks: schema.Thresholds) -> Thresholds:
+def _merge(*blocks: schema.Thresholds | None) -> Thresholds:
     """Return the default thresholds with all levels that the blocks name in place, later blocks last."""
     pairs: dict[str, Threshold] = {}
     for name in _LEVELS:
         pair: Threshold = getattr(thresholds.DEFAULTS, name)
         for block in blocks:
-            written = getattr(block, name)
-            pair = Threshold(
-                warning=pair.warning if written.warning is None else written.warning,
-                critical=pair.critical if written.critical is None else written.critical,
-            )
+            written = getattr(block, name, None)
+            if written is not None:
+                pair = Threshold(
+                    warning=pair.warning if written.warning is None else written.warning,
+                    critical=pair.critical if written.critical is None else written.critical,
+                )
         pairs[name] = pair
     return Thresholds(**pairs)

@@ -5,12 +5,12 @@ The models are the source of the JSON Schema and of ``docs/configuration.md`` to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from exporter.thresholds import Level
@@ -41,7 +41,7 @@ _LABEL_NAMES: JsonDict = {
 
 
 class Block(BaseModel):
-    """A mapping whose keys are all known."""
+    """A mapping whose keys are all known. A block or list that is empty in YAML is one that is left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -110,21 +110,12 @@ class Channels(Block):
     )
 
 
-def _nothing_is(empty: Callable[[], object]) -> BeforeValidator:
-    """Take a block whose every line is commented out as one that is left out."""
-    return BeforeValidator(lambda value: empty() if value is None else value)
-
-
 class Thresholds(Block):
     """What the alerts compare with."""
 
-    credits: Annotated[Credits, _nothing_is(dict)] = Field(default=Credits(), description="Of the balance.")
-    storage: Annotated[Storage, _nothing_is(dict)] = Field(
-        default=Storage(), description="Of the used storage."
-    )
-    channels: Annotated[Channels, _nothing_is(dict)] = Field(
-        default=Channels(), description="Of the indexed channels."
-    )
+    credits: Credits | None = Field(default=None, description="Of the balance.")
+    storage: Storage | None = Field(default=None, description="Of the used storage.")
+    channels: Channels | None = Field(default=None, description="Of the indexed channels.")
 
 
 class State(Block):
@@ -170,12 +161,15 @@ class Account(Block):
         description="The most requests with this key in any 60 seconds, retries included. Accounts with the "
         "same provider, base URL and key share it; the smallest of theirs counts.",
     )
-    collect: list[Annotated[str, TEXT]] = Field(
-        default=["usage"], description="What to ask for; `usage` always is one."
+    collect: list[Annotated[str, TEXT]] | None = Field(
+        default=None,
+        description="What to ask for; `usage` always is one.",
+        json_schema_extra={"default": ["usage"]},
     )
-    credit_rates: Annotated[dict[Annotated[str, TEXT], Annotated[float, RATE]], _nothing_is(dict)] = Field(
-        default={},
+    credit_rates: dict[Annotated[str, TEXT], Annotated[float, RATE]] | None = Field(
+        default=None,
         description="VidNavigator: how many of an operation one credit buys, over the published rates.",
+        json_schema_extra={"x-default": "the published rates"},
     )
     max_operations: Annotated[int, COUNT] = Field(
         default=100,
@@ -192,36 +186,27 @@ class Account(Block):
         description="As `poll.stale_after`.",
         json_schema_extra={"x-default": "`poll.stale_after`, else three intervals of this account"},
     )
-    thresholds: Annotated[Thresholds, _nothing_is(dict)] = Field(
-        default=Thresholds(), description="Merged over the global ones, level by level."
+    thresholds: Thresholds | None = Field(
+        default=None, description="Merged over the global ones, level by level."
     )
-    labels: Annotated[dict[Annotated[str, LABEL_NAME], Annotated[str, LABEL_VALUE]], _nothing_is(dict)] = (
-        Field(
-            default={},
-            description="More labels on all series of the account; empty on accounts that do not set them.",
-            json_schema_extra={"propertyNames": _LABEL_NAMES},
-        )
+    labels: dict[Annotated[str, LABEL_NAME], Annotated[str, LABEL_VALUE]] | None = Field(
+        default=None,
+        description="More labels on all series of the account; empty on accounts that do not set them.",
+        json_schema_extra={"propertyNames": _LABEL_NAMES},
     )
 
 
 class Document(Block):
     """The whole configuration file."""
 
-    poll: Annotated[Poll, _nothing_is(dict)] = Field(
-        default=Poll(), description="Defaults for every account."
+    poll: Poll | None = Field(default=None, description="Defaults for every account.")
+    thresholds: Thresholds | None = Field(
+        default=None, description="What the alerts compare with, for accounts that do not say otherwise."
     )
-    thresholds: Annotated[Thresholds, _nothing_is(dict)] = Field(
-        default=Thresholds(),
-        description="What the alerts compare with, for accounts that do not say otherwise.",
-    )
-    state: Annotated[State, _nothing_is(dict)] = Field(
-        default=State(), description="What outlives the process."
-    )
-    accounts: Annotated[list[Account], _nothing_is(list)] = Field(
-        default=[], description="The accounts to poll."
-    )
-    account_files: Annotated[list[Annotated[str, TEXT]], _nothing_is(list)] = Field(
-        default=[],
+    state: State | None = Field(default=None, description="What outlives the process.")
+    accounts: list[Account] | None = Field(default=None, description="The accounts to poll.")
+    account_files: list[Annotated[str, TEXT]] | None = Field(
+        default=None,
         description="Files with more accounts, each a list as under `accounts`. Patterns such as "
         "`accounts.d/*.yaml` are relative to this file; `**` stands for any number of directories.",
     )
@@ -301,9 +286,9 @@ def _sentence(model: type[Block], error: Mapping[str, Any]) -> str:
 
 def _block_at(model: type[Block], path: Iterable[str | int]) -> type[Block]:
     for step in path:
-        annotation = model.model_fields[str(step)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, Block):
-            model = annotation
+        for annotation in get_args(model.model_fields[str(step)].annotation):  # of ``Poll | None``
+            if isinstance(annotation, type) and issubclass(annotation, Block):
+                model = annotation
     return model
 
 
@@ -325,7 +310,7 @@ def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, A
     _tidy(result)
     account = result["$defs"]["Account"]
     account["properties"]["provider"]["enum"] = sorted(providers)
-    account["properties"]["collect"]["items"]["enum"] = sorted(collect)
+    account["properties"]["collect"]["anyOf"][0]["items"]["enum"] = sorted(collect)
     account["oneOf"] = [{"required": [name]} for name in KEY_FIELDS]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

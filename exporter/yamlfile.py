@@ -389,7 +389,11 @@ class _SyntaxProblem(Exception):
 
 def _events(data: bytes) -> Iterator[Any]:
     try:
-        yield from yaml.parse(data, Loader=_LOADER)
+        next_event = _LOADER(data).get_event
+        event = None
+        while type(event) is not yaml.StreamEndEvent:
+            event = next_event()
+            yield event
     except yaml.reader.ReaderError as error:
         raise _SyntaxProblem(f"not YAML: {error.reason}", None, int(error.position)) from None
     except yaml.MarkedYAMLError as error:
