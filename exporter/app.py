@@ -8,7 +8,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
@@ -85,8 +85,11 @@ class App:
         self._store = Store(self._exposition, self._clock)
         self._scheduler: Scheduler | None = None
 
-    def run(self) -> int:
-        """Serve and poll until told to stop; return the exit status. Raises UsageError, ConfigError, StartError."""
+    def run(self, announce: Callable[[Sequence[str]], None]) -> int:
+        """Serve and poll until told to stop; return the exit status. Raises UsageError, ConfigError, StartError.
+
+        ``announce`` is called with the addresses that are served, with their real ports.
+        """
         config = self._load()
         server = Server(
             self._routes(),
@@ -98,13 +101,19 @@ class App:
         server.bind()
         state = StateFile.open(config.state_path, self._clock, exclusive=True) if config.state_path else None
         try:
-            return self._serve(config, server, state)
+            return self._serve(config, server, state, announce)
         finally:
             server.stop(0.5)
             if state is not None:
                 state.close()
 
-    def _serve(self, config: Config, server: Server, state: StateFile | None) -> int:
+    def _serve(
+        self,
+        config: Config,
+        server: Server,
+        state: StateFile | None,
+        announce: Callable[[Sequence[str]], None],
+    ) -> int:
         handlers = _handle_signals(self._events)
         try:
             transports = Transports(config.concurrency)
@@ -127,6 +136,7 @@ class App:
             server.start()
             for address in server.addresses:
                 logger.info("listening on %s", address)
+            announce(server.addresses)
             self._apply(config, state.load() if state is not None else {})
             self._scheduler.start()
             self._notifier.send("READY=1", f"STATUS=polling {len(config.accounts)} accounts")

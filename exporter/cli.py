@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from exporter import __version__
 from exporter.errors import ConfigError, StartError, UsageError
-from exporter.options import DEFAULT_PORT, Options
+from exporter.options import DEFAULT_LISTEN, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ FLAGS: tuple[Flag, ...] = (
         "web.listen-address",
         "Address to serve on, such as :10390, 127.0.0.1:0 or [::1]:10390. Repeatable; in the variable,"
         " separate several with commas.",
-        f":{DEFAULT_PORT}",
+        DEFAULT_LISTEN,
         metavar="ADDRESS",
         repeatable=True,
     ),
@@ -213,14 +213,16 @@ def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return _run(options(arguments, environ), environ)
 
 
-def _run(chosen: Options, environ: Mapping[str, str]) -> int:
+def _run(
+    chosen: Options, environ: Mapping[str, str], announce: Callable[[Sequence[str]], None] = lambda _: None
+) -> int:
     from exporter.app import App
     from exporter.logs import configure
     from exporter.redaction import Redactor
 
     redactor = Redactor()
     configure(chosen.log_level, chosen.log_format, redactor)
-    return App(chosen, environ, redactor).run()
+    return App(chosen, environ, redactor).run(announce)
 
 
 def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -261,4 +263,4 @@ def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from exporter.demo.command import run_demo
 
-    return run_demo(arguments.speed, options(arguments, environ), lambda chosen: _run(chosen, environ))
+    return run_demo(arguments.speed, options(arguments, environ), lambda chosen, announce: _run(chosen, environ, announce))

@@ -14,7 +14,7 @@ import re
 import struct
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -36,6 +36,8 @@ Sample = tuple[Sequence[str], float]
 class Renderer:
     """Write the samples of one account; its labels are escaped once, for all of its families."""
 
+    __slots__ = ("_braces", "_labels")
+
     def __init__(self, names: Sequence[str], values: Sequence[str]) -> None:
         """Take the labels that every family carries: provider, account, then the configured ones.
 
@@ -43,8 +45,10 @@ class Renderer:
         """
         if len(names) != len(values):
             raise ValueError(f"{len(values)} label values for the labels {', '.join(names)}")
-        self._pairs = _pairs(names, values)
-        self._braces = _braces(self._pairs)
+        self._labels = {
+            name: _escape(value).replace("%", "%%") for name, value in zip(names, values, strict=True)
+        }
+        self._braces = _template(self._labels) % ()
 
     def __call__(self, family: Family, samples: Iterable[Sample]) -> bytes:
         """Return the lines of one family's samples, labels sorted by name, or b"" where there are none.
@@ -53,26 +57,21 @@ class Renderer:
         too many or too few, one that is no string, or the same labels twice.
         """
         name, own = family.name, family.labels
-        seen = set()
-        lines = []
+        template = _template({**self._labels, **{label: f"%({label})s" for label in own}}) if own else ""
+        lines: dict[str, str] = {}
         for labels, value in samples:
             if len(labels) != len(own):
                 raise ValueError(f"{name}: {len(labels)} label values for {', '.join(own) or 'no labels'}")
-            braces = _braces(self._pairs + _pairs(own, labels)) if own else self._braces
-            seen.add(braces)
-            lines.append(f"{name}{braces}{_number(name, value)}\n")
-        if len(seen) != len(lines):
-            raise ValueError(f"{name}: two samples with the same labels")
+            braces = template % dict(zip(own, map(_escape, labels), strict=True)) if own else self._braces
+            if braces in lines:
+                raise ValueError(f"{name}: two samples with the labels {braces}")
+            lines[braces] = f"{name}{braces}{_number(name, value)}\n"
         # A lone surrogate, which JSON can carry, has no UTF-8.
-        return "".join(lines).encode("utf-8", "replace")
+        return "".join(lines.values()).encode("utf-8", "replace")
 
 
-def _pairs(names: Sequence[str], values: Sequence[str]) -> list[tuple[str, str]]:
-    return [(name, f'{name}="{_escape(value)}"') for name, value in zip(names, values, strict=True)]
-
-
-def _braces(pairs: Sequence[tuple[str, str]]) -> str:
-    return "{" + ",".join([text for _, text in sorted(pairs)]) + "} "
+def _template(labels: Mapping[str, str]) -> str:
+    return "{" + ",".join([f'{name}="{labels[name]}"' for name in sorted(labels)]) + "} "
 
 
 def _escape(value: str) -> str:
@@ -82,14 +81,16 @@ def _escape(value: str) -> str:
 
 
 def _number(name: str, value: object) -> str:
+    if (
+        isinstance(value, float) and -1e6 < value < 1e6
+    ):  # Go writes these as Python does, and most are of them
+        return repr(value)
     try:
         number = float(value) if isinstance(value, (float, int)) else math.nan
     except OverflowError:
         number = math.nan
     if number != number:
         raise ValueError(f"{name}: the value has to be a number, not {value!r}")
-    if -1e6 < number < 1e6:  # Go writes these as Python does, and nearly all are of them
-        return repr(number)
     text: str = floatToGoString(number)  # type: ignore[no-untyped-call]  # the library's has no annotations
     return text
 

@@ -55,7 +55,7 @@ class Wait:
     """Send nothing for so many seconds, and why."""
 
     seconds: float
-    reason: Literal["cooldown", "budget"]
+    reason: Literal["cooldown", "budget", "refused"]
 
 
 class _Rest(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_PORT = 10390
+DEFAULT_LISTEN = ":10390"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Options:
     """The flags of the daemon, checked."""
 
     config_file: Path
-    listen_addresses: tuple[str, ...] = (f":{DEFAULT_PORT}",)
+    listen_addresses: tuple[str, ...] = (DEFAULT_LISTEN,)
     telemetry_path: str = "/metrics"
     web_config_file: Path | None = None
     enable_lifecycle: bool = False

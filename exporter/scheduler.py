@@ -84,7 +84,7 @@ class Scheduler:
         self._last_beat = clock.monotonic()
         self._running = 0
         self._idle = threading.Condition(self._lock)
-        self._stopping = False
+        self._stopping = threading.Event()
         self._scheduler = BackgroundScheduler(
             timezone=self._zone,
             executors={"heartbeat": ThreadPoolExecutor(1)},
@@ -144,7 +144,7 @@ class Scheduler:
     def _run(self, key: AccountKey, job: _Job, due: float) -> None:
         with self._lock:
             # A job that was handed to its pool before a reload cancelled it has nothing to do any more.
-            if self._stopping or self._jobs.get(key) is not job or job.due != due or job.id is None:
+            if self._stopping.is_set() or self._jobs.get(key) is not job or job.due != due or job.id is None:
                 return
             job.id = None
             account = job.account
@@ -160,7 +160,7 @@ class Scheduler:
                 self._running -= 1
                 self._idle.notify_all()
         with self._lock:
-            if self._stopping or self._jobs.get(key) is not job:
+            if self._stopping.is_set() or self._jobs.get(key) is not job:
                 return
             if job.due == due:  # else a reload has changed the account, and set the time
                 job.due = next_due
@@ -169,7 +169,7 @@ class Scheduler:
     def stop(self, timeout: float) -> bool:
         """Start no further poll; return whether those under way ended within ``timeout`` seconds."""
         with self._lock:
-            self._stopping = True
+            self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         with self._lock:

@@ -84,7 +84,6 @@ class StateFile:
         self._retry_at = float("-inf")
         self._complaints: set[str] = set()
         self._unsaved: dict[AccountKey, bytes] = {}
-        self._states = TypeAdapter(AccountState)
 
     @classmethod
     def open(cls, path: Path, clock: Clock, *, exclusive: bool) -> StateFile:
@@ -107,6 +106,7 @@ class StateFile:
 
     def load(self) -> dict[AccountKey, AccountState]:
         """Return every account in the file, removed ones too; unreadable rows are logged and skipped."""
+        decode = TypeAdapter(AccountState).validate_json
         states: dict[AccountKey, AccountState] = {}
         with suppress(StateUnavailable):
             for name, content, checksum in self.read(
@@ -116,7 +116,7 @@ class StateFile:
                     if checksum != _checksum(name, content):
                         raise ValueError("the checksum does not match")
                     provider, account = json.loads(name)
-                    states[provider, account] = self._states.validate_json(content)
+                    states[provider, account] = decode(content)
                 except (ValueError, TypeError) as error:  # noqa: PERF203  # one bad row must not cost the others
                     logger.warning("state file %s: account %s is skipped: %s", self._path, name, error)
         return states
@@ -179,12 +179,14 @@ class StateFile:
                 with closing(self._open_read_only()) as db:
                     return work(db)
             except (sqlite3.Error, OSError, _Unusable) as error:
+                self._complain(error)
                 raise StateUnavailable(str(error)) from error
 
     def close(self) -> None:
         """Write what is left, close the file and let another daemon have it; saves after this are ignored."""
         with self._mutex:
             if self._unsaved:
+                self._retry_at = float("-inf")
                 with suppress(StateUnavailable):
                     self.write(self._put_accounts)
             self._closed = True
@@ -223,10 +225,14 @@ class StateFile:
         self._failures += 1
         self._disconnect()
         self._retry_at = self._clock.monotonic() + _RETRY_SECONDS
+        self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """Log a fault, once until the file can be written again."""
         if str(error) not in self._complaints:
             self._complaints.add(str(error))
             logger.error(
-                "state file %s cannot be used: %s; running on from memory, to be lost when the process ends",
+                "state file %s cannot be used: %s; running on from memory, which ends with the process",
                 self._path,
                 error,
             )
@@ -394,7 +400,7 @@ def _lock(path: Path) -> int | None:
         holder = os.read(descriptor, 20).decode(errors="replace").strip()
         os.close(descriptor)
         who = f"another exporter (pid {holder})" if holder.isdigit() else "another exporter"
-        raise StartError(f"state file {path} is in use by {who}: each needs a state.path") from None
+        raise StartError(f"state file {path} is in use by {who}; give each a file of its own") from None
     except OSError as error:
         os.close(descriptor)
         logger.warning("state file %s cannot be locked: %s; see that no second exporter uses it", path, error)

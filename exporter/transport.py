@@ -269,7 +269,7 @@ class Transport:
         addresses = self._lookups.addresses(host, port, self._calls.remaining())
         problem: OSError = OSError("the name has no address")
         for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses):
-            sock = self._socket_class(family, kind, protocol)
+            sock: socket.socket = self._socket_class(family, kind, protocol)
             try:
                 sock.settimeout(self._calls.remaining() / left)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

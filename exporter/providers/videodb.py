@@ -34,19 +34,19 @@ def parse_usage(document: object, options: Options) -> Usage:
     balance = data.number("credit_balance", "credits_remaining")
     breakdown = data.block("breakdown")
     used: dict[str, float] = {}
-    names = 0
+    folded = 0
     if breakdown is not None:
         pairs = [(label(name), value) for name in breakdown.names() if (value := breakdown.number(name)) is not None]
-        names = len(pairs)
         used = summed(pairs)
         keep = largest(used, options.max_operations)
+        folded = len(pairs) - len(keep)
         used = summed((name if name in keep else OTHER, value) for name, value in sorted(used.items()))
     return Usage(
         balance=balance,
         monthly_limit=data.number("monthly_limit"),
         monthly_used=data.number("usage_this_month", "total_credits_used"),
         used_by_operation=used,
-        folded_operations=names - len(used) + (1 if OTHER in used and names > len(used) else 0),
+        folded_operations=folded,
         pools={"balance": Pool(balance)},
         rejected=tuple(rejected),
     )

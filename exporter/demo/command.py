@@ -1,0 +1,46 @@
+"""``video-api-exporter demo``: the exporter, unchanged, over the simulated vendors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.demo.vendors import Vendors
+from exporter.demo.world import make_world
+from exporter.errors import UsageError
+from exporter.options import DEFAULT_LISTEN, Options
+
+Announce = Callable[[Sequence[str]], None]
+
+
+def run_demo(speed: float, options: Options, run: Callable[[Options, Announce], int]) -> int:
+    """Start the vendors and run the exporter over them until it is stopped; return its exit status."""
+    with (
+        tempfile.TemporaryDirectory(prefix="video-api-exporter-demo-") as name,
+        Vendors(log_limit=0) as vendors,
+    ):
+        try:
+            world = make_world(vendors, speed=speed)
+        except ValueError as error:
+            raise UsageError(f"--speed: {error}") from None
+        directory = Path(name)
+        listen = ("127.0.0.1" + DEFAULT_LISTEN,) if options.listen_addresses == (DEFAULT_LISTEN,) else None
+        options = replace(
+            options,
+            config_file=world.write_config(directory, directory / "state.db"),
+            listen_addresses=listen or options.listen_addresses,
+        )
+
+        def announce(addresses: Sequence[str]) -> None:
+            print(
+                f"\n{len(world.accounts)} simulated accounts, {speed:g} simulated seconds a second. Open:\n"
+            )
+            for address in addresses:
+                print(f"  {address}/                   the accounts at a glance")
+                print(f"  {address}{options.telemetry_path:<20} what Prometheus scrapes")
+                print(f"  {address}/api/v1/accounts    the same as JSON")
+            print("\nCtrl-C stops the demo.\n", flush=True)
+
+        return run(options, announce)
