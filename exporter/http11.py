@@ -1,0 +1,358 @@
+"""One HTTP/1.1 connection of a client: what it may send, how long it may take, and how answers go out.
+
+h11 reads the protocol and asyncio the socket; this module owns the limits between them. A connection always has
+a ``deadline``, which ``Server`` looks at about once a second: nothing here can stay open by doing nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from enum import Enum
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import h11
+
+logger = logging.getLogger(__name__)
+
+_PIECE = 256 * 1024
+"""Bytes handed to the transport at once: what it may have to copy for one slow reader."""
+_LINGER = 2.0
+"""Seconds for a client to take a closing connection in."""
+_RESET = struct.pack("ii", 1, 0)
+TEXT = "text/plain; charset=utf-8"
+
+_SECURITY: dict[str, str] = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "deny",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+_NO_CONTENT = "default-src 'none'; frame-ancestors 'none'"
+_HTML_CONTENT = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asked for; names of headers are in lower case, the body is gone."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer; the server adds the length, the date and the security headers that ``headers`` leaves out."""
+
+    status: int
+    body: bytes
+    content_type: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a client may take: bytes, and seconds."""
+
+    connections: int = 512
+    """Open at once; one more closes the one that has waited longest."""
+    header_bytes: int = 16 * 1024
+    body_bytes: int = 64 * 1024
+    request: float = 10.0
+    """From the connection, or the first byte of a later request, to the last byte of a request; TLS included."""
+    idle: float = 360.0
+    """Between two requests: Prometheus closes an idle connection after 300 s and is to be the first."""
+    response: float = 60.0
+    """To take an answer in."""
+    password_checks: int = 32
+    """bcrypt comparisons that may wait for their turn; one more is answered with 503."""
+
+
+def text_response(status: int, message: str, *headers: tuple[str, str]) -> Response:
+    """Return an answer of one line."""
+    return Response(status, f"{message}\n".encode(), TEXT, headers)
+
+
+Answer = Callable[[Request, Callable[[Response], None]], None]
+"""Answers a request by calling what it is given once, now or later, on the event loop."""
+
+
+class Phase(Enum):
+    """What a connection is waiting for."""
+
+    REQUEST = "a whole request"
+    IDLE = "the first byte of another request"
+    RESPONSE = "an answer, or the client to take it in"
+    CLOSING = "the client to close"
+
+
+class Connection(asyncio.Protocol):
+    """One client. ``since`` and ``deadline`` are times of the event loop for the present phase."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        answer: Answer,
+        admit: Callable[[ssl.SSLObject], bool],
+        lost: Callable[[Connection], None],
+    ) -> None:
+        self._loop = loop
+        self._limits = limits
+        self._answer = answer
+        self._admit = admit
+        self._lost = lost
+        self._transport: asyncio.Transport | None = None
+        self.opening: asyncio.Task[None] | None = None
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
+        self._request: h11.Request | None = None
+        self._received = 0
+        self._unsent: memoryview | None = None
+        self._blocked = False
+        self._last = False
+        self._tls = False
+        self._enter(Phase.REQUEST, limits.request)
+
+    def _enter(self, phase: Phase, seconds: float) -> None:
+        self.phase = phase
+        self.since = self._loop.time()
+        self.deadline = self.since + seconds
+
+    # Called by the server
+
+    def expire(self) -> None:
+        """End the connection, its deadline having passed: politely where it was idle."""
+        if self.phase is Phase.IDLE:
+            self._close()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection, and take back what the kernel still holds for the client."""
+        if self._transport is None:
+            if self.opening is not None:
+                self.opening.cancel()
+            return
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            except OSError:
+                logger.debug("a connection was gone before it could be cut")
+        self._transport.abort()
+
+    def finish(self) -> None:
+        """Close after the answer that is being made or sent, at once where there is none."""
+        self._last = True
+        if self.phase in (Phase.IDLE, Phase.REQUEST):
+            self._close()
+
+    # Called by asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102  asyncio's
+        self._transport = cast(asyncio.Transport, transport)
+        # No byte may wait in the transport when an answer counts as sent, or a slow reader would look idle.
+        self._transport.set_write_buffer_limits(high=0)
+        tls = transport.get_extra_info("ssl_object")
+        self._tls = tls is not None
+        if tls is not None and not self._admit(tls):
+            self.abort()
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102  asyncio's
+        if self.phase is Phase.CLOSING:
+            return
+        if self.phase is Phase.IDLE:
+            self._enter(Phase.REQUEST, self._limits.request)
+        self._http.receive_data(data)
+        if self.phase is Phase.REQUEST:
+            self._read()
+
+    def eof_received(self) -> bool:  # noqa: D102  asyncio's
+        if self.phase is Phase.CLOSING:
+            return False
+        self._http.receive_data(b"")
+        if self.phase is Phase.RESPONSE:
+            return not self._tls
+        self._read()
+        return False
+
+    def pause_writing(self) -> None:  # noqa: D102  asyncio's
+        self._blocked = True
+
+    def resume_writing(self) -> None:  # noqa: D102  asyncio's
+        self._blocked = False
+        if self.phase is Phase.RESPONSE and self._unsent is not None:
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102  asyncio's
+        self.phase = Phase.CLOSING
+        self._unsent = None
+        self._lost(self)
+
+    # From bytes to a request
+
+    def _read(self) -> None:
+        try:
+            while self.phase is Phase.REQUEST:
+                event = self._http.next_event()
+                if isinstance(event, h11.Request):
+                    self._begin(event)
+                elif isinstance(event, h11.Data):
+                    self._received += len(event.data)
+                    if self._received > self._limits.body_bytes:
+                        self._refuse(413)
+                elif isinstance(event, h11.EndOfMessage):
+                    self._enter(Phase.RESPONSE, self._limits.response)
+                    self._dispatch()
+                    return
+                elif isinstance(event, h11.ConnectionClosed):
+                    self._close()
+                else:
+                    if self._http.they_are_waiting_for_100_continue:
+                        self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
+                    self._resume()
+                    return
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint)
+
+    def _begin(self, request: h11.Request) -> None:
+        self._request = request
+        self._received = 0
+        # h11 measures only what is incomplete: a request that came in one piece has to be measured here.
+        size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+        if size > self._limits.header_bytes:
+            self._refuse(431)
+
+    def _dispatch(self) -> None:
+        if self._request is None:
+            raise AssertionError("h11 ended a request that had not begun")
+        try:
+            request = _request(self._request)
+        except ValueError:
+            self._refuse(400)
+            return
+        self._answer(request, self._reply)
+        if self.phase is Phase.RESPONSE:
+            # Until the answer is out nothing more is read: h11 would keep it all.
+            self._pause()
+
+    # From a response to bytes
+
+    def _refuse(self, status: int) -> None:
+        self._last = True
+        self._enter(Phase.RESPONSE, self._limits.response)
+        self._reply(text_response(status, f"{status} {HTTPStatus(status).phrase}"))
+
+    def _reply(self, response: Response) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._enter(Phase.RESPONSE, self._limits.response)
+        headers = _headers(response)
+        if self._last:
+            headers.append(("connection", "close"))
+        head = self._http.send(h11.Response(status_code=response.status, headers=headers))
+        body = b"" if self._request is not None and self._request.method == b"HEAD" else response.body
+        # h11 passes a body of known length through; it is told of it only to keep its account.
+        self._http.send(h11.Data(data=body))
+        self._http.send(h11.EndOfMessage())
+        if len(body) <= _PIECE:
+            self._unsent = memoryview(head + body)
+        else:
+            self._write(head)
+            self._unsent = memoryview(body)
+        self._send()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _send(self) -> None:
+        while self._unsent and not self._blocked:
+            piece, self._unsent = self._unsent[:_PIECE], self._unsent[_PIECE:]
+            self._write(piece)
+        if not self._unsent and not self._blocked:
+            self._unsent = None
+            self._sent()
+
+    def _sent(self) -> None:
+        if self._last or not self._http.our_state is self._http.their_state is h11.DONE:
+            self._close()
+            return
+        self._http.start_next_cycle()
+        self._request = None
+        waiting, ended = self._http.trailing_data
+        if waiting or ended:
+            # One request in each turn of the loop: a client that sends thousands at once is one among others.
+            self._enter(Phase.REQUEST, self._limits.request)
+            self._pause()
+            self._loop.call_soon(self._read)
+        else:
+            self._enter(Phase.IDLE, self._limits.idle)
+            self._resume()
+
+    def _pause(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def _close(self) -> None:
+        if self._transport is None or self.phase is Phase.CLOSING:
+            return
+        unread = self._http.their_state in (h11.SEND_BODY, h11.ERROR)
+        self._enter(Phase.CLOSING, _LINGER)
+        self._resume()
+        if unread and self._transport.can_write_eof():
+            # Closing now would reset the connection, and the client might lose the answer that says why.
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+
+def _request(request: h11.Request) -> Request:
+    target = request.target.decode("ascii")
+    if not target.startswith("/"):
+        parts = urlsplit(target)
+        target = f"{parts.path or '/'}?{parts.query}"
+    path, _, query = target.partition("?")
+    headers: dict[str, str] = {}
+    for name, value in request.headers:
+        key, text = name.decode("ascii"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return Request(
+        method=request.method.decode("ascii"),
+        path=unquote(path) if "%" in path else path,
+        query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+        headers=headers,
+    )
+
+
+def _headers(response: Response) -> list[tuple[str, str]]:
+    headers = [
+        ("date", formatdate(time.time(), usegmt=True)),
+        ("content-type", response.content_type),
+        ("content-length", str(len(response.body))),
+        *response.headers,
+    ]
+    given = {name.lower() for name, _ in response.headers}
+    headers += [(name, value) for name, value in _SECURITY.items() if name not in given]
+    if "content-security-policy" not in given:
+        html = response.content_type.startswith("text/html")
+        headers.append(("content-security-policy", _HTML_CONTENT if html else _NO_CONTENT))
+    return headers

@@ -1,0 +1,297 @@
+"""HTTP: sockets, routes, and the one thread that serves every client.
+
+``Server`` owns the listeners and all connections; ``http11`` what one connection may do; ``webconfig`` TLS, passwords
+and headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import StartError, UsageError
+from exporter.http11 import Connection, Limits, Phase, Request, Response, text_response
+
+__all__ = ["Handler", "Limits", "Request", "Response", "Route", "Server"]
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Response]
+_Reply = Callable[[Response], None]
+
+_BACKLOG = 1024
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\s:\[\]/@]*)):(?P<port>[0-9]{1,5})")
+
+
+@dataclass(frozen=True)
+class Route:
+    """What answers a path. HEAD comes with GET; a ``threaded`` handler may take its time."""
+
+    handler: Handler
+    methods: tuple[str, ...] = ("GET",)
+    threaded: bool = False
+
+
+def parse_address(text: str) -> tuple[str | None, int]:
+    """Return host (None for all interfaces) and port of a listen address; raise UsageError where it is none."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise UsageError(
+            f"listen address {text!r}: write HOST:PORT, [IPV6]:PORT or :PORT, with a port from 0 to 65535"
+        )
+    return match["v6"] or match["host"] or None, int(match["port"])
+
+
+def _listen(address: str) -> socket.socket:
+    """Return a listening socket; raise UsageError or StartError, which name the address."""
+    host, port = parse_address(address)
+    try:
+        if host is None:
+            return _listen_everywhere(port)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # As other exporters do: of a name's addresses the first IPv4 one.
+        family, _, _, _, where = min(found, key=lambda info: info[0] != socket.AF_INET)
+        return _bound(family, where)
+    except OSError as error:
+        reason = "address already in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise StartError(f"cannot listen on {address}: {reason}") from None
+
+
+def _listen_everywhere(port: int) -> socket.socket:
+    try:
+        return _bound(socket.AF_INET6, ("::", port))
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _bound(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104  asked for
+
+
+def _bound(family: int, where: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(where[0] != "::"))
+        sock.bind(where)
+        # With SO_REUSEADDR it is only here that a taken port is noticed for certain.
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class _Site:
+    """The routes of a listener."""
+
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        self._routes = dict(routes)
+
+    def answer(self, request: Request, reply: _Reply, pool: Executor) -> None:
+        """Call ``reply`` with what the route says, at once or, for a threaded one, later."""
+        route = self._routes.get(request.path)
+        if route is None:
+            reply(text_response(404, "404 Not Found: / lists what is here"))
+            return
+        methods = (*route.methods, "HEAD") if "GET" in route.methods else route.methods
+        if request.method not in methods:
+            allow = ", ".join(methods)
+            reply(text_response(405, f"405 Method Not Allowed: use {allow}", ("allow", allow)))
+        elif route.threaded:
+            loop = asyncio.get_running_loop()
+            future = loop.run_in_executor(pool, _call, route.handler, request)
+            future.add_done_callback(lambda done: None if done.cancelled() else reply(done.result()))
+        else:
+            reply(_call(route.handler, request))
+
+
+def _call(handler: Handler, request: Request) -> Response:
+    try:
+        return handler(request)
+    except Exception:
+        logger.exception("the answer to %s %s failed", request.method, request.path)
+        return text_response(500, "500 Internal Server Error: the log has the reason")
+
+
+class Server:
+    """Serves ``routes`` on every address of ``listen`` and ``health_routes`` on ``health_address``."""
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        listen: Sequence[str],
+        *,
+        web_config: Path | None = None,
+        health_routes: Mapping[str, Route] | None = None,
+        health_address: str | None = None,
+        limits: Limits = Limits(),
+    ) -> None:
+        self._site = _Site(routes)
+        self._health = _Site(health_routes or {})
+        self._listen = tuple(listen)
+        self._health_address = health_address
+        self._web_config = web_config
+        self._limits = limits
+        self._listeners: list[tuple[socket.socket, _Site]] = []
+        self._connections: set[Connection] = set()
+        self._pool = ThreadPoolExecutor(1, "http-handler")
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._grace = 0.0
+        self.addresses: tuple[str, ...] = ()
+
+    def bind(self) -> None:
+        """Take every address; raise UsageError, StartError or ConfigError, and then hold none."""
+        for address in (*self._listen, *filter(None, [self._health_address])):
+            parse_address(address)
+        try:
+            for address in self._listen:
+                self._listeners.append((_listen(address), self._site))
+            if self._health_address is not None:
+                self._listeners.append((_listen(self._health_address), self._health))
+        except BaseException:
+            self._close_listeners()
+            raise
+        self.addresses = tuple(
+            _url("http", listener) for listener, site in self._listeners if site is self._site
+        )
+
+    def start(self) -> None:
+        """Begin to serve, in a thread of its own; return when clients are served."""
+        serving = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(serving,), name="http", daemon=True)
+        self._thread.start()
+        serving.wait()
+
+    def stop(self, grace: float) -> None:
+        """Take no more clients, let answers under way go out for ``grace`` seconds, then cut them."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            self._close_listeners()
+            return
+        self._grace = grace
+        if self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        thread.join()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _close_listeners(self) -> None:
+        for listener, _ in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    def _run(self, serving: threading.Event) -> None:
+        try:
+            asyncio.run(self._serve(serving))
+        except Exception:
+            logger.exception("the HTTP server ended")
+        finally:
+            serving.set()
+
+    async def _serve(self, serving: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_log_loop_error)
+        self._stopping = asyncio.Event()
+        tasks = [asyncio.create_task(self._accept(listener, site)) for listener, site in self._listeners]
+        tasks.append(asyncio.create_task(self._sweep()))
+        serving.set()
+        await self._stopping.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._close_listeners()
+        await self._drain()
+
+    async def _drain(self) -> None:
+        end = asyncio.get_running_loop().time() + self._grace
+        for connection in tuple(self._connections):
+            connection.finish()
+        while self._connections and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.01)
+        for connection in tuple(self._connections):
+            connection.abort()
+        await asyncio.sleep(0)
+
+    async def _accept(self, listener: socket.socket, site: _Site) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    logger.warning("cannot take another client: %s; closing one that waits", error.strerror)
+                    self._make_room()
+                    await asyncio.sleep(0.1)
+                continue
+            if len(self._connections) >= self._limits.connections:
+                self._make_room()
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                # The kernel may hold all of an answer: this bounds the time it waits for a reader.
+                sock.setsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._limits.response * 1000)
+                )
+            connection = Connection(
+                loop,
+                self._limits,
+                lambda request, reply: site.answer(request, reply, self._pool),
+                lambda _tls: True,
+                self._connections.discard,
+            )
+            self._connections.add(connection)
+            connection.opening = asyncio.create_task(self._open(connection, sock, None))
+
+    async def _open(self, connection: Connection, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls)
+        except OSError as error:
+            logger.debug("a client was lost before its first request: %s", error)
+            self._connections.discard(connection)
+        except BaseException:
+            self._connections.discard(connection)
+            raise
+        finally:
+            connection.opening = None
+
+    def _make_room(self) -> None:
+        """Close the client that has waited longest, one that takes in an answer only where no other is left."""
+        if self._connections:
+            oldest = min(self._connections, key=lambda each: (each.phase is Phase.RESPONSE, each.since))
+            oldest.abort()
+            self._connections.discard(oldest)
+
+    async def _sweep(self) -> None:
+        limits = self._limits
+        loop = asyncio.get_running_loop()
+        pause = min(1.0, limits.request / 4, limits.idle / 4, limits.response / 4)
+        while True:
+            await asyncio.sleep(pause)
+            now = loop.time()
+            for connection in [each for each in self._connections if each.deadline < now]:
+                connection.expire()
+
+
+def _url(scheme: str, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    # Handshakes that fail and connections that break end up here: the client's doing, not worth a traceback.
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        logger.debug("a connection failed: %s", error)
+    else:
+        logger.error("%s", context.get("message"), exc_info=error if isinstance(error, Exception) else None)
