@@ -93,13 +93,19 @@ class Scheduler:
 
     def start(self) -> None:
         """Begin to run what is due."""
-        self._scheduler.add_job(
-            self._beat, "interval", seconds=HEARTBEAT, executor="heartbeat", next_run_time=self._zone.at(self._last_beat)
-        )
         self._scheduler.start()
+        self._beat()
 
     def _beat(self) -> None:
         self._last_beat = self._clock.monotonic()
+        if not self._stopping.is_set():
+            self._add(self._beat, self._last_beat + HEARTBEAT, "heartbeat")
+
+    def _add(self, run: Callable[..., None], due: float, pool: str, *args: object) -> str:
+        """Run once when due. Only date triggers understand the zone: the others go by way of the wall clock."""
+        trigger = DateTrigger(self._zone.at(due), timezone=self._zone)
+        job_id: str = self._scheduler.add_job(run, trigger, args=args, executor=pool).id
+        return job_id
 
     def heartbeat_age(self) -> float:
         """Return how many seconds ago the scheduler was last seen alive."""
@@ -133,8 +139,7 @@ class Scheduler:
         if pool not in self._pools:
             self._pools.add(pool)
             self._scheduler.add_executor(ThreadPoolExecutor(self._concurrency), pool)
-        trigger = DateTrigger(self._zone.at(job.due), timezone=self._zone)
-        job.id = self._scheduler.add_job(self._run, trigger, args=(key, job, job.due), executor=pool).id
+        job.id = self._add(self._run, job.due, pool, key, job, job.due)
 
     def _cancel(self, job: _Job) -> None:
         if job.id is not None and self._scheduler.get_job(job.id) is not None:
