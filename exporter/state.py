@@ -37,21 +37,22 @@ T = TypeVar("T")
 
 APPLICATION_ID = 0x76616578  # "vaex": tells our files from other programs' SQLite files
 SCHEMA_VERSION = 1
-SCHEMA = """
+# When a row was written. The checks let a damaged file be found out before anyone reckons with its times.
+_MOMENT = """
+    boot TEXT NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL,
+    CHECK (typeof(monotonic) = 'real' AND abs(monotonic) < 1e12),
+    CHECK (typeof(wall) = 'real' AND abs(wall) < 1e12)
+"""
+SCHEMA = f"""
 CREATE TABLE salt(salt BLOB NOT NULL);
 CREATE TABLE accounts(
     account TEXT PRIMARY KEY, state BLOB NOT NULL, checksum INTEGER NOT NULL, saved_at REAL NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE requests(
-    id INTEGER PRIMARY KEY, key BLOB NOT NULL, writer BLOB NOT NULL,
-    boot TEXT NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL,
-    CHECK (typeof(monotonic) = 'real' AND typeof(wall) = 'real')
-);
+CREATE TABLE requests(id INTEGER PRIMARY KEY, key BLOB NOT NULL, writer BLOB NOT NULL, {_MOMENT});
 CREATE INDEX requests_by_key ON requests(key);
 CREATE TABLE cooldowns(
-    key BLOB PRIMARY KEY, seconds REAL NOT NULL,
-    boot TEXT NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL,
-    CHECK (typeof(seconds) = 'real' AND typeof(monotonic) = 'real' AND typeof(wall) = 'real')
+    key BLOB PRIMARY KEY, seconds REAL NOT NULL, {_MOMENT},
+    CHECK (typeof(seconds) = 'real' AND seconds BETWEEN 0 AND 21600)
 ) WITHOUT ROWID;
 """
 KEEP_REMOVED_SECONDS = 30 * 86400.0

@@ -136,7 +136,7 @@ class Watched(_Account):
 
 
 class Unwatched(_Account):
-    """Anything happens between readings, blocks missing and plans unlimited too: the balances still add up."""
+    """Anything happens between readings, blocks missing or plans unlimited: the balances still add up."""
 
     def __init__(self) -> None:
         super().__init__()
