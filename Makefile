@@ -62,7 +62,7 @@ release-check: $(VENV)/.dev $(VENV)/.release $(VENV)/.tools ## what a release pu
 	@$(PYTEST) tests/packaging/test_release.py $(ARGS)
 
 manifests: $(VENV)/.tools ## render deploy/kubernetes/ from the chart
-	@scripts/manifests
+	scripts/manifests >deploy/kubernetes/video-api-exporter.yaml
 
 lock: $(VENV)/.release ## renew requirements/*.txt from pyproject.toml
 	scripts/lock
