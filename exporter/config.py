@@ -155,7 +155,7 @@ class _Loading:
         for place, sentence in self.keys.excesses():
             self.problem(place, sentence)
         if not accounts and not self.problems:
-            self.problem(self.main.at("accounts"), "no accounts: list at least one here or in account_files")
+            self.problem(self.main.at("accounts"), "is empty: list at least one, here or in account_files")
         if self.problems:
             raise self.refusal()
         state = self.head.model.state
@@ -229,8 +229,10 @@ class _Loading:
             elif not matches:
                 self.problem(place, "there is no such file (a path is relative to the file it stands in)")
             for match in matches:
-                if not os.path.isdir(match) or not glob.has_magic(pattern):
+                if not os.path.isdir(match):
                     found.setdefault(os.path.realpath(match), match)
+                elif not glob.has_magic(pattern):
+                    self.problem(place, f"is a directory; write {os.path.join(pattern, '*.yaml')}")
         return [file for file in found.values() if file]
 
     def beside(self, place: Place, path: str) -> str:

@@ -113,7 +113,10 @@ def _count(value: object) -> int:
 
 
 def _rate(value: object) -> float:
-    number = _number(value)
+    try:
+        number = _number(value)
+    except ValueError:
+        number = 0.0
     if number <= 0:
         raise ValueError("must be a number above 0: how many of it one credit buys")
     return number
@@ -130,7 +133,7 @@ def _level(value: object) -> Level:
             "must be a number of credits from 0, such as 100, or a share of the monthly limit, such as 20%"
             + _not(value)
         )
-    return Level(number / 100, share=True) if share else Level(number)
+    return Level(round(number / 100, 12), share=True) if share else Level(number)
 
 
 def _ratio(value: object) -> Level:
@@ -144,7 +147,7 @@ def _ratio(value: object) -> Level:
 
 
 def _not(value: object) -> str:
-    if isinstance(value, (str, int, float)) and len(str(value)) <= 32:
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(str(value)) <= 32:
         return f"; not {value}"
     return f"; not {kind(value)}"
 
@@ -200,7 +203,7 @@ def _url(value: object) -> str:
         raise ValueError("must be an http or https URL with a host, such as https://api.example.com/v1")
     if "@" in parts.netloc:
         raise ValueError(
-            "must not hold a user name or password; the key has keys of its own: " + ", ".join(KEY_FIELDS)
+            "must not hold a user name or password; the key is given by one of " + ", ".join(KEY_FIELDS)
         )
     if "?" in url or "#" in url:
         raise ValueError("must end with the path: leave out everything from `?` or `#` on")
@@ -212,8 +215,9 @@ def _url(value: object) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one value must be: the check that makes it what the program uses, and the same as JSON Schema."""
+    """What one value must be: in words, as the check that makes it what the program uses, as JSON Schema."""
 
+    words: str
     check: Callable[[object], object]
     schema: Mapping[str, Any]
 
@@ -235,19 +239,19 @@ _DURATION = {
 }
 _TEXT = {"type": "string", "minLength": 1}
 
-NAME = Rule(_name, {**_TEXT, "maxLength": _LONGEST})
-TEXT = Rule(text, _TEXT)
-DURATION = Rule(_duration, _DURATION)
-INTERVAL = Rule(_interval, _DURATION)
-COUNT = Rule(_count, _number_or_text(r"\d+", multipleOf=1, minimum=1))
-RATE = Rule(_rate, _number_or_text(r"[\d.]+([eE][-+]?\d+)?", exclusiveMinimum=0))
-CREDITS = Rule(_level, _number_or_text(r"[\d.]+([eE][-+]?\d+)?%?", minimum=0))
-RATIO = Rule(_ratio, _number_or_text(r"[\d.]+", minimum=0, maximum=1))
-LABEL_NAME = Rule(_label_name, _TEXT)
-LABEL_VALUE = Rule(_label_value, {"type": "string", "maxLength": _LONGEST})
-VARIABLE = Rule(_variable, _TEXT)
-KEY = Rule(_key, _TEXT)
-URL = Rule(_url, {"type": "string", "pattern": r"^https?://|\$\{"})
+NAME = Rule("text", _name, {**_TEXT, "maxLength": _LONGEST})
+TEXT = Rule("text", text, _TEXT)
+DURATION = Rule("duration", _duration, _DURATION)
+INTERVAL = Rule("duration", _interval, _DURATION)
+COUNT = Rule("whole number", _count, _number_or_text(r"\d+", multipleOf=1, minimum=1))
+RATE = Rule("number", _rate, _number_or_text(r"[\d.]+([eE][-+]?\d+)?", exclusiveMinimum=0))
+CREDITS = Rule("number or percentage", _level, _number_or_text(r"[\d.]+([eE][-+]?\d+)?%?", minimum=0))
+RATIO = Rule("number from 0 to 1", _ratio, _number_or_text(r"[\d.]+", minimum=0, maximum=1))
+LABEL_NAME = Rule("label name", _label_name, _TEXT)
+LABEL_VALUE = Rule("text", _label_value, {"type": "string", "maxLength": _LONGEST})
+VARIABLE = Rule("variable name", _variable, _TEXT)
+KEY = Rule("text", _key, _TEXT)
+URL = Rule("URL", _url, {"type": "string", "pattern": r"^https?://|\$\{"})
 
 
 def is_loopback(url: str) -> bool:

@@ -30,6 +30,16 @@ _SPECIAL_FIRST = frozenset("~nNtTyYoOfF+-.0123456789")
 _DOLLAR = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
 _TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
+_HINTS = {
+    "tab character": "; indent with spaces",
+    "alias": "; put a text that begins with `*` in quotes",
+    "anchor": "; put a text that begins with `&` in quotes",
+    "tag": "; put a text that begins with `!` in quotes",
+    "cannot start any token": "; put a text that begins with a special character in quotes",
+    "mapping values are not allowed": "; put a text that holds a colon and a space in quotes",
+}
+"""What most often is behind the parser's complaints."""
+
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Path = tuple[str | int, ...]
@@ -401,6 +411,5 @@ def _events(data: bytes) -> Iterator[Any]:
         sentence = f"not YAML: {error.problem or error.context}"
         if error.context and error.problem:
             sentence += f" ({error.context})"
-        if "tab" in sentence or "cannot start any token" in sentence:
-            sentence += "; indent with spaces, and put texts that begin with a special character in quotes"
+        sentence += next((hint for word, hint in _HINTS.items() if word in sentence), "")
         raise _SyntaxProblem(sentence, mark.line + 1 if mark else 1, 0) from None

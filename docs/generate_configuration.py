@@ -1,0 +1,179 @@
+"""Write docs/configuration.md from the models of the configuration: python docs/generate_configuration.py"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from exporter import schema
+from exporter.providers import PROVIDERS
+from exporter.values import TAKEN_LABELS, Rule
+
+TARGET = Path(__file__).parent / "configuration.md"
+
+HEAD = """# Configuration
+
+One YAML file, named by `--config.file`. It is read at start and on reload; a file with a mistake is refused
+whole, with every mistake at once:
+
+```console
+$ video-api-exporter check-config --config.file=config.yaml
+config.yaml:7: accounts[0].intervall: unknown key intervall; did you mean interval?
+config.yaml:9: accounts[1]: no key: give one of api_key_file, api_key_env, api_key
+```
+
+[`config.example.yaml`](https://github.com/video-api-exporter/video-api-exporter/blob/main/config.example.yaml)
+shows every key in its place. The smallest file that does something:
+
+```yaml
+accounts:
+  - name: media-prod
+    provider: vidnavigator
+    api_key_file: /run/secrets/vidnavigator
+```
+
+Editors complete and check the file where its first line names the JSON Schema, which
+`video-api-exporter config-schema > config.schema.json` writes:
+
+```yaml
+# yaml-language-server: $schema=config.schema.json
+```
+"""
+
+NOTES = """## How values are written
+
+**Durations** are written as in Prometheus: a number and a unit from `y`, `w`, `d`, `h`, `m`, `s`, `ms`,
+or several from large to small, such as `30s`, `5m`, `1h30m`.
+
+**Environment variables.** `${NAME}` is replaced in any text value (not in keys), also where a number
+belongs; `$$` is a dollar. A variable that is not set is an error. Inside of `[ ]` and `{ }` YAML wants
+quotes around it: `labels: {team: "${TEAM}"}`.
+
+**Texts that YAML reads as something else** are refused, never guessed: write `name: "12"` and
+`team: "no"` in quotes. So are duplicate keys, tags (`!secret`), more than one document and text that is not
+UTF-8. Anchors, aliases and merge keys (`<<: *defaults`) work.
+
+**Paths** (`api_key_file`, `ca_file`, `state.path`) may be relative: to the file that they are written in.
+Patterns in `account_files` are relative to the main file. A pattern that matches nothing is a warning, a
+plain path that does not exist is an error; a file that two patterns match is read once, and the main file
+is never read as one of them.
+
+## Keys
+
+An account has exactly one of `api_key_file`, `api_key_env` and `api_key`. A file or variable is read at
+each poll, so a new key needs no reload; white space around the key in it is ignored. A key that is
+missing, empty or not sendable in an HTTP header (line breaks, control or non-ASCII characters) fails that
+account alone, with the reason `credential`: a warning at start, an error for `check-config`. A literal
+like that is an error always.
+
+A key file that every user can read, or the group where the exporter's own user owns the file, gets a
+warning. Plain `http` gets one unless `base_url` is on this machine: the key would cross the network
+unencrypted. Proxies come from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`).
+
+## What must fit together
+
+- An account is known by provider and name. One name may stand under two providers, not twice under one.
+- `timeout` is not longer than `interval`, `stale_after` not shorter.
+- The accounts that share provider, base URL and key must not make more requests a minute together than
+  the smallest `max_requests_per_minute` among them allows: one at each interval, and one an hour for
+  everything else in `collect`.
+- A credit warning is not below its critical level, a storage or channel warning not above it, after
+  merging. A number of credits and a percentage are not compared, since that depends on the account's
+  limit.
+- There is at least one account.
+
+"""
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def name_of(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
+    """Say in words what a field holds."""
+    for rule in metadata:
+        if isinstance(rule, Rule):
+            return rule.words
+    if isinstance(annotation, type) and issubclass(annotation, schema.Block):
+        return f"[block](#{annotation.__name__.lower()})"
+    arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
+    if hasattr(annotation, "__metadata__"):
+        return name_of(arguments[0], annotation.__metadata__)
+    if get_origin(annotation) is list:
+        inner = name_of(arguments[0])
+        return f"list of [accounts](#{inner.split('#')[1]}" if "block" in inner else f"list of {inner}s"
+    if get_origin(annotation) is dict:
+        return f"{name_of(arguments[0])}: {name_of(arguments[1])}"
+    return name_of(arguments[0])
+
+
+def default_of(field: FieldInfo) -> str:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    if field.is_required():
+        return "required"
+    if "x-default" in extra:
+        return str(extra["x-default"])
+    default = extra.get("default", field.default)
+    if isinstance(default, list):
+        default = f"[{', '.join(map(str, default))}]"
+    return "" if default is None else f"`{default}`"
+
+
+def table(model: type[schema.Block], title: str) -> str:
+    rows = [
+        f"### {title}\n",
+        f"{model.__doc__}\n",
+        "| key | value | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, field in model.model_fields.items():
+        what = name_of(field.annotation, tuple(field.metadata))
+        rows.append(
+            f"| `{name}` | {cell(what)} | {cell(default_of(field))} | {cell(field.description or '')} |"
+        )
+    return "\n".join(rows) + "\n\n"
+
+
+def providers() -> str:
+    rows = ["### Providers\n", "| `provider` | default `base_url` | `collect` |", "| --- | --- | --- |"]
+    for name, provider in PROVIDERS.items():
+        collect = ", ".join(f"`{value}`" for value in provider.collect)
+        rows.append(f"| `{name}` | `{provider.base_url}` | {collect} |")
+    return "\n".join(rows) + "\n\n"
+
+
+def render() -> str:
+    keys = "".join(
+        (
+            table(schema.Document, "The file"),
+            table(schema.Poll, "Poll"),
+            table(schema.Thresholds, "Thresholds"),
+            table(schema.Credits, "Credits"),
+            table(schema.Storage, "Storage"),
+            table(schema.Channels, "Channels"),
+            table(schema.State, "State"),
+            table(schema.Account, "Account"),
+            providers(),
+        )
+    )
+    taken = ", ".join(f"`{name}`" for name in TAKEN_LABELS)
+    labels = (
+        "### Label names that are taken\n\n"
+        f"Names that begin with two underscores, and {taken}: the metrics, Prometheus or its operator set "
+        "them.\n"
+    )
+    note = "<!-- Written by docs/generate_configuration.py from exporter/schema.py: change it there. -->\n\n"
+    return note + HEAD + "\n" + NOTES + "## Every key\n\n" + keys + labels
+
+
+def main() -> int:
+    TARGET.write_text(render(), encoding="utf-8")
+    print(f"wrote {TARGET}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Where keys come from, and that none is ever told."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.credentials import KeySource, flaw
+from exporter.errors import CredentialError
+
+KEY = secrets.token_hex(16)
+
+
+def failure(source: KeySource) -> str:
+    with pytest.raises(CredentialError) as caught:
+        source.read()
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+def test_a_key_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY + "\n")
+    source = KeySource("file", str(path))
+    assert source.read() == KEY
+    path.write_text(" rotated \r\n\n")
+    assert source.read() == "rotated"
+
+
+def test_a_variable_is_looked_up_each_time() -> None:
+    environ = {"NAME": KEY + "\n"}
+    source = KeySource("env", "NAME", environ=environ)
+    assert source.read() == KEY
+    environ["NAME"] = "rotated"
+    assert source.read() == "rotated"
+    del environ["NAME"]
+    assert failure(source) == "environment variable NAME is not set"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (
+            b"a\nb",
+            "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
+        ),
+        (
+            b"a\x00b",
+            "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
+        ),
+        (
+            "clé".encode(),
+            "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
+        ),
+        (
+            b"\xef\xbb\xbfabc",
+            "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
+        ),
+        (
+            b"\xff\xfea\x00",
+            "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
+        ),
+        (b"x" * 8193, "is longer than 8192 characters"),
+        (b"x" * 100_000, "is longer than 8192 characters"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_fails_without_being_told(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(content)
+    assert failure(KeySource("file", str(path))) == f"key file {path} {reason}"
+    value = content.decode("latin-1")
+    assert failure(KeySource("env", "NAME", environ={"NAME": value})) == f"environment variable NAME {reason}"
+
+
+def test_what_is_no_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in (
+        (tmp_path / "missing", "No such file or directory"),
+        (tmp_path / "pipe", "it is not a regular file"),
+        (tmp_path, "it is not a regular file"),
+        (Path("/dev/null"), "it is not a regular file"),
+    ):
+        assert failure(KeySource("file", str(path))) == f"key file {path} cannot be read: {reason}"
+
+
+@given(st.text(max_size=20))
+def test_a_key_is_taken_exactly_when_a_header_carries_it_unchanged(key: str) -> None:
+    sendable = all(" " <= character <= "~" for character in key) and key == key.strip() != ""
+    assert (flaw(key) is None) == sendable
+
+
+def test_where_a_key_comes_from_is_stable_and_never_the_key() -> None:
+    assert KeySource("file", "/run/key").identity == "file:/run/key"
+    assert KeySource("env", "NAME", environ={"NAME": KEY}).identity == "env:NAME"
+    literal = KeySource("literal", secret=KEY).identity
+    assert literal == KeySource("literal", secret=KEY).identity
+    assert literal != KeySource("literal", secret=KEY[::-1]).identity
+    assert KEY not in literal
+
+
+def test_sources_are_equal_when_they_name_the_same_place_or_key() -> None:
+    assert KeySource("env", "A", environ={"A": "x"}) == KeySource("env", "A", environ={"A": "y"})
+    assert KeySource("env", "A") != KeySource("file", "A")
+    assert KeySource("literal", secret="a") != KeySource("literal", secret="b")
+
+
+def test_no_repr_shows_a_key() -> None:
+    for source in (KeySource("literal", secret=KEY), KeySource("env", "NAME", environ={"NAME": KEY})):
+        assert KEY not in repr(source) + str(source)
+
+
+@pytest.mark.parametrize(
+    ("mode", "whom"),
+    [(0o600, None), (0o400, None), (0o604, "every user"), (0o640, "its group"), (0o666, "every user")],
+)
+def test_a_key_file_of_our_own_that_others_can_read_is_warned_of(
+    tmp_path: Path, mode: int, whom: str | None
+) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    path.chmod(mode)
+    warning = KeySource("file", str(path)).warning()
+    assert warning == (
+        whom and f"key file {path} is readable by {whom} (mode {mode:04o}): chmod 0400 would keep it private"
+    )
+
+
+def test_the_group_may_read_a_key_file_of_somebody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    path.chmod(0o440)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    assert KeySource("file", str(path)).warning() is None
+
+
+def test_only_files_that_are_there_are_warned_of(tmp_path: Path) -> None:
+    assert KeySource("file", str(tmp_path / "missing")).warning() is None
+    assert KeySource("env", "NAME", environ={"NAME": KEY}).warning() is None
