@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isinf
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,10 @@ class Level:
         return f"{self.value * 100:.12g}%" if self.share else f"{self.value:.12g}"
 
     def amount(self, limit: float | None, without_limit: float) -> float:
-        """Return the level as an amount; a share of a limit that is not known is ``without_limit``."""
+        """Return the level as an amount; where there is no limit to have a share of, ``without_limit``."""
         if not self.share:
             return self.value
-        return without_limit if limit is None else self.value * limit
+        return without_limit if limit is None or isinf(limit) else self.value * limit
 
 
 @dataclass(frozen=True, slots=True)
