@@ -68,7 +68,7 @@ class Exchange(BaseHTTPRequestHandler):
 
         Raise ConnectionAbortedError as soon as the client hangs up or the server stops.
         """
-        self.connection.settimeout(seconds)
+        self.connection.settimeout(None if seconds is None else max(seconds, 0.001))  # 0 would not block
         try:
             while self.connection.recv(4096):
                 pass
