@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection of a client: what it may send, how long it may take, and how answers go out.
 
-h11 reads the protocol and asyncio the socket; this module owns the limits between them. A connection always has
-a ``deadline``, which ``Server`` looks at about once a second: nothing here can stay open by doing nothing.
+h11 reads the protocol and asyncio the socket; this module owns the limits between them. A connection always
+has a ``deadline``, which ``Server`` looks at about once a second: nothing can stay open by doing nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
@@ -28,6 +28,7 @@ _PIECE = 256 * 1024
 """Bytes handed to the transport at once: what it may have to copy for one slow reader."""
 _LINGER = 2.0
 """Seconds for a client to take a closing connection in."""
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _RESET = struct.pack("ii", 1, 0)
 TEXT = "text/plain; charset=utf-8"
 
@@ -56,7 +57,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; the server adds the length, the date and the security headers that ``headers`` leaves out."""
+    """An answer; the server adds length, date and those security headers that ``headers`` leaves out."""
 
     status: int
     body: bytes
@@ -73,7 +74,7 @@ class Limits:
     header_bytes: int = 16 * 1024
     body_bytes: int = 64 * 1024
     request: float = 10.0
-    """From the connection, or the first byte of a later request, to the last byte of a request; TLS included."""
+    """From the connection (TLS included), or the first byte of a later request, to a request's last byte."""
     idle: float = 360.0
     """Between two requests: Prometheus closes an idle connection after 300 s and is to be the first."""
     response: float = 60.0
@@ -117,7 +118,7 @@ class Connection(asyncio.Protocol):
         self._admit = admit
         self._lost = lost
         self._transport: asyncio.Transport | None = None
-        self.opening: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[Any] | None = None
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
         self._request: h11.Request | None = None
         self._received = 0
@@ -134,6 +135,19 @@ class Connection(asyncio.Protocol):
 
     # Called by the server
 
+    def open(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Begin to talk to the client that has connected, with a TLS handshake where there is a context."""
+
+        def opened(task: asyncio.Task[Any]) -> None:
+            self._opening = None
+            if task.cancelled() or task.exception() is not None:
+                sock.close()
+                self._lost(self)
+
+        opening = self._loop.connect_accepted_socket(lambda: self, sock, ssl=tls)
+        self._opening = self._loop.create_task(opening)
+        self._opening.add_done_callback(opened)
+
     def expire(self) -> None:
         """End the connection, its deadline having passed: politely where it was idle."""
         if self.phase is Phase.IDLE:
@@ -144,8 +158,8 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection, and take back what the kernel still holds for the client."""
         if self._transport is None:
-            if self.opening is not None:
-                self.opening.cancel()
+            if self._opening is not None:
+                self._opening.cancel()
             return
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
@@ -198,7 +212,7 @@ class Connection(asyncio.Protocol):
         if self.phase is Phase.RESPONSE and self._unsent is not None:
             self._send()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102  asyncio's
+    def connection_lost(self, _error: Exception | None) -> None:  # noqa: D102  asyncio's
         self.phase = Phase.CLOSING
         self._unsent = None
         self._lost(self)
@@ -264,7 +278,11 @@ class Connection(asyncio.Protocol):
         headers = _headers(response)
         if self._last:
             headers.append(("connection", "close"))
-        head = self._http.send(h11.Response(status_code=response.status, headers=headers))
+        head = self._http.send(
+            h11.Response(
+                status_code=response.status, reason=_REASONS.get(response.status, b""), headers=headers
+            )
+        )
         body = b"" if self._request is not None and self._request.method == b"HEAD" else response.body
         # h11 passes a body of known length through; it is told of it only to keep its account.
         self._http.send(h11.Data(data=body))

@@ -1,26 +1,30 @@
 """HTTP: sockets, routes, and the one thread that serves every client.
 
-``Server`` owns the listeners and all connections; ``http11`` what one connection may do; ``webconfig`` TLS, passwords
-and headers.
+``Server`` owns the listeners and all connections; ``http11`` what one connection may do; ``webconfig`` and
+``webauth`` TLS, headers and passwords.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
+import os
 import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import StartError, UsageError
 from exporter.http11 import Connection, Limits, Phase, Request, Response, text_response
+from exporter.webauth import Gate
+from exporter.webconfig import WebConfig, WebConfigFile
 
 __all__ = ["Handler", "Limits", "Request", "Response", "Route", "Server"]
 
@@ -29,8 +33,11 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Request], Response]
 _Reply = Callable[[Response], None]
 
+DEFAULT_LIMITS = Limits()
 _BACKLOG = 1024
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\s:\[\]/@]*)):(?P<port>[0-9]{1,5})")
+_ADDRESS = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})"
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Route:
 
 
 def parse_address(text: str) -> tuple[str | None, int]:
-    """Return host (None for all interfaces) and port of a listen address; raise UsageError where it is none."""
+    """Return host (None for all interfaces) and port of a listen address; raises UsageError."""
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > 65535:
         raise UsageError(
@@ -62,8 +69,8 @@ def _listen(address: str) -> socket.socket:
         # As other exporters do: of a name's addresses the first IPv4 one.
         family, _, _, _, where = min(found, key=lambda info: info[0] != socket.AF_INET)
         return _bound(family, where)
-    except OSError as error:
-        reason = "address already in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise StartError(f"cannot listen on {address}: {reason}") from None
 
 
@@ -93,16 +100,25 @@ def _bound(family: int, where: tuple[Any, ...]) -> socket.socket:
 
 
 class _Site:
-    """The routes of a listener."""
+    """What is served on a listener: routes, and who may have them."""
 
-    def __init__(self, routes: Mapping[str, Route]) -> None:
+    def __init__(self, routes: Mapping[str, Route], web: WebConfigFile | None = None) -> None:
+        self.web = web
         self._routes = dict(routes)
 
-    def answer(self, request: Request, reply: _Reply, pool: Executor) -> None:
-        """Call ``reply`` with what the route says, at once or, for a threaded one, later."""
+    def answer(self, request: Request, reply: _Reply, gate: Gate, pool: Executor) -> None:
+        """Call ``reply`` with the answer, at once or later."""
+        if self.web is None:
+            self._route(request, reply, pool)
+            return
+        config = self.web.current()
+        send = _with_headers(reply, config.headers) if config.headers else reply
+        gate.ask(config, request, send, lambda: self._route(request, send, pool))
+
+    def _route(self, request: Request, reply: _Reply, pool: Executor) -> None:
         route = self._routes.get(request.path)
         if route is None:
-            reply(text_response(404, "404 Not Found: / lists what is here"))
+            reply(text_response(404, "404 Not Found"))
             return
         methods = (*route.methods, "HEAD") if "GET" in route.methods else route.methods
         if request.method not in methods:
@@ -114,6 +130,15 @@ class _Site:
             future.add_done_callback(lambda done: None if done.cancelled() else reply(done.result()))
         else:
             reply(_call(route.handler, request))
+
+
+def _with_headers(reply: _Reply, headers: tuple[tuple[str, str], ...]) -> _Reply:
+    def send(response: Response) -> None:
+        given = {name.lower() for name, _ in response.headers}
+        more = tuple((name, value) for name, value in headers if name not in given)
+        reply(replace(response, headers=(*response.headers, *more)))
+
+    return send
 
 
 def _call(handler: Handler, request: Request) -> Response:
@@ -135,7 +160,7 @@ class Server:
         web_config: Path | None = None,
         health_routes: Mapping[str, Route] | None = None,
         health_address: str | None = None,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._site = _Site(routes)
         self._health = _Site(health_routes or {})
@@ -145,17 +170,22 @@ class Server:
         self._limits = limits
         self._listeners: list[tuple[socket.socket, _Site]] = []
         self._connections: set[Connection] = set()
+        self._gate = Gate(limits.password_checks)
         self._pool = ThreadPoolExecutor(1, "http-handler")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._grace = 0.0
+        self._failure: Exception | None = None
+        self._emptied: asyncio.Event | None = None
         self.addresses: tuple[str, ...] = ()
 
     def bind(self) -> None:
         """Take every address; raise UsageError, StartError or ConfigError, and then hold none."""
         for address in (*self._listen, *filter(None, [self._health_address])):
             parse_address(address)
+        if self._web_config is not None:
+            self._site.web = WebConfigFile(self._web_config, os.environ)
         try:
             for address in self._listen:
                 self._listeners.append((_listen(address), self._site))
@@ -164,16 +194,19 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
+        scheme = "https" if self._site.web is not None and self._site.web.current().tls else "http"
         self.addresses = tuple(
-            _url("http", listener) for listener, site in self._listeners if site is self._site
+            _url(scheme, listener) for listener, site in self._listeners if site is self._site
         )
 
     def start(self) -> None:
-        """Begin to serve, in a thread of its own; return when clients are served."""
+        """Begin to serve, in a thread of its own; return when clients are served. Raises StartError."""
         serving = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(serving,), name="http", daemon=True)
         self._thread.start()
         serving.wait()
+        if self._failure is not None:
+            raise StartError(f"the HTTP server cannot start: {self._failure}")
 
     def stop(self, grace: float) -> None:
         """Take no more clients, let answers under way go out for ``grace`` seconds, then cut them."""
@@ -186,6 +219,7 @@ class Server:
             self._loop.call_soon_threadsafe(self._stopping.set)
         thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._gate.close()
 
     def _close_listeners(self) -> None:
         for listener, _ in self._listeners:
@@ -195,7 +229,8 @@ class Server:
     def _run(self, serving: threading.Event) -> None:
         try:
             asyncio.run(self._serve(serving))
-        except Exception:
+        except Exception as error:
+            self._failure = error
             logger.exception("the HTTP server ended")
         finally:
             serving.set()
@@ -215,14 +250,25 @@ class Server:
         await self._drain()
 
     async def _drain(self) -> None:
-        end = asyncio.get_running_loop().time() + self._grace
         for connection in tuple(self._connections):
             connection.finish()
-        while self._connections and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(0.01)
+        await self._wait_until_empty(self._grace)
         for connection in tuple(self._connections):
             connection.abort()
-        await asyncio.sleep(0)
+        await self._wait_until_empty(1.0)
+
+    async def _wait_until_empty(self, seconds: float) -> None:
+        if self._connections:
+            self._emptied = asyncio.Event()
+            try:
+                await asyncio.wait_for(self._emptied.wait(), seconds)
+            except asyncio.TimeoutError:
+                return
+
+    def _lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections and self._emptied is not None:
+            self._emptied.set()
 
     async def _accept(self, listener: socket.socket, site: _Site) -> None:
         loop = asyncio.get_running_loop()
@@ -237,40 +283,32 @@ class Server:
                 continue
             if len(self._connections) >= self._limits.connections:
                 self._make_room()
-            if hasattr(socket, "TCP_USER_TIMEOUT"):
-                # The kernel may hold all of an answer: this bounds the time it waits for a reader.
-                sock.setsockopt(
-                    socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._limits.response * 1000)
-                )
-            connection = Connection(
-                loop,
-                self._limits,
-                lambda request, reply: site.answer(request, reply, self._pool),
-                lambda _tls: True,
-                self._connections.discard,
-            )
-            self._connections.add(connection)
-            connection.opening = asyncio.create_task(self._open(connection, sock, None))
+            self._take(sock, site)
 
-    async def _open(self, connection: Connection, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls)
-        except OSError as error:
-            logger.debug("a client was lost before its first request: %s", error)
-            self._connections.discard(connection)
-        except BaseException:
-            self._connections.discard(connection)
-            raise
-        finally:
-            connection.opening = None
+    def _take(self, sock: socket.socket, site: _Site) -> None:
+        # asyncio does this only for sockets that name their protocol. Without it the end of an answer waits 40 ms.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # The kernel may hold all of an answer: this bounds the time that it waits for a reader.
+            milliseconds = int(self._limits.response * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        config = WebConfig() if site.web is None else site.web.current()
+        connection = Connection(
+            asyncio.get_running_loop(),
+            self._limits,
+            lambda request, reply: site.answer(request, reply, self._gate, self._pool),
+            lambda tls: _is_allowed(tls, config.allowed_sans),
+            self._lost,
+        )
+        self._connections.add(connection)
+        connection.open(sock, config.tls)
 
     def _make_room(self) -> None:
-        """Close the client that has waited longest, one that takes in an answer only where no other is left."""
+        """Close the client that has waited longest: one that takes in an answer only if no other is left."""
         if self._connections:
             oldest = min(self._connections, key=lambda each: (each.phase is Phase.RESPONSE, each.since))
             oldest.abort()
-            self._connections.discard(oldest)
+            self._lost(oldest)
 
     async def _sweep(self) -> None:
         limits = self._limits
@@ -281,6 +319,22 @@ class Server:
             now = loop.time()
             for connection in [each for each in self._connections if each.deadline < now]:
                 connection.expire()
+
+
+def _is_allowed(tls: ssl.SSLObject, sans: frozenset[str]) -> bool:
+    """Return whether the client's certificate has one of the names, or none is asked for."""
+    if not sans:
+        return True
+    names: Iterable[Any] = (tls.getpeercert() or {}).get("subjectAltName", ())
+    found = {_as_go_writes(kind, name) for kind, name in names}
+    if found & sans:
+        return True
+    logger.warning("refused a client certificate: client_allowed_sans has none of %s", sorted(found))
+    return False
+
+
+def _as_go_writes(kind: str, name: str) -> str:
+    return str(ipaddress.ip_address(name.strip())) if kind == "IP Address" else name
 
 
 def _url(scheme: str, listener: socket.socket) -> str:

@@ -1,0 +1,178 @@
+"""TLS settings by the names that Go gives them, and the ``ssl.SSLContext`` that they make."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+CLIENT_AUTH: dict[str, ssl.VerifyMode | None] = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+    "RequestClientCert": None,
+    "RequireAnyClientCert": None,
+    "RequireClientCert": None,
+}
+"""How each of Go's policies is done here; None where it cannot be."""
+
+VERSIONS = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+"""In rising order."""
+
+CURVES = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
+
+_AEAD = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+}
+_CBC = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+}
+CIPHERS = {
+    **_AEAD,
+    **_CBC,
+    # Go has moved these to its insecure ones; files written for older exporters still name them.
+    "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
+    "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
+}
+"""OpenSSL's name for each suite that Go lets a user choose."""
+TLS13_CIPHERS = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+"""Part of TLS 1.3 and always on, in Go and in OpenSSL."""
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """What a server is told about TLS; certificates and the key are PEM."""
+
+    cert: bytes
+    key: bytes = field(repr=False)
+    client_ca: bytes | None = None
+    client_auth: ssl.VerifyMode = ssl.CERT_NONE
+    minimum: str = "TLS12"
+    maximum: str = "TLS13"
+    ciphers: tuple[str, ...] = ()
+    curve: str | None = None
+    prefer_server: bool = True
+
+
+def ciphers(names: Iterable[str]) -> tuple[str, ...]:
+    """Return Go's names of cipher suites if all are known; raise ValueError with the first that is not."""
+    names = tuple(names)
+    for name in names:
+        if name not in CIPHERS and name not in TLS13_CIPHERS:
+            raise ValueError(
+                f"unknown cipher suite {name[:64]!r}; known are, by the names that Go gives them: "
+                f"{', '.join((*TLS13_CIPHERS, *CIPHERS))}"
+            )
+    return names
+
+
+def make_context(settings: TlsSettings) -> ssl.SSLContext:
+    """Return a server's context; raise ValueError(key, sentence) for what OpenSSL does not take."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if settings.prefer_server:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    _set_versions(context, settings)
+    _set_ciphers(context, settings)
+    if settings.curve is not None:
+        try:
+            context.set_ecdh_curve(CURVES[settings.curve])
+        except (ValueError, ssl.SSLError):
+            raise ValueError(
+                "curve_preferences", f"{settings.curve} is not possible with {ssl.OPENSSL_VERSION}"
+            ) from None
+    _set_certificates(context, settings)
+    return context
+
+
+def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    for name, has in (("TLS10", ssl.HAS_TLSv1), ("TLS11", ssl.HAS_TLSv1_1)):
+        if settings.minimum == name and not has:
+            raise ValueError(
+                "min_version", f"{name} is not possible with {ssl.OPENSSL_VERSION}; use TLS12 or TLS13"
+            )
+    with warnings.catch_warnings():
+        # Python advises against the old versions; who names one has been told by docs/web-config.md.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = VERSIONS[settings.minimum]
+        context.maximum_version = VERSIONS[settings.maximum]
+
+
+def _set_ciphers(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    old = settings.minimum in ("TLS10", "TLS11")
+    if settings.ciphers:
+        chosen = [CIPHERS[name] for name in settings.ciphers if name in CIPHERS]
+    else:
+        chosen = [*_AEAD.values(), *(_CBC.values() if old else ())]
+    if not chosen:
+        if settings.maximum != "TLS13":
+            raise ValueError("cipher_suites", f"has no suite that {settings.maximum} could use")
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return
+    # OpenSSL 3 keeps the signatures of TLS 1.0 and 1.1 behind its lowest security level.
+    level = ["@SECLEVEL=0"] if old else []
+    try:
+        context.set_ciphers(":".join([*chosen, *level]))
+    except ssl.SSLError:
+        raise ValueError("cipher_suites", f"none of them is possible with {ssl.OPENSSL_VERSION}") from None
+
+
+def _set_certificates(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    def no_password() -> str:
+        raise ValueError("key", "is encrypted; nobody is there to type the password: store it decrypted")
+
+    with _as_file(settings.cert) as cert, _as_file(settings.key) as key:
+        try:
+            context.load_cert_chain(cert, key, no_password)
+        except ssl.SSLError as error:
+            if "MISMATCH" in (error.reason or ""):
+                raise ValueError("key", "is not the private key of the certificate") from None
+            raise ValueError(
+                "cert", "a certificate and its private key, both in PEM, are needed: one of them is none"
+            ) from None
+    if settings.client_ca is not None and settings.client_auth is not ssl.CERT_NONE:
+        try:
+            context.load_verify_locations(cadata=settings.client_ca.decode("ascii", "replace"))
+        except (ssl.SSLError, ValueError):
+            raise ValueError("client_ca", "holds no certificate in PEM") from None
+        context.verify_mode = settings.client_auth
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """Give the path of a file with the data, in memory where possible: ssl takes keys from files alone."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("pem")
+        try:
+            with os.fdopen(descriptor, "wb", closefd=False) as stream:
+                stream.write(data)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            yield file.name
