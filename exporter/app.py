@@ -76,6 +76,7 @@ class App:
         self._redactor = redactor
         self._clock: Clock = SystemClock()
         self._events: queue.SimpleQueue[_Stop | _Reload] = queue.SimpleQueue()
+        self._polling = threading.Event()
         self._stopping = threading.Event()
         self._notifier = Notifier(environ)
         self._metrics = SelfMetrics(
@@ -139,6 +140,7 @@ class App:
             announce(server.addresses)
             self._apply(config, state.load() if state is not None else {})
             self._scheduler.start()
+            self._polling.set()
             self._notifier.send("READY=1", f"STATUS=polling {len(config.accounts)} accounts")
             self._wait(state)
             return self._stop(transports)
@@ -235,7 +237,7 @@ class App:
     def _serve_ready(self, _request: Request) -> Response:
         if self._stopping.is_set():
             return _text(503, "stopping")
-        if self._scheduler is None or not self._store.all_settled():
+        if not self._polling.is_set() or not self._store.all_settled():
             return _text(503, "the first round of polls is under way")
         return _text(200, "ready")
 

@@ -1,0 +1,174 @@
+"""Flags, exit statuses and the commands that end by themselves."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import FLAGS
+from exporter.demo import faults
+from exporter.demo.vendors import Vendors, videodb_account, vidnavigator_account
+from tests.program.running import command, run, running, until, write_config
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    key = tmp_path / "key"
+    key.write_text(secrets.token_hex(16))
+    key.chmod(0o600)
+    return write_config(
+        tmp_path / "config.yaml",
+        [{"name": "a", "provider": "videodb", "api_key_file": str(key), "base_url": "http://127.0.0.1:9"}],
+    )
+
+
+WRONG_FLAGS = [
+    (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
+    (["--log.level=loud"], "argument --log.level: invalid choice: 'loud'"),
+    (["no-such-command"], "invalid choice: 'no-such-command'"),
+    (["--shard.index=4", "--shard.count=4"], "--shard.index: 4 is no shard of 4; they are numbered from 0 to 3"),
+    (["--shard.count=0"], "--shard.count: '0' is not a whole number of at least 1"),
+    (["--shard.index=-1"], "--shard.index"),
+    (["--web.telemetry-path=metrics"], "--web.telemetry-path: 'metrics' is no path"),
+    (["--web.listen-address=nonsense:port"], "nonsense:port"),
+    (["demo", "--speed=0"], "--speed"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_FLAGS, ids=lambda value: " ".join(value)[:40])
+def test_wrong_flags_exit_2_and_say_what_is_wrong(arguments: list[str], message: str, config: Path) -> None:
+    done = run(*arguments, VIDEO_API_EXPORTER_CONFIG_FILE=str(config))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_missing_configuration_is_named_and_exits_2(tmp_path: Path) -> None:
+    done = run(f"--config.file={tmp_path / 'missing.yaml'}")
+    assert done.returncode == 2
+    assert str(tmp_path / "missing.yaml") in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_wrong_configuration_exits_2_with_every_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("accounts:\n  - name: a\n    provider: vidnavigatr\n    api_key_env: X\n    intervall: 5m\n")
+    for arguments in ([f"--config.file={path}"], ["check-config", f"--config.file={path}"]):
+        done = run(*arguments, X=secrets.token_hex(16))
+        assert done.returncode == 2
+        assert [line.split(" ")[0] for line in done.stderr.strip().splitlines()] == [f"{path}:3:", f"{path}:5:"]
+
+
+def test_check_config_counts_the_accounts(config: Path) -> None:
+    done = run("check-config", f"--config.file={config}")
+    assert (done.returncode, done.stdout) == (0, f"{config}: OK, 1 account\n")
+
+
+def test_check_config_calls_an_unreadable_key_an_error_that_a_start_only_warns_of(tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path / "config.yaml", [{"name": "a", "provider": "videodb", "api_key_file": str(tmp_path / "missing")}]
+    )
+    assert run("check-config", f"--config.file={path}").returncode == 2
+    with running(f"--config.file={path}") as program:
+        program.ready()
+        assert program.value("last_poll_failure", "a", reason="credential") == 1
+        assert "cannot be read" in program.log
+
+
+def test_a_taken_port_exits_1_with_one_line(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        done = run(f"--config.file={config}", f"--web.listen-address={address}")
+    assert done.returncode == 1
+    assert address in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
+def test_each_flag_has_an_environment_variable(flag: object) -> None:
+    from exporter.cli import Flag
+
+    assert isinstance(flag, Flag)
+    assert flag.variable == "VIDEO_API_EXPORTER_" + flag.name.upper().replace(".", "_").replace("-", "_")
+    if flag.name.startswith("shard") or flag.choices:
+        done = run(**{flag.variable: "nonsense"})
+        assert done.returncode == 2
+        assert flag.name in done.stderr or flag.variable in done.stderr
+
+
+def test_the_shard_is_taken_from_a_pods_name(config: Path) -> None:
+    with running(
+        f"--config.file={config}",
+        "--shard.count=4",
+        VIDEO_API_EXPORTER_SHARD_INDEX="video-api-exporter-3",
+    ) as program:
+        assert program.metrics()["video_api_exporter_shard_index"] == 3
+        assert program.metrics()["video_api_exporter_shard_count"] == 4
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout.startswith("video-api-exporter ")
+    text = run("--help").stdout
+    for flag in FLAGS:
+        assert f"--{flag.name}" in text
+
+
+def test_the_schema_is_json() -> None:
+    done = run("config-schema")
+    assert json.loads(done.stdout)["title"] == "video-api-exporter"
+
+
+class TestPoll:
+    @pytest.fixture
+    def config(self, tmp_path: Path, vendors: Vendors) -> Path:
+        good, bad, lucky = vendors.add(videodb_account()), vendors.add(vidnavigator_account()), secrets.token_hex(16)
+        vendors.accounts[bad].fault = faults.repeat_key()
+        vendors.add(vidnavigator_account(), lucky)
+        return write_config(
+            tmp_path / "config.yaml",
+            [
+                {"name": "media", "provider": "videodb", "api_key": good, "base_url": vendors.videodb_url},
+                {"name": "media", "provider": "vidnavigator", "api_key": lucky, "base_url": vendors.vidnavigator_url},
+                {"name": "bad", "provider": "vidnavigator", "api_key": bad, "base_url": vendors.vidnavigator_url},
+            ],
+        )
+
+    def test_it_prints_a_table_and_explains_what_failed(self, config: Path) -> None:
+        done = run("poll", f"--config.file={config}")
+        assert done.returncode == 1
+        lines = done.stdout.splitlines()
+        assert lines[0].split()[:3] == ["ACCOUNT", "RESULT", "BALANCE"]
+        assert lines[2].split() == ["vidnavigator/media", "ok", "112.5", "80", "Voyager", "0.5%", "33.3%"]
+        assert "vidnavigator/bad: The vendor does not know this key (401): replace it." in done.stdout
+
+    def test_one_account_by_its_full_name(self, config: Path) -> None:
+        done = run("poll", "videodb/media", f"--config.file={config}", "--output=json")
+        assert done.returncode == 0
+        [row] = json.loads(done.stdout)
+        assert (row["account"], row["credits"]["balance"]) == ("media", 74.25)
+
+    def test_as_prometheus_would_see_it(self, config: Path) -> None:
+        done = run("poll", "bad", f"--config.file={config}", "--output=prometheus")
+        assert done.returncode == 1
+        assert 'video_api_up{account="bad",provider="vidnavigator"} 0.0\n' in done.stdout
+
+    @pytest.mark.parametrize(("name", "message"), [("nobody", "no account is named"), ("media", "several providers")])
+    def test_an_unknown_or_ambiguous_name_exits_2(self, config: Path, name: str, message: str) -> None:
+        done = run("poll", name, f"--config.file={config}")
+        assert done.returncode == 2
+        assert message in done.stderr
+
+
+def test_the_demo_prints_addresses_and_serves_all_accounts() -> None:
+    with running("demo", "--speed=100000") as program:
+        program.ready()
+        assert f"{program.url}/metrics" in program.log
+        until(lambda: len([s for s in program.metrics() if s.startswith("video_api_up{")]) == 12, "all accounts")
+        assert program.stop() == 0
+
+
