@@ -286,6 +286,8 @@ class VideoDbLife(Life):
         renewed = self.period(self._hour)[0] == self._hour
         if self.granted and renewed:
             self._bill(self.granted // UNITS, "paid")
+        if not self.recharge:
+            return
         needed = (pools.monthly or 0) + pools.purchased < self.threshold * UNITS
         if renewed if self.card_declined else needed:
             self._purchased += self.recharge * UNITS
