@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -299,30 +300,48 @@ def test_parallel_scrapes_share_one_body():
     assert all(body is bodies[0] for body in bodies)
 
 
-def test_no_scrape_mixes_two_polls_of_an_account():
-    accounts = keys(40)
-    page = Page(accounts=accounts)
-    polls = [[fragments(account, *[poll] * 3) for account in accounts] for poll in range(60)]
-    done = threading.Event()
+@pytest.fixture
+def busy_threads():
+    """Make threads take turns as often as they can, so that a missing lock shows."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
-    def poll():
-        for made in polls:
-            for account, fragments_of_it in zip(accounts, made, strict=True):
-                page.put(account, fragments_of_it)
-        done.set()
 
-    def scrape(ask):
-        bodies = 0
-        while not done.is_set() or not bodies:
-            values = {}
-            for line in ask().splitlines():
-                if not line.startswith(b"#"):
-                    values.setdefault(line.split(b'"')[1], set()).add(line.rsplit(b" ", 1)[1])
-            assert all(len(of_account) == 1 for of_account in values.values())
-            bodies += 1
-        return bodies
+@pytest.mark.parametrize("ask", [Page.text, lambda page: unpack(page.gzipped())], ids=["plain", "gzip"])
+def test_no_scrape_mixes_two_polls_of_an_account_and_no_poll_is_lost(ask, busy_threads):
+    many = [Family(f"video_api_{number:02}", "gauge", "h", (), lambda view: ()) for number in range(40)]
+    accounts = keys(20)
+    page = Page(many, accounts)
+    pollers = [accounts[:10], accounts[10:]]
+    together = threading.Barrier(3)
+    finished = []
+
+    def poll(mine):
+        polls = []
+        for value in range(30):
+            for account in mine:
+                render = Renderer(("account",), account[1:])
+                polls.append((account, [render(family, [((), float(value))]) for family in many]))
+        together.wait()
+        for account, made in polls:
+            page.put(account, made)
+        finished.append(mine)
+
+    def values():
+        found = {}
+        for line in ask(page).splitlines():
+            if not line.startswith(b"#"):
+                found.setdefault(line.split(b'"')[1], set()).add(line.rsplit(b" ", 1)[1])
+        return found
+
+    def scrape():
+        together.wait()
+        while len(finished) < len(pollers):
+            assert [of_account for of_account in values().values() if len(of_account) > 1] == []
 
     with ThreadPoolExecutor(3) as pool:
-        scrapes = [pool.submit(scrape, ask) for ask in (page.text, lambda: unpack(page.gzipped()))]
-        pool.submit(poll).result()
-        assert all(future.result() for future in scrapes)
+        for future in [pool.submit(scrape), *(pool.submit(poll, mine) for mine in pollers)]:
+            future.result()
+    assert values() == {name.encode(): {b"29.0"} for _, name in accounts}
