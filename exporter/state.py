@@ -180,7 +180,8 @@ class StateFile:
                 with closing(self._open_read_only()) as db:
                     return work(db)
             except (sqlite3.Error, OSError, _Unusable) as error:
-                self._complain(error)
+                if not self._complaints:
+                    self._complain(error)
                 raise StateUnavailable(str(error)) from error
 
     def close(self) -> None:
@@ -258,13 +259,16 @@ class StateFile:
         return self._db
 
     def _prepare(self) -> None:
-        """Make the folder, take the daemon's lock, and see that nobody else can read the file."""
+        """Make folder and file, take the daemon's lock, see that we can write it and nobody else reads it."""
         if self._path.exists() and not self._path.is_file():
             raise OSError("it is not a regular file")  # a folder, a device: nothing to set aside
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._exclusive and self._lock is None:
             self._lock = _lock(self._path)
         _make_private(self._path)
+        for needed in (self._path, self._path.parent):  # SQLite would only say that it is unable to open it
+            if not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+                raise OSError(f"{needed} cannot be written")
 
     def _open(self) -> sqlite3.Connection:
         db = _connect(str(self._path))

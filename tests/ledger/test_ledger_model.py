@@ -16,6 +16,7 @@ from exporter.readings import AccountState, Ledger, Pool, Usage
 from exporter.state import StateFile
 
 INF = float("inf")
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # many files, none to be kept
 amounts = st.integers(0, 200_000)
 
 
@@ -36,7 +37,7 @@ class _Account(RuleBasedStateMachine):
         self.now = self.generated_at = 1000.0
         self.ledger: Ledger | None = None
         self.highest = (Decimal(0), Decimal(0), Decimal(0))
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY)
         self.path = Path(self.folder.name, "state.db")
 
     def teardown(self) -> None:
