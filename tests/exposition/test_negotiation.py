@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.exposition import choose_encoder
 
@@ -65,6 +65,7 @@ def test_content_types(accept, content_type):
     assert negotiate(accept) == (content_type.startswith("application"), content_type)
 
 
+@settings(deadline=None)
 @given(st.lists(elements, max_size=4).map(",".join))
 def test_content_type_is_the_one_that_prometheus_client_chooses(accept):
     encoder, content_type = choose_encoder(accept)
@@ -101,11 +102,10 @@ NOTHING = Nothing()
 @pytest.mark.parametrize("media", ["application/openmetrics-text", "text/plain"])
 def test_a_version_that_is_none_is_passed_over(media, version):
     assert negotiate(f"{media};version={version}") == (False, "text/plain; version=0.0.4; charset=utf-8")
-    assert negotiate(f"{media};version={version}, {media};version=1.0.0")[1].startswith(
-        f"{media}; version=1.0.0;"
-    )
+    assert negotiate(f"{media};version={version}, {media};version=1.0.0")[1].startswith(f"{media}; version=1.0.0;")
 
 
+@settings(deadline=None)
 @given(st.text() | st.lists(elements | st.text(), max_size=5).map(",".join), st.text())
 def test_no_header_fails_and_the_answer_is_always_a_header(accept, accept_encoding):
     content_type = negotiate(accept)[1]

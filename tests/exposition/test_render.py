@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -38,9 +38,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampl
 )
 numbers = (
     st.floats(allow_nan=False)
-    | st.sampled_from(
-        [0.0, -0.0, 1e6, 999999.5, -1e6, 1e15, 1e16, 1e21, 5e-324, 1e-7, float("inf"), float("-inf")]
-    )
+    | st.sampled_from([0.0, -0.0, 1e6, 999999.5, -1e6, 1e15, 1e16, 1e21, 5e-324, 1e-7, float("inf"), float("-inf")])
     | st.integers(-(2**70), 2**70)
 )
 OPERATION = Family("video_api_used", "gauge", "h", ("operation", "unit"), lambda view: ())
@@ -51,15 +49,11 @@ PLAIN = Family("video_api_up", "gauge", "h", (), lambda view: ())
 def families(draw):
     """Some families, and for some accounts the samples of each."""
     # These sort around provider, account and team, and around each other with and without a digit.
-    labels = st.lists(
-        st.sampled_from(["a", "a1", "operation", "Z", "_x", "unit", "team_2"]), unique=True, max_size=3
-    )
+    labels = st.lists(st.sampled_from(["a", "a1", "operation", "Z", "_x", "unit", "team_2"]), unique=True, max_size=3)
     made = []
     for number in range(draw(st.integers(1, 5))):
         kind = draw(st.sampled_from(["gauge", "counter"]))
-        name = f"video_api_family_{number}" + (
-            "_total" if kind == "counter" else draw(st.sampled_from(["", "_bytes"]))
-        )
+        name = f"video_api_family_{number}" + ("_total" if kind == "counter" else draw(st.sampled_from(["", "_bytes"])))
         made.append(Family(name, kind, draw(text), tuple(draw(labels)), lambda view: ()))
     accounts = draw(st.lists(st.tuples(text, text), min_size=1, max_size=4, unique=True))
     samples = {
@@ -102,6 +96,7 @@ def facts(metrics):
 
 
 @given(families())
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 def test_page_is_byte_for_byte_prometheus_clients_and_reads_back_the_same(case):
     made, team, accounts, samples = case
     page = Exposition(made, CollectorRegistry(), SystemClock())
