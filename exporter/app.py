@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -67,14 +66,50 @@ class Transports:
                 transport.abort()
 
 
-class App:
-    """The daemon. ``run`` does everything from the first look at the configuration to the exit status."""
+def serve(
+    options: Options,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    announce: Callable[[Sequence[str]], None],
+) -> int:
+    """Poll and serve until told to stop; return the exit status. Raises UsageError, ConfigError, StartError.
 
-    def __init__(self, options: Options, environ: Mapping[str, str], redactor: Redactor) -> None:
+    ``announce`` is called with the addresses that are served, with their real ports.
+    """
+    config = _load(options, environ)
+    clock = SystemClock()
+    state = StateFile.open(config.state_path, clock, exclusive=True) if config.state_path else None
+    try:
+        return App(options, environ, redactor, clock, config, state).run(announce)
+    finally:
+        if state is not None:
+            state.close()
+
+
+def _load(options: Options, environ: Mapping[str, str]) -> Config:
+    config = load(options.config_file, PROVIDERS, environ)
+    for warning in config.warnings:
+        logger.warning("%s", warning)
+    return config
+
+
+class App:
+    """The daemon: what polls, what serves, and the main thread that waits for signals."""
+
+    def __init__(
+        self,
+        options: Options,
+        environ: Mapping[str, str],
+        redactor: Redactor,
+        clock: Clock,
+        config: Config,
+        state: StateFile | None,
+    ) -> None:
         self._options = options
         self._environ = environ
-        self._redactor = redactor
-        self._clock: Clock = SystemClock()
+        self._clock = clock
+        self._config = config
+        self._state = state
         self._events: queue.SimpleQueue[_Stop | _Reload] = queue.SimpleQueue()
         self._polling = threading.Event()
         self._stopping = threading.Event()
@@ -82,81 +117,57 @@ class App:
         self._metrics = SelfMetrics(
             __version__, environ.get("VIDEO_API_EXPORTER_REVISION", ""), options.shard_index, options.shard_count
         )
-        self._exposition = Exposition(FAMILIES, self._metrics.registry, self._clock)
-        self._store = Store(self._exposition, self._clock)
-        self._scheduler: Scheduler | None = None
+        self._metrics.count_state_write_failures(lambda: state.write_failures if state is not None else 0)
+        self._exposition = Exposition(FAMILIES, self._metrics.registry, clock)
+        self._store = Store(self._exposition, clock)
+        self._transports = Transports(config.concurrency)
+        self._poller = Poller(
+            providers=PROVIDERS,
+            connect=self._transports.of,
+            limits=Limits(clock, state),
+            store=self._store,
+            save=state.save if state is not None else _save_nothing,
+            slots=Slots(clock),
+            clock=clock,
+            redactor=redactor,
+            metrics=self._metrics,
+            pause=self._stopping.wait,
+        )
+        self._scheduler = Scheduler(
+            lambda account: self._poller.poll(account).next_due, clock, self._metrics.poll_lag.observe
+        )
 
     def run(self, announce: Callable[[Sequence[str]], None]) -> int:
-        """Serve and poll until told to stop; return the exit status. Raises UsageError, ConfigError, StartError.
-
-        ``announce`` is called with the addresses that are served, with their real ports.
-        """
-        config = self._load()
+        """Bind, then serve and poll until told to stop; return the exit status."""
+        routes = self._routes()
         server = Server(
-            self._routes(),
+            routes,
             self._options.listen_addresses,
             web_config=self._options.web_config_file,
-            health_routes={path: route for path, route in self._routes().items() if path in _HEALTH_PATHS},
+            health_routes={path: routes[path] for path in _HEALTH_PATHS},
             health_address=self._options.health_address,
         )
         server.bind()
-        state = StateFile.open(config.state_path, self._clock, exclusive=True) if config.state_path else None
-        try:
-            return self._serve(config, server, state, announce)
-        finally:
-            server.stop(0.5)
-            if state is not None:
-                state.close()
-
-    def _serve(
-        self,
-        config: Config,
-        server: Server,
-        state: StateFile | None,
-        announce: Callable[[Sequence[str]], None],
-    ) -> int:
         handlers = _handle_signals(self._events)
         try:
-            transports = Transports(config.concurrency)
-            self._poller = poller = Poller(
-                providers=PROVIDERS,
-                connect=transports.of,
-                limits=Limits(self._clock, state),
-                store=self._store,
-                save=state.save if state is not None else _save_nothing,
-                slots=Slots(self._clock),
-                clock=self._clock,
-                redactor=self._redactor,
-                metrics=self._metrics,
-                pause=self._stopping.wait,
-            )
-            self._metrics.count_state_write_failures(lambda: state.write_failures if state is not None else 0)
-            self._scheduler = Scheduler(
-                lambda account: poller.poll(account).next_due, self._clock, self._metrics.poll_lag.observe
-            )
             server.start()
             for address in server.addresses:
                 logger.info("listening on %s", address)
             announce(server.addresses)
-            self._apply(config, state.load() if state is not None else {})
+            self._apply(self._config, self._state.load() if self._state is not None else {})
             self._scheduler.start()
             self._polling.set()
-            self._notifier.send("READY=1", f"STATUS=polling {len(config.accounts)} accounts")
-            self._wait(state)
-            return self._stop(transports)
+            self._notifier.send("READY=1", f"STATUS=polling {len(self._config.accounts)} accounts")
+            self._wait()
+            self._stop()
+            return 0
         finally:
+            server.stop(0.5)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
-    def _load(self) -> Config:
-        config = load(self._options.config_file, PROVIDERS, self._environ)
-        for warning in config.warnings:
-            logger.warning("%s", warning)
-        return config
-
     def _apply(self, config: Config, restored: Mapping[AccountKey, AccountState]) -> None:
         """Make this configuration the one that is polled and served."""
-        assert self._scheduler is not None
         mine = accounts_of_shard(config.accounts, self._options.shard_index, self._options.shard_count)
         # An account that is as before stays the same object, by which store and scheduler know it.
         served = ((account, self._store.account(account_key(account))) for account in mine)
@@ -169,7 +180,7 @@ class App:
         self._metrics.reload_success_time.set(self._clock.wall())
         self._config = config
 
-    def _wait(self, state: StateFile | None) -> None:
+    def _wait(self) -> None:
         """Serve events until one says stop; the main thread, so that reloads never overlap."""
         while True:
             try:
@@ -186,7 +197,7 @@ class App:
         """Load the configuration again; return the errors as text, empty where it was taken."""
         self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1e6)}")
         try:
-            config = self._load()
+            config = _load(self._options, self._environ)
         except ConfigError as error:
             self._metrics.reload_successful.set(0)
             logger.error("the configuration was not taken, nothing has changed: %s", error)
@@ -201,18 +212,16 @@ class App:
         finally:
             self._notifier.send("READY=1")
 
-    def _stop(self, transports: Transports) -> int:
+    def _stop(self) -> None:
         logger.info("stopping")
         self._stopping.set()
         self._notifier.send("STOPPING=1")
-        assert self._scheduler is not None
         if not self._scheduler.stop(GRACE):
-            transports.abort()
+            self._transports.abort()
             self._scheduler.stop(1.0)
-        return 0
 
     def _is_healthy(self) -> bool:
-        return self._scheduler is None or self._scheduler.heartbeat_age() < HEARTBEAT_MISSED
+        return self._scheduler.heartbeat_age() < HEARTBEAT_MISSED
 
     def _routes(self) -> dict[str, Route]:
         return {
@@ -270,7 +279,9 @@ class _Reload:
         self.result: Future[str] = Future()
 
 
-def _handle_signals(events: queue.SimpleQueue[_Stop | _Reload]) -> dict[int, Callable[[int, FrameType | None], object] | int | None]:
+def _handle_signals(
+    events: queue.SimpleQueue[_Stop | _Reload],
+) -> dict[int, Callable[[int, FrameType | None], object] | int | None]:
     """Turn signals into events; return the handlers that were there before."""
     asked: list[int] = []
 

@@ -13,6 +13,7 @@ from exporter.config import Account
 from exporter.errors import REASONS
 from exporter.readings import AccountState, AutoRecharge, Invoices, Period, Quota, Subscription, Usage
 from exporter.thresholds import CREDITS_WITHOUT_LIMIT, Threshold
+
 AccountKey = tuple[str, str]
 """Provider and account name."""
 
@@ -233,7 +234,11 @@ FAMILIES: tuple[Family, ...] = (
         "unit",
     ),
     _gauge("storage_used_bytes", "Storage used. VidNavigator: storage.used_bytes.", _quota("storage", "used")),
-    _gauge("storage_limit_bytes", "Storage of the plan. VidNavigator: storage.limit_bytes.", _quota("storage", "limit")),
+    _gauge(
+        "storage_limit_bytes",
+        "Storage of the plan. VidNavigator: storage.limit_bytes.",
+        _quota("storage", "limit"),
+    ),
     _gauge(
         "storage_remaining_bytes",
         "Storage left. VidNavigator: storage.remaining_bytes.",
@@ -244,7 +249,11 @@ FAMILIES: tuple[Family, ...] = (
         "Storage used / limit, 0 to 1. VidNavigator: storage.percentage / 100.",
         _quota("storage", "ratio"),
     ),
-    _gauge("channels_indexed", "Channels indexed. VidNavigator: channels_indexed.used.", _quota("channels", "used")),
+    _gauge(
+        "channels_indexed",
+        "Channels indexed. VidNavigator: channels_indexed.used.",
+        _quota("channels", "used"),
+    ),
     _gauge(
         "channels_limit",
         "Channels that the plan lets index. VidNavigator: channels_indexed.limit.",
@@ -277,8 +286,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _gauge(
         "subscription_cancel_at_period_end",
-        "1 where the plan was cancelled and ends with the period."
-        " VidNavigator: subscription.cancel_at_period_end.",
+        "1 where the plan was cancelled and ends with the period. VidNavigator: subscription.cancel_at_period_end.",
         _subscription(lambda plan: _flag(plan.cancel_at_period_end)),
     ),
     _gauge(
@@ -319,8 +327,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _gauge(
         "channels_threshold_ratio",
-        "Part of the channels from which alerts fire, 0 to 1. From the configuration"
-        " (VidNavigator: channels_indexed).",
+        "Part of the channels from which alerts fire, 0 to 1. From the configuration (VidNavigator: channels_indexed).",
         _severities(lambda view: view.account.thresholds.channels),
         "severity",
     ),
@@ -414,4 +421,3 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _gauge("rejected_fields", "Fields of the last answer that could not be read.", _rejected),
 )
-

@@ -54,7 +54,11 @@ FLAGS: tuple[Flag, ...] = (
         repeatable=True,
     ),
     Flag("web.telemetry-path", "Path of the metrics.", "/metrics", metavar="PATH"),
-    Flag("web.config.file", "TLS, passwords and headers, in the format of Prometheus' exporter-toolkit.", metavar="FILE"),
+    Flag(
+        "web.config.file",
+        "TLS, passwords and headers, in the format of Prometheus' exporter-toolkit.",
+        metavar="FILE",
+    ),
     Flag("web.enable-lifecycle", "Allow POST /-/reload.", switch=True),
     Flag(
         "web.health-address",
@@ -145,7 +149,11 @@ def _add_flags(parser: argparse.ArgumentParser, prefixes: tuple[str, ...] = ("",
         default = f" (default: {flag.default})" if flag.default else ""
         if flag.switch:
             parser.add_argument(
-                "--" + flag.name, dest=flag.field, action="store_true", default=argparse.SUPPRESS, help=flag.help
+                "--" + flag.name,
+                dest=flag.field,
+                action="store_true",
+                default=argparse.SUPPRESS,
+                help=flag.help,
             )
         else:
             parser.add_argument(
@@ -216,13 +224,13 @@ def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _run(
     chosen: Options, environ: Mapping[str, str], announce: Callable[[Sequence[str]], None] = lambda _: None
 ) -> int:
-    from exporter.app import App
+    from exporter.app import serve
     from exporter.logs import configure
     from exporter.redaction import Redactor
 
     redactor = Redactor()
     configure(chosen.log_level, chosen.log_format, redactor)
-    return App(chosen, environ, redactor).run(announce)
+    return serve(chosen, environ, redactor, announce)
 
 
 def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -263,4 +271,6 @@ def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from exporter.demo.command import run_demo
 
-    return run_demo(arguments.speed, options(arguments, environ), lambda chosen, announce: _run(chosen, environ, announce))
+    return run_demo(
+        arguments.speed, options(arguments, environ), lambda chosen, announce: _run(chosen, environ, announce)
+    )

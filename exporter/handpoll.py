@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,9 +28,7 @@ from exporter.store import Store
 from exporter.summary import summary
 
 
-def poll_once(
-    path: Path, names: Sequence[str], output: str, environ: Mapping[str, str], redactor: Redactor
-) -> int:
+def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[str, str], redactor: Redactor) -> int:
     """Poll the named accounts, or all; print what they answered; return 1 where one failed or had to wait."""
     config = load(path, PROVIDERS, environ)
     accounts = _chosen(config, names)
@@ -50,14 +49,17 @@ def poll_once(
             clock=clock,
             redactor=redactor,
             metrics=metrics,
-            pause=_sleep,
+            pause=time.sleep,
         )
         with ThreadPoolExecutor(config.concurrency) as pool:
             waits = list(pool.map(lambda account: poller.poll(account).wait, accounts))
     finally:
         if state is not None:
             state.close()
-    rows = [{**summary(view, clock.wall()), "waits": _in_words(wait)} for view, wait in zip(store.views(), waits)]
+    rows = [
+        {**summary(view, clock.wall()), "waits": _in_words(wait)}
+        for view, wait in zip(store.views(), waits, strict=True)
+    ]
     if output == "prometheus":
         sys.stdout.buffer.write(exposition.body("", "").data)
     elif output == "json":
@@ -82,12 +84,6 @@ def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
             raise UsageError(f"poll: {name!r} stands under several providers; write {full}")
         chosen[account_key(found[0])] = found[0]
     return list(chosen.values())
-
-
-def _sleep(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
 
 
 def _in_words(wait: Wait | None) -> str | None:
@@ -126,8 +122,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
                 _share(row["channels"]),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([*table, "", *notes] if notes else table)
 
 

@@ -167,9 +167,7 @@ class Poller:
             words = redact_parts(self._redactor.redact(str(error)[:_LONGEST_READ]), call.target.key)
             raise type(error)(words[:_LONGEST_MESSAGE]) from None
 
-    def _collect_others(
-        self, account: Account, state: AccountState, memory: _Memory, call: _Call
-    ) -> AccountState:
+    def _collect_others(self, account: Account, state: AccountState, memory: _Memory, call: _Call) -> AccountState:
         """Ask for the billing parts that are due; a failure of theirs counts, and leaves the rest alone."""
         for part in account.collect:
             endpoint = self._providers[account.provider].endpoints[part]
@@ -185,9 +183,7 @@ class Poller:
                 state = replace(state, failures=_counted(state.failures, error.reason))
             else:
                 wall = self._clock.wall()
-                state = replace(
-                    state, parts={**state.parts, part: value}, part_times={**state.part_times, part: wall}
-                )
+                state = replace(state, parts={**state.parts, part: value}, part_times={**state.part_times, part: wall})
             memory.asked[part] = now
             state = replace(state, part_asked={**state.part_asked, part: self._clock.wall()})
         return state
@@ -219,15 +215,11 @@ class Poller:
             reading_gap=None if state.last_success is None else max(0.0, wall - state.last_success),
         )
 
-    def _put_off(
-        self, account: Account, state: AccountState, target: KeyTarget, wait: Wait, now: float
-    ) -> Result:
+    def _put_off(self, account: Account, state: AccountState, target: KeyTarget, wait: Wait, now: float) -> Result:
         """Come back when the key may be used; such a poll is no poll, and counts nowhere."""
         slot = self._slots.after(account_key(account), account.interval, now)
         next_due = min(slot, now + wait.seconds)
-        resting = replace(
-            self._with_cooldown(state, target), next_poll=self._wall(max(next_due, now + wait.seconds))
-        )
+        resting = replace(self._with_cooldown(state, target), next_poll=self._wall(max(next_due, now + wait.seconds)))
         self._store.publish(account, resting, settled=wait.reason == "cooldown")
         logger.debug("put off for %.1f s: %s", wait.seconds, wait.reason, extra=_about(account))
         return Result(next_due, wait)
@@ -317,9 +309,13 @@ class _Call:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once(path, params or {}, accept)
-            except (ConnectionError_, ServerError) as error:
+            except (ConnectionError_, ServerError):
                 backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-                if attempt == ATTEMPTS or backoff >= self._left() or self._poller._limits.cooldown(self.target) is not None:
+                if (
+                    attempt == ATTEMPTS
+                    or backoff >= self._left()
+                    or self._poller._limits.cooldown(self.target) is not None
+                ):
                     raise
                 if self._poller._pause(backoff) or not self._admit():
                     raise

@@ -23,7 +23,6 @@ from exporter.config import Account
 logger = logging.getLogger(__name__)
 
 HEARTBEAT = 5.0
-_EPOCH = datetime(1970, 1, 1)
 
 
 class _MonotonicZone(tzinfo):
@@ -37,7 +36,7 @@ class _MonotonicZone(tzinfo):
         self._clock = clock
 
     def at(self, monotonic: float) -> datetime:
-        return (_EPOCH + timedelta(seconds=monotonic)).replace(tzinfo=self)
+        return datetime(1970, 1, 1, tzinfo=self) + timedelta(seconds=monotonic)
 
     def fromutc(self, _utc: datetime) -> datetime:
         return self.at(self._clock.monotonic())
@@ -111,9 +110,7 @@ class Scheduler:
         """Return how many seconds ago the scheduler was last seen alive."""
         return self._clock.monotonic() - self._last_beat
 
-    def replace(
-        self, accounts: Iterable[Account], concurrency: int, first_due: Callable[[Account], float]
-    ) -> None:
+    def replace(self, accounts: Iterable[Account], concurrency: int, first_due: Callable[[Account], float]) -> None:
         """Poll these accounts alone, at most ``concurrency`` of one provider and base URL at a time.
 
         One that is the same object as before keeps its time, a changed one is due at once, a new one when told.

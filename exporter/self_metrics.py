@@ -6,7 +6,14 @@ import platform
 from collections.abc import Callable, Iterable
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -52,9 +59,7 @@ class SelfMetrics:
             buckets=_DURATIONS,
             registry=registry,
         )
-        self.polls_in_flight = Gauge(
-            "video_api_exporter_polls_in_flight", "Polls under way now.", registry=registry
-        )
+        self.polls_in_flight = Gauge("video_api_exporter_polls_in_flight", "Polls under way now.", registry=registry)
         self.poll_lag = Histogram(
             "video_api_exporter_poll_lag_seconds",
             "How late polls started.",

@@ -137,9 +137,7 @@ class Store:
         now = self._clock.monotonic()
         state = entry.state
         fresh = {
-            part: value
-            for part, value in state.parts.items()
-            if part in entry.expiry and entry.expiry[part][1] > now
+            part: value for part, value in state.parts.items() if part in entry.expiry and entry.expiry[part][1] > now
         }
         usage, invoices, recharge = fresh.get("usage"), fresh.get("invoices"), fresh.get("auto_recharge")
         return View(

@@ -92,9 +92,7 @@ class _TlsContext(ssl.SSLContext):
     sessions: dict[str, ssl.SSLSession]
 
     @classmethod
-    def make(
-        cls, ca_file: Path | None, calls: _Calls, open_sockets: weakref.WeakSet[socket.socket]
-    ) -> _TlsContext:
+    def make(cls, ca_file: Path | None, calls: _Calls, open_sockets: weakref.WeakSet[socket.socket]) -> _TlsContext:
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_verify_locations(cafile=str(ca_file or certifi.where()))
@@ -216,7 +214,12 @@ class Transport:
     """Connections to one base URL, kept alive and shared by all its accounts; thread-safe."""
 
     def __init__(
-        self, base_url: str, user_agent: str, connections: int, ca_file: Path | None = None, resolve: Resolve = _resolve
+        self,
+        base_url: str,
+        user_agent: str,
+        connections: int,
+        ca_file: Path | None = None,
+        resolve: Resolve = _resolve,
     ) -> None:
         """Keep at most ``connections`` idle connections; raise OSError where ``ca_file`` cannot be read."""
         self._base_url = base_url.rstrip("/")
@@ -268,7 +271,7 @@ class Transport:
     def _connect(self, host: str, port: int) -> socket.socket:
         addresses = self._lookups.addresses(host, port, self._calls.remaining())
         problem: OSError = OSError("the name has no address")
-        for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses):
+        for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
             sock: socket.socket = self._socket_class(family, kind, protocol)
             try:
                 sock.settimeout(self._calls.remaining() / left)

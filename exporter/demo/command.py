@@ -34,9 +34,7 @@ def run_demo(speed: float, options: Options, run: Callable[[Options, Announce], 
         )
 
         def announce(addresses: Sequence[str]) -> None:
-            print(
-                f"\n{len(world.accounts)} simulated accounts, {speed:g} simulated seconds a second. Open:\n"
-            )
+            print(f"\n{len(world.accounts)} simulated accounts, {speed:g} simulated seconds a second. Open:\n")
             for address in addresses:
                 print(f"  {address}/                   the accounts at a glance")
                 print(f"  {address}{options.telemetry_path:<20} what Prometheus scrapes")

@@ -63,9 +63,7 @@ class Answer:
 class Get(Protocol):
     """Send one GET to the account's vendor, with its key, within the poll's deadline and the key's limits."""
 
-    def __call__(
-        self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()
-    ) -> Answer:
+    def __call__(self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()) -> Answer:
         """Return the answer; raise a PollError for any status but 2xx and those in ``accept``."""
 
 

@@ -41,7 +41,10 @@ def fetch_usage(get: Get, options: Options) -> Usage:
 
 
 def _no_subscription(document: object) -> bool:
-    return isinstance(document, Mapping) and "no_subscription" in (document.get("error"), document.get("error_code"))
+    return isinstance(document, Mapping) and "no_subscription" in (
+        document.get("error"),
+        document.get("error_code"),
+    )
 
 
 def parse_usage(document: object, options: Options) -> Usage:
@@ -49,9 +52,7 @@ def parse_usage(document: object, options: Options) -> Usage:
     if _no_subscription(document):
         return Usage(subscribed=False)
     rejected: list[str] = []
-    data = Block(
-        data_object(envelope(document, lambda answer: answer.get("status") == "success")), "data", rejected
-    )
+    data = Block(data_object(envelope(document, lambda answer: answer.get("status") == "success")), "data", rejected)
     billing = data.block("billing_period")
     billing_period = _period(billing)
     interval = billing.text("interval") if billing is not None else None
@@ -94,9 +95,7 @@ def _difference(total: float | None, remaining: float | None) -> float | None:
     return exact_sum(total, -remaining)
 
 
-def _services(
-    usage: Block | None, options: Options
-) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
+def _services(usage: Block | None, options: Options) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
     """Return the counters, what they cost in credits where a rate is known, and how many were folded."""
     if usage is None:
         return (), {}, 0

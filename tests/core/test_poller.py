@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import pytest
 
@@ -186,9 +187,7 @@ def test_a_bug_is_internal_and_the_next_poll_is_planned(bench: Bench) -> None:
     assert result.next_due > bench.clock.monotonic()
 
 
-def test_a_value_that_cannot_be_exported_fails_that_poll_alone(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_value_that_cannot_be_exported_fails_that_poll_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.poll(good())
     monkeypatch.setattr("exporter.providers.vidnavigator.exact_sum", lambda *amounts: float("nan"))
     bench.poll(good())
@@ -255,7 +254,11 @@ def test_a_poll_that_a_cooldown_skips_counts_nowhere_and_shows_when_it_ends(benc
     bench.poll(answer({}, 429))
     before = bench.state
     bench.poll()
-    assert (bench.state.polls, bench.state.failures, bench.state.failure) == (2, before.failures, before.failure)
+    assert (bench.state.polls, bench.state.failures, bench.state.failure) == (
+        2,
+        before.failures,
+        before.failure,
+    )
     assert bench.value("cooldown_until_timestamp_seconds") == bench.clock.wall() + 60
 
 
@@ -268,7 +271,7 @@ def test_a_refused_key_is_asked_with_less_and_less_up_to_once_an_hour(bench: Ben
         if len(bench.vendor.asked) > before:
             asked_at.append(bench.clock.monotonic())
         bench.clock.advance(result.next_due - bench.clock.monotonic())
-    gaps = [later - earlier for earlier, later in zip(asked_at, asked_at[1:])]
+    gaps = [later - earlier for earlier, later in pairwise(asked_at)]
     assert [round(gap / 60) for gap in gaps[1:7]] == [4, 8, 16, 32, 60, 60]
     assert bench.state.polls == len(asked_at)
 
@@ -303,9 +306,7 @@ def test_a_refused_key_stays_refused_after_a_restart(bench: Bench) -> None:
     assert bench.account.key.secret not in repr(bench.saved)
 
 
-def test_the_budget_of_a_key_counts_retries_and_puts_polls_off(
-    clock: FakeClock, make_account: MakeAccount
-) -> None:
+def test_the_budget_of_a_key_counts_retries_and_puts_polls_off(clock: FakeClock, make_account: MakeAccount) -> None:
     bench = Bench(clock, make_account(max_requests_per_minute=2))
     bench.poll(answer({}, 500))
     assert len(bench.vendor.asked) == 2, "the third attempt was out of turn"
@@ -361,8 +362,11 @@ def test_rejected_fields_are_counted(bench: Bench) -> None:
 
 
 class TestBilling:
-    INVOICES = {"success": True, "data": [{"amount": 5, "currency": "usd", "status": "paid", "created_at": "2026-01-01"}]}
-    RECHARGE = {"success": True, "data": {"enabled": True, "threshold": 10, "amount": 50}}
+    INVOICES: ClassVar = {
+        "success": True,
+        "data": [{"amount": 5, "currency": "usd", "status": "paid", "created_at": "2026-01-01"}],
+    }
+    RECHARGE: ClassVar = {"success": True, "data": {"enabled": True, "threshold": 10, "amount": 50}}
 
     @pytest.fixture
     def bench(self, clock: FakeClock, make_account: MakeAccount) -> Bench:
@@ -412,7 +416,10 @@ class TestBilling:
     def test_it_counts_against_the_keys_limit(self, clock: FakeClock, make_account: MakeAccount) -> None:
         account = make_account("videodb", collect=("usage", "invoices"), max_requests_per_minute=1)
         bench = Bench(clock, account)
-        bench.vendor.steps = {"/billing/usage": [answer(json.loads(VIDEODB))], "/billing/invoices": [answer(self.INVOICES)]}
+        bench.vendor.steps = {
+            "/billing/usage": [answer(json.loads(VIDEODB))],
+            "/billing/invoices": [answer(self.INVOICES)],
+        }
         bench.poll()
         assert self.asked(bench, "/billing/invoices") == 0
         assert bench.value("up") == 1

@@ -100,9 +100,7 @@ def test_one_upstream_that_hangs_holds_up_no_other(
     assert polls.wait(lambda: len(polls.started) == 6)
 
 
-def test_a_poll_that_raises_is_not_the_last_one(
-    polls: Polls, scheduler: Scheduler, make_account: MakeAccount
-) -> None:
+def test_a_poll_that_raises_is_not_the_last_one(polls: Polls, scheduler: Scheduler, make_account: MakeAccount) -> None:
     def gate(account: Account) -> None:
         raise RuntimeError("bug")
 
@@ -137,9 +135,7 @@ def test_an_account_that_changes_while_it_is_polled_is_polled_again_at_once_afte
     assert polls.most_running["acct"] == 1
 
 
-def test_a_removed_account_is_polled_no_more(
-    polls: Polls, scheduler: Scheduler, make_account: MakeAccount
-) -> None:
+def test_a_removed_account_is_polled_no_more(polls: Polls, scheduler: Scheduler, make_account: MakeAccount) -> None:
     polls.next_due = now(polls)
     scheduler.replace([make_account(name="gone"), make_account(name="stays")], 4, now(polls))
     assert polls.wait(lambda: {"gone", "stays"} <= set(polls.started))
@@ -164,8 +160,6 @@ def test_stopping_starts_nothing_more_and_says_whether_all_ended(
     assert len(polls.started) == 1
 
 
-
-
 def test_the_wall_clock_has_no_say_in_when_a_job_runs(
     polls: Polls, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +168,7 @@ def test_the_wall_clock_has_no_say_in_when_a_job_runs(
     class Yesterday(base.datetime):  # type: ignore[misc,name-defined]  # a stand-in for the name in that module
         @classmethod
         def now(cls, tz: object = None) -> object:
-            return super(Yesterday, cls).fromtimestamp(0, tz)
+            return super().fromtimestamp(0, tz)
 
     monkeypatch.setattr(base, "datetime", Yesterday)
     scheduler = Scheduler(polls.poll, polls.clock, polls.lags.append)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.catalogue import View
 from exporter.credentials import KeySource
+from exporter.errors import REASONS
 from exporter.providers.base import Options
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure, Usage
@@ -21,7 +22,6 @@ from exporter.shards import accounts_of_shard, shard_of
 from exporter.slots import Slots
 from exporter.summary import EXPLANATIONS, summary
 from exporter.systemd import Notifier
-from exporter.errors import REASONS
 from tests.conftest import START, FakeClock, MakeAccount
 from tests.providers.answers import voyager
 
@@ -100,7 +100,9 @@ class TestSummary:
         assert row["credits"]["runway_seconds"] is None
         assert row["credits"]["warning_below"] == 20
 
-    @pytest.mark.parametrize(("remaining", "level"), [(-50, "exhausted"), (-47, "critical"), (-40, "warning"), (10, "ok")])
+    @pytest.mark.parametrize(
+        ("remaining", "level"), [(-50, "exhausted"), (-47, "critical"), (-40, "warning"), (10, "ok")]
+    )
     def test_the_balance_is_put_beside_its_thresholds(
         self, make_account: MakeAccount, remaining: float, level: str
     ) -> None:

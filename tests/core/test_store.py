@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.catalogue import FAMILIES, AccountKey
-from exporter.config import Account
+from exporter.catalogue import FAMILIES
 from exporter.exposition import Exposition
 from exporter.providers.base import Options
 from exporter.providers.vidnavigator import parse_usage
@@ -60,7 +59,9 @@ def test_figures_are_withdrawn_from_the_first_scrape_after_they_became_stale(
     assert shown.lines("credits_balance", "subscription_info", "service_usage", "rejected_fields")
     clock.advance(0.2)
     assert shown.lines("credits_balance", "subscription_info", "service_usage") == []
-    kept = shown.lines("credits_threshold", "credits_spent_total", "up", "last_success_timestamp_seconds", "polls_total")
+    kept = shown.lines(
+        "credits_threshold", "credits_spent_total", "up", "last_success_timestamp_seconds", "polls_total"
+    )
     assert len(kept) == 6
 
 
@@ -76,9 +77,7 @@ def test_a_threshold_that_is_a_share_outlives_the_figures_it_is_a_share_of(
     assert before[0].endswith('severity="warning"} 16.0')
 
 
-def test_a_failed_poll_gives_old_figures_no_new_life(
-    shown: Shown, clock: FakeClock, make_account: MakeAccount
-) -> None:
+def test_a_failed_poll_gives_old_figures_no_new_life(shown: Shown, clock: FakeClock, make_account: MakeAccount) -> None:
     account = make_account(stale_after=180.0)
     shown.store.replace([account], (), {})
     state = shown.polled()
@@ -147,9 +146,7 @@ def test_billing_keeps_its_own_age(shown: Shown, clock: FakeClock, make_account:
     assert shown.lines("invoices") == []
 
 
-def test_a_removed_account_is_gone_and_the_others_keep_their_figures(
-    shown: Shown, make_account: MakeAccount
-) -> None:
+def test_a_removed_account_is_gone_and_the_others_keep_their_figures(shown: Shown, make_account: MakeAccount) -> None:
     first, second = make_account(name="first"), make_account(name="second")
     shown.store.replace([first, second], (), {})
     for account in (first, second):
@@ -161,7 +158,10 @@ def test_a_removed_account_is_gone_and_the_others_keep_their_figures(
 
 
 def test_every_configured_label_stands_on_every_account(shown: Shown, make_account: MakeAccount) -> None:
-    accounts = [make_account(name="a", labels={"team": "media"}), make_account(name="b", labels={"env": "prod"})]
+    accounts = [
+        make_account(name="a", labels={"team": "media"}),
+        make_account(name="b", labels={"env": "prod"}),
+    ]
     shown.store.replace(accounts, ("env", "team"), {})
     assert shown.lines("poll_interval_seconds") == [
         'video_api_poll_interval_seconds{account="a",env="",provider="vidnavigator",team="media"} 60.0',
@@ -204,5 +204,3 @@ def test_a_scrape_never_mixes_two_polls_of_one_account(
     finally:
         stop.set()
         writer.join()
-
-

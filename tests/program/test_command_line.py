@@ -12,7 +12,7 @@ import pytest
 from exporter.cli import FLAGS
 from exporter.demo import faults
 from exporter.demo.vendors import Vendors, videodb_account, vidnavigator_account
-from tests.program.running import command, run, running, until, write_config
+from tests.program.running import run, running, until, write_config
 
 
 @pytest.fixture
@@ -30,7 +30,10 @@ WRONG_FLAGS = [
     (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
     (["--log.level=loud"], "argument --log.level: invalid choice: 'loud'"),
     (["no-such-command"], "invalid choice: 'no-such-command'"),
-    (["--shard.index=4", "--shard.count=4"], "--shard.index: 4 is no shard of 4; they are numbered from 0 to 3"),
+    (
+        ["--shard.index=4", "--shard.count=4"],
+        "--shard.index: 4 is no shard of 4; they are numbered from 0 to 3",
+    ),
     (["--shard.count=0"], "--shard.count: '0' is not a whole number of at least 1"),
     (["--shard.index=-1"], "--shard.index"),
     (["--web.telemetry-path=metrics"], "--web.telemetry-path: 'metrics' is no path"),
@@ -61,7 +64,10 @@ def test_a_wrong_configuration_exits_2_with_every_file_and_line(tmp_path: Path) 
     for arguments in ([f"--config.file={path}"], ["check-config", f"--config.file={path}"]):
         done = run(*arguments, X=secrets.token_hex(16))
         assert done.returncode == 2
-        assert [line.split(" ")[0] for line in done.stderr.strip().splitlines()] == [f"{path}:3:", f"{path}:5:"]
+        assert [line.split(" ")[0] for line in done.stderr.strip().splitlines()] == [
+            f"{path}:3:",
+            f"{path}:5:",
+        ]
 
 
 def test_check_config_counts_the_accounts(config: Path) -> None:
@@ -71,7 +77,8 @@ def test_check_config_counts_the_accounts(config: Path) -> None:
 
 def test_check_config_calls_an_unreadable_key_an_error_that_a_start_only_warns_of(tmp_path: Path) -> None:
     path = write_config(
-        tmp_path / "config.yaml", [{"name": "a", "provider": "videodb", "api_key_file": str(tmp_path / "missing")}]
+        tmp_path / "config.yaml",
+        [{"name": "a", "provider": "videodb", "api_key_file": str(tmp_path / "missing")}],
     )
     assert run("check-config", f"--config.file={path}").returncode == 2
     with running(f"--config.file={path}") as program:
@@ -126,15 +133,29 @@ def test_the_schema_is_json() -> None:
 class TestPoll:
     @pytest.fixture
     def config(self, tmp_path: Path, vendors: Vendors) -> Path:
-        good, bad, lucky = vendors.add(videodb_account()), vendors.add(vidnavigator_account()), secrets.token_hex(16)
+        good, bad, lucky = (
+            vendors.add(videodb_account()),
+            vendors.add(vidnavigator_account()),
+            secrets.token_hex(16),
+        )
         vendors.accounts[bad].fault = faults.repeat_key()
         vendors.add(vidnavigator_account(), lucky)
         return write_config(
             tmp_path / "config.yaml",
             [
                 {"name": "media", "provider": "videodb", "api_key": good, "base_url": vendors.videodb_url},
-                {"name": "media", "provider": "vidnavigator", "api_key": lucky, "base_url": vendors.vidnavigator_url},
-                {"name": "bad", "provider": "vidnavigator", "api_key": bad, "base_url": vendors.vidnavigator_url},
+                {
+                    "name": "media",
+                    "provider": "vidnavigator",
+                    "api_key": lucky,
+                    "base_url": vendors.vidnavigator_url,
+                },
+                {
+                    "name": "bad",
+                    "provider": "vidnavigator",
+                    "api_key": bad,
+                    "base_url": vendors.vidnavigator_url,
+                },
             ],
         )
 
@@ -170,5 +191,3 @@ def test_the_demo_prints_addresses_and_serves_all_accounts() -> None:
         assert f"{program.url}/metrics" in program.log
         until(lambda: len([s for s in program.metrics() if s.startswith("video_api_up{")]) == 12, "all accounts")
         assert program.stop() == 0
-
-

@@ -30,7 +30,10 @@ def test_prometheus_scrapes_it_and_every_figure_of_the_demo_comes_back(tmp_path:
             scrape = {
                 "global": {"scrape_interval": "1s"},
                 "scrape_configs": [
-                    {"job_name": "video-api", "static_configs": [{"targets": [program.url.removeprefix("http://")]}]}
+                    {
+                        "job_name": "video-api",
+                        "static_configs": [{"targets": [program.url.removeprefix("http://")]}],
+                    }
                 ],
             }
             import json
@@ -40,7 +43,9 @@ def test_prometheus_scrapes_it_and_every_figure_of_the_demo_comes_back(tmp_path:
                 until(lambda: server.value("count(video_api_up)") == 12, "all accounts")
                 page = program.metrics()
                 for series, value in page.items():
-                    if series.startswith(("video_api_credits_monthly_limit", "video_api_poll_interval", "video_api_up")):
+                    if series.startswith(
+                        ("video_api_credits_monthly_limit", "video_api_poll_interval", "video_api_up")
+                    ):
                         assert server.value(series) == value, series
                 assert server.value('video_api_credits_balance{account="broadcast"}') == float("inf")
                 targets = server.query("scrape_samples_scraped")

@@ -88,7 +88,11 @@ def test_the_newest_invoice_is_found_whatever_the_order() -> None:
 def test_only_the_latest_twelve_invoices_count() -> None:
     data = [invoice("failed", "2020-01-01T00:00:00Z")] * 5
     data += [invoice("paid", f"2026-01-{day:02}T00:00:00Z") for day in range(1, 13)]
-    assert parse_invoices({"success": True, "data": data}).by_status == {"paid": 12, "pending": 0, "failed": 0}
+    assert parse_invoices({"success": True, "data": data}).by_status == {
+        "paid": 12,
+        "pending": 0,
+        "failed": 0,
+    }
 
 
 def test_no_invoice_is_every_status_at_nought_and_no_last_one() -> None:

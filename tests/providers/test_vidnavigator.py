@@ -22,7 +22,12 @@ def read(document: Any, **options: Any) -> Usage:
 def test_the_documented_answer_gives_every_figure() -> None:
     usage = read(json.loads(VOYAGER))
     assert usage.balance == 112.5
-    assert (usage.monthly_limit, usage.monthly_remaining, usage.monthly_used, usage.purchased) == (80, 62.5, 17.5, 50)
+    assert (usage.monthly_limit, usage.monthly_remaining, usage.monthly_used, usage.purchased) == (
+        80,
+        62.5,
+        17.5,
+        50,
+    )
     assert usage.channels == Quota(5, 15, 10, 0.333)
     assert usage.storage == Quota(2684354560, 536870912000, 534186557440, 0.005)
     assert usage.subscription == Subscription("pro", "Voyager", "month", "active", True, False)
@@ -56,7 +61,11 @@ def test_configured_rates_replace_the_published_ones_and_unknown_services_cost_n
 
 @pytest.mark.parametrize("spelling", ["error", "error_code"])
 def test_no_subscription_is_an_answer_and_no_failure(spelling: str) -> None:
-    document = {"status": "error", spelling: "no_subscription", "message": "You are not subscribed to any plan."}
+    document = {
+        "status": "error",
+        spelling: "no_subscription",
+        "message": "You are not subscribed to any plan.",
+    }
     usage = fetch_usage(lambda path, params=None, accept=(): Answer(404, document), Options())
     assert usage == Usage(subscribed=False)
     assert read(json.loads(NO_SUBSCRIPTION)) == usage
@@ -64,7 +73,7 @@ def test_no_subscription_is_an_answer_and_no_failure(spelling: str) -> None:
 
 def test_any_other_404_is_a_client_error_in_the_vendors_words() -> None:
     document = {"status": "error", "error": "not_found", "message": "No such route."}
-    with pytest.raises(ClientError, match="HTTP 404: No such route."):
+    with pytest.raises(ClientError, match=r"HTTP 404: No such route\."):
         fetch_usage(lambda path, params=None, accept=(): Answer(404, document), Options())
 
 
@@ -124,7 +133,9 @@ def test_a_missing_block_leaves_only_its_own_figures_out() -> None:
         assert (usage.storage is None) == (block == "storage")
 
 
-@pytest.mark.parametrize("bad", [True, "text", {}, [], "0x10", "1_000", " 5", "1e400", float("nan"), float("inf"), 10**400])
+@pytest.mark.parametrize(
+    "bad", [True, "text", {}, [], "0x10", "1_000", " 5", "1e400", float("nan"), float("inf"), 10**400]
+)
 def test_what_is_no_number_is_rejected_with_its_path_and_the_rest_stands(bad: object) -> None:
     usage = read(voyager(storage={"used_bytes": bad, "limit_bytes": 100, "remaining_bytes": 60}))
     assert usage.rejected == ("data.storage.used_bytes",)
@@ -143,7 +154,9 @@ def test_the_subscriptions_interval_falls_back_to_the_billing_periods() -> None:
     assert plan == Subscription("", "Voyager", "month", "past_due", False, None)
 
 
-@pytest.mark.parametrize(("status", "active"), [("active", True), ("trialing", True), ("canceled", False), (None, None)])
+@pytest.mark.parametrize(
+    ("status", "active"), [("active", True), ("trialing", True), ("canceled", False), (None, None)]
+)
 def test_a_subscription_is_active_while_active_or_on_trial(status: str | None, active: bool | None) -> None:
     plan = read(voyager(subscription={"status": status})).subscription
     assert plan is not None
