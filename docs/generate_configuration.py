@@ -76,7 +76,7 @@ unencrypted. Proxies come from the usual environment variables (`HTTPS_PROXY`, `
 ## What must fit together
 
 - An account is known by provider and name. One name may stand under two providers, not twice under one.
-- `timeout` is not longer than `interval`, `stale_after` not shorter.
+- `timeout` is not longer than `interval`. A `stale_after` that is shorter gets a warning.
 - The accounts that share provider, base URL and key must not make more requests a minute together than
   the smallest `max_requests_per_minute` among them allows: one at each interval, and one an hour for
   everything else in `collect`.
@@ -131,9 +131,7 @@ def table(model: type[schema.Block], title: str) -> str:
     ]
     for name, field in model.model_fields.items():
         what = name_of(field.annotation, tuple(field.metadata))
-        rows.append(
-            f"| `{name}` | {cell(what)} | {cell(default_of(field))} | {cell(field.description or '')} |"
-        )
+        rows.append(f"| `{name}` | {cell(what)} | {cell(default_of(field))} | {cell(field.description or '')} |")
     return "\n".join(rows) + "\n\n"
 
 

@@ -222,7 +222,8 @@ class _Loading:
         """Return the files that ``account_files`` match, by pattern and name; none twice."""
         found: dict[str, str] = {os.path.realpath(self.path): ""}
         for index, pattern in enumerate(self.head.model.account_files or ()):
-            matches = sorted(glob.glob(os.path.join(os.path.dirname(self.path), pattern), recursive=True))
+            below = os.path.join(glob.escape(os.path.dirname(self.path)), pattern)
+            matches = sorted(glob.glob(below, recursive=True))
             place = self.main.at("account_files", index)
             if not matches and glob.has_magic(pattern):
                 self.warn(place, "matches no file")
@@ -291,9 +292,7 @@ class _Loading:
             if "usage" not in model.collect:
                 self.problem(place.at("collect"), "must hold usage: all else rests on it")
         if model.credit_rates and not spec.credit_rates:
-            self.problem(
-                place.at("credit_rates"), f"{model.provider} counts in credits itself; leave this out"
-            )
+            self.problem(place.at("credit_rates"), f"{model.provider} counts in credits itself; leave this out")
         if not checked.hits("name"):
             first = self.accounts.setdefault((model.provider, model.name), place)
             if first is not place:
@@ -338,9 +337,7 @@ class _Loading:
         levels = self.merged[own]
         if levels not in self.contradictions:
             pairs = ((name, getattr(levels, name)) for name in _LEVELS)
-            sentences = (
-                (name, thresholds.contradiction(pair, falling=name == "credits")) for name, pair in pairs
-            )
+            sentences = ((name, thresholds.contradiction(pair, falling=name == "credits")) for name, pair in pairs)
             self.contradictions[levels] = [(name, sentence) for name, sentence in sentences if sentence]
         for name, sentence in self.contradictions[levels]:
             if self.head.hits("thresholds", name) or (entry and entry.checked.hits("thresholds", name)):
@@ -363,10 +360,10 @@ class _Loading:
                 f"{format_duration(interval)}; a poll must end before the next one is due",
             )
         if stale_after < interval and self.sure(entry, "stale_after", "interval"):
-            self.problem(
+            self.warn(
                 self.written(entry, "stale_after", "interval"),
                 f"stale_after, {format_duration(stale_after)}, is shorter than the interval, "
-                f"{format_duration(interval)}; values would be withdrawn between two polls",
+                f"{format_duration(interval)}; values are withdrawn between two polls",
             )
         return interval, timeout, stale_after
 
@@ -384,8 +381,7 @@ class _Loading:
         for name in names:
             if entry is not None and name in entry.raw:
                 return entry.place.at(name)
-        poll = self.main.document.value.get("poll") or {}
-        return self.main.at("poll", next((name for name in names if name in poll), names[0]))
+        return self.main.at("poll", names[0])
 
     def ca_file(self, entry: _Entry) -> Path | None:
         """Return the authorities' file, after a look into it."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from exporter.errors import CredentialError
 
 _LONGEST = 8192
+_WHITE = " \t\r\n"
 
 
 def flaw(key: str) -> str | None:
@@ -53,11 +54,11 @@ class KeySource:
             value = self.environ.get(self.where)
             if value is None:
                 raise CredentialError(f"{name} is not set")
-            key = value.strip()
+            key = value.strip(_WHITE)
         else:
             name = f"key file {self.where}"
             try:
-                key = _read_file(self.where).strip()
+                key = _read_file(self.where).strip(_WHITE)
             except OSError as error:
                 raise CredentialError(f"{name} cannot be read: {error.strerror or error}") from None
         wrong = flaw(key)
@@ -90,9 +91,7 @@ class KeySource:
         else:
             return None
         mode = stat.S_IMODE(status.st_mode)
-        return (
-            f"key file {self.where} is readable by {whom} (mode {mode:04o}): chmod 0400 would keep it private"
-        )
+        return f"key file {self.where} is readable by {whom} (mode {mode:04o}): chmod 0400 would keep it private"
 
 
 def flaw_of_authorities(path: str) -> str | None:

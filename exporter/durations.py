@@ -20,13 +20,8 @@ def parse_duration(text: str) -> float:
     """Return a duration in seconds; raise ValueError, with a sentence for the user, where it is none."""
     match = _PATTERN.fullmatch(text)
     if not text or not match:
-        raise ValueError(
-            "is not a duration: write a number and a unit from large to small, such as 30s, 5m or 1h30m"
-        )
-    return (
-        sum(int(count or 0) * unit for count, unit in zip(match.groups(), _UNITS.values(), strict=True))
-        / 1000
-    )
+        raise ValueError("is not a duration: write a number and a unit from large to small, such as 30s, 5m or 1h30m")
+    return sum(int(count or 0) * unit for count, unit in zip(match.groups(), _UNITS.values(), strict=True)) / 1000
 
 
 def format_duration(seconds: float) -> str:

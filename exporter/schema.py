@@ -62,13 +62,12 @@ class Poll(Block):
     )
     concurrency: Annotated[int, COUNT] = Field(
         default=16,
-        description="Polls at the same time for each provider and base URL, so that one hanging vendor stops "
-        "no other.",
+        description="Polls at the same time for each provider and base URL, so that one hanging vendor stops no other.",
     )
     stale_after: Annotated[float | None, DURATION] = Field(
         default=None,
-        description="The age at which an account's last good values are withdrawn. Not shorter than the "
-        "interval.",
+        description="The age at which an account's last good values are withdrawn. One that is shorter than the interval "
+        "gets a warning.",
         json_schema_extra={"x-default": "three intervals"},
     )
 
@@ -131,9 +130,7 @@ class State(Block):
 class Account(Block):
     """One account at a vendor. It is known by provider and name."""
 
-    name: Annotated[str, NAME] = Field(
-        description="The value of the `account` label. Unique within its provider."
-    )
+    name: Annotated[str, NAME] = Field(description="The value of the `account` label. Unique within its provider.")
     provider: Annotated[str, TEXT] = Field(description="The vendor.")
     api_key_file: Annotated[str | None, TEXT] = Field(
         default=None,
@@ -186,9 +183,7 @@ class Account(Block):
         description="As `poll.stale_after`.",
         json_schema_extra={"x-default": "`poll.stale_after`, else three intervals of this account"},
     )
-    thresholds: Thresholds | None = Field(
-        default=None, description="Merged over the global ones, level by level."
-    )
+    thresholds: Thresholds | None = Field(default=None, description="Merged over the global ones, level by level.")
     labels: dict[Annotated[str, LABEL_NAME], Annotated[str, LABEL_VALUE]] | None = Field(
         default=None,
         description="More labels on all series of the account; empty on accounts that do not set them.",
@@ -319,12 +314,9 @@ def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, A
     }
 
 
-def _tidy(node: Any) -> None:
+def _tidy(node: object) -> None:
     """Drop pydantic's titles and null defaults: they say nothing, and null is no value here."""
-    if isinstance(node, list):
-        for item in node:
-            _tidy(item)
-    elif isinstance(node, dict):
+    if isinstance(node, dict):
         if isinstance(node.get("title"), str):
             del node["title"]
         if "default" in node and node["default"] is None:

@@ -177,9 +177,7 @@ def _label_value(value: object) -> str:
 def _variable(value: object) -> str:
     name = text(value)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(
-            "must be the name of an environment variable (not the key itself), such as VIDEODB_API_KEY"
-        )
+        raise ValueError("must be the name of an environment variable (not the key itself), such as VIDEODB_API_KEY")
     return name
 
 
@@ -202,9 +200,7 @@ def _url(value: object) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
         raise ValueError("must be an http or https URL with a host, such as https://api.example.com/v1")
     if "@" in parts.netloc:
-        raise ValueError(
-            "must not hold a user name or password; the key is given by one of " + ", ".join(KEY_FIELDS)
-        )
+        raise ValueError("must not hold a user name or password; the key is given by one of " + ", ".join(KEY_FIELDS))
     if "?" in url or "#" in url:
         raise ValueError("must end with the path: leave out everything from `?` or `#` on")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -141,15 +141,11 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
             return "$"
         name = match[1]
         if name is None:
-            wrong.append(
-                "`${` begins the name of an environment variable, as in ${NAME}; write $$ for a dollar"
-            )
+            wrong.append("`${` begins the name of an environment variable, as in ${NAME}; write $$ for a dollar")
             return ""
         value = environ.get(name)
         if value is None:
-            wrong.append(
-                f"environment variable {name} is not set; set it, or write $${{{name}}} for the text itself"
-            )
+            wrong.append(f"environment variable {name} is not set; set it, or write $${{{name}}} for the text itself")
             return ""
         if not _is_utf8(value):
             wrong.append(f"environment variable {name} is not valid UTF-8")
@@ -309,9 +305,7 @@ class _Builder:
         if self.stack and self.stack[-1].key is None and isinstance(self.stack[-1].value, Map):
             self.stop("a key must be a text, not an alias; put a text that starts with `*` in quotes")
         if event.anchor not in self.anchors:
-            self.stop(
-                "alias to an anchor that is not defined above; put a text that starts with `*` in quotes"
-            )
+            self.stop("alias to an anchor that is not defined above; put a text that starts with `*` in quotes")
         value = self.anchors[event.anchor]
         self.count(getattr(value, "size", 1))
         self.add(value)

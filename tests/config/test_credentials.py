@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.credentials import KeySource, flaw
@@ -71,9 +71,7 @@ def test_a_variable_is_looked_up_each_time() -> None:
         (b"x" * 100_000, "is longer than 8192 characters"),
     ],
 )
-def test_a_key_that_cannot_be_sent_fails_without_being_told(
-    tmp_path: Path, content: bytes, reason: str
-) -> None:
+def test_a_key_that_cannot_be_sent_fails_without_being_told(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
     assert failure(KeySource("file", str(path))) == f"key file {path} {reason}"
@@ -92,6 +90,7 @@ def test_what_is_no_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:
         assert failure(KeySource("file", str(path))) == f"key file {path} cannot be read: {reason}"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_a_key_is_taken_exactly_when_a_header_carries_it_unchanged(key: str) -> None:
     sendable = all(" " <= character <= "~" for character in key) and key == key.strip() != ""
@@ -122,9 +121,7 @@ def test_no_repr_shows_a_key() -> None:
     ("mode", "whom"),
     [(0o600, None), (0o400, None), (0o604, "every user"), (0o640, "its group"), (0o666, "every user")],
 )
-def test_a_key_file_of_our_own_that_others_can_read_is_warned_of(
-    tmp_path: Path, mode: int, whom: str | None
-) -> None:
+def test_a_key_file_of_our_own_that_others_can_read_is_warned_of(tmp_path: Path, mode: int, whom: str | None) -> None:
     path = tmp_path / "key"
     path.write_text(KEY)
     path.chmod(mode)
@@ -134,9 +131,7 @@ def test_a_key_file_of_our_own_that_others_can_read_is_warned_of(
     )
 
 
-def test_the_group_may_read_a_key_file_of_somebody_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_group_may_read_a_key_file_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "key"
     path.write_text(KEY)
     path.chmod(0o440)

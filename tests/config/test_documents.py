@@ -75,10 +75,7 @@ def test_every_key_is_documented_with_a_description(block: str, key: str) -> Non
 
 @pytest.mark.parametrize("name", TAKEN_LABELS)
 def test_every_taken_label_name_is_documented(name: str) -> None:
-    assert (
-        f"`{name}`"
-        in (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split("that are taken")[1]
-    )
+    assert f"`{name}`" in (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split("that are taken")[1]
 
 
 def test_the_schema_is_valid_and_takes_the_example() -> None:
@@ -96,6 +93,7 @@ def account(**changes: object) -> dict[str, object]:
     [
         (account(), True),
         (account(interval="1h30m"), True),
+        (account(max_operations=1, max_requests_per_minute="1", interval="1h"), True),
         (account(interval="${INTERVAL}"), True),
         (account(labels=None), True),
         (account(max_operations="${N}"), True),

@@ -14,7 +14,7 @@ import trustme
 from exporter.config import Account, Config, load
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
-from exporter.thresholds import DEFAULTS, Level
+from exporter.thresholds import CREDITS_WITHOUT_LIMIT, DEFAULTS, Level, Threshold
 
 KEY = secrets.token_hex(16)
 ENVIRON = {"KEY": KEY, "TEAM": "media", "NUMBER": "7", "EMPTY": ""}
@@ -115,6 +115,47 @@ def test_an_account_that_polls_more_rarely_is_stale_after_three_of_its_own_inter
     assert only(loaded(MINIMAL + "    interval: 20m\n")).stale_after == 3600
 
 
+def test_values_that_go_stale_between_two_polls_are_warned_of(loaded: Load) -> None:
+    config = loaded(
+        "poll: {stale_after: 10m}\n"
+        + MINIMAL
+        + "    interval: 15m\n"
+        + MINIMAL.split("accounts:\n")[1].replace("media", "other")
+        + "    stale_after: 1m\n"
+    )
+    assert [account.stale_after for account in config.accounts] == [600, 60]
+    assert [f"{warning.line}: {warning.path}: {warning.message}" for warning in config.warnings] == [
+        "7: accounts[0].interval: stale_after, 10m, is shorter than the interval, 15m; values are withdrawn "
+        "between two polls",
+        "11: accounts[1].stale_after: stale_after, 1m, is shorter than the interval, 5m; values are withdrawn "
+        "between two polls",
+    ]
+
+
+def test_the_bounds_themselves_are_good(loaded: Load) -> None:
+    account = only(
+        loaded(
+            MINIMAL
+            + "    interval: 10s\n    timeout: 10s\n    stale_after: 10s\n"
+            + "    max_requests_per_minute: 6\n    max_operations: 1\n"
+            + "    thresholds: {storage: {warning: 0, critical: 0}, channels: {warning: 1, critical: 1},"
+            + " credits: {warning: 0, critical: 0}}\n"
+            + f"    labels: {{team: {'x' * 256}, {'y' * 256}: a}}\n"
+        )
+    )
+    assert (account.interval, account.timeout, account.stale_after) == (10, 10, 10)
+    assert account.thresholds.credits.warning == Level(0)
+    assert len(only(loaded(MINIMAL.replace("media", "n" * 256))).name) == 256
+    assert only(loaded(MINIMAL + "    interval: 1y\n")).interval == 365 * 86400
+
+
+def test_the_default_thresholds_are_those_of_the_contract() -> None:
+    assert [str(level) for pair in dataclasses.astuple(DEFAULTS) for level in (Level(*pair[0]), Level(*pair[1]))] == [
+        *("20%", "5%", "80%", "95%", "80%", "100%"),
+    ]
+    assert Threshold(Level(20), Level(5)) == CREDITS_WITHOUT_LIMIT
+
+
 def test_an_amount_and_a_share_of_credits_may_be_mixed(loaded: Load) -> None:
     credits = only(loaded(MINIMAL + "    thresholds: {credits: {warning: 1}}\n")).thresholds.credits
     assert (credits.warning, credits.critical) == (Level(1), Level(0.05, share=True))
@@ -171,8 +212,7 @@ def test_account_files_are_read_in_order_each_once_and_never_the_main_one(loaded
         return f"- {{name: '{name}', provider: videodb, api_key_env: KEY}}\n"
 
     config = loaded(
-        "account_files: ['more.d/*.yaml', more.d/a.yaml, '*.yaml', 'no.d/*.yaml', '**/deep.yaml']\n"
-        + MINIMAL,
+        "account_files: ['more.d/*.yaml', more.d/a.yaml, '*.yaml', 'no.d/*.yaml', '**/deep.yaml']\n" + MINIMAL,
         files={
             "more.d/b.yaml": one("b"),
             "more.d/a.yaml": one("a"),
@@ -185,6 +225,13 @@ def test_account_files_are_read_in_order_each_once_and_never_the_main_one(loaded
     assert [account.name for account in config.accounts] == ["media", "a", "b", "media-more", "deep"]
     (warning,) = config.warnings
     assert (warning.path, warning.message) == ("account_files[3]", "matches no file")
+
+
+def test_patterns_match_below_a_directory_with_brackets_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "[a]").mkdir()
+    (tmp_path / "[a]" / "config.yaml").write_text("account_files: [more-*.yaml]\n")
+    (tmp_path / "[a]" / "more-1.yaml").write_text(MINIMAL.split("accounts:\n")[1])
+    assert only(load(tmp_path / "[a]" / "config.yaml", PROVIDERS, ENVIRON)).name == "media"
 
 
 def test_account_files_alone_are_enough(loaded: Load) -> None:
@@ -240,18 +287,14 @@ def test_no_refusal_repeats_a_literal_key(loaded: Load, line: str) -> None:
     assert KEY not in repr(caught.value.__cause__) + repr(caught.value.__context__)
 
 
-@pytest.mark.parametrize(
-    "text", ["key: @", "key: *", "key: !", "key: ["], ids=["special", "alias", "tag", "list"]
-)
+@pytest.mark.parametrize("text", ["key: @", "key: *", "key: !", "key: ["], ids=["special", "alias", "tag", "list"])
 def test_no_yaml_complaint_repeats_a_value(loaded: Load, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(text + KEY)
     assert KEY not in repr(caught.value) + str(caught.value) + repr(caught.value.__context__)
 
 
-def test_a_key_that_cannot_be_read_is_a_warning_and_for_check_config_a_problem(
-    loaded: Load, tmp_path: Path
-) -> None:
+def test_a_key_that_cannot_be_read_is_a_warning_and_for_check_config_a_problem(loaded: Load, tmp_path: Path) -> None:
     text = """
 accounts:
   - {name: a, provider: videodb, api_key_file: missing}
@@ -275,9 +318,7 @@ accounts:
 def test_a_key_file_that_others_can_read_is_warned_of_once(loaded: Load, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     (tmp_path / "key").chmod(0o644)
-    text = "accounts:\n" + "".join(
-        f"  - {{name: {name}, provider: videodb, api_key_file: key}}\n" for name in "ab"
-    )
+    text = "accounts:\n" + "".join(f"  - {{name: {name}, provider: videodb, api_key_file: key}}\n" for name in "ab")
     (warning,) = loaded(text, strict=True).warnings
     assert (warning.line, warning.path) == (2, "accounts[0].api_key_file")
     assert warning.message == (
@@ -300,9 +341,7 @@ def test_a_key_file_that_others_can_read_is_warned_of_once(loaded: Load, tmp_pat
 )
 def test_plain_http_is_warned_of_off_this_machine(loaded: Load, url: str, warns: bool) -> None:
     warnings = loaded(MINIMAL + f"    base_url: {url}\n").warnings
-    assert [(warning.line, warning.path) for warning in warnings] == (
-        [(6, "accounts[0].base_url")] if warns else []
-    )
+    assert [(warning.line, warning.path) for warning in warnings] == ([(6, "accounts[0].base_url")] if warns else [])
 
 
 @pytest.mark.parametrize(
