@@ -24,9 +24,9 @@ import h11
 
 logger = logging.getLogger(__name__)
 
-_PIECE = 256 * 1024
+PIECE = 256 * 1024
 """Bytes handed to the transport at once: what it may have to copy for one slow reader."""
-_LINGER = 2.0
+LINGER = 2.0
 """Seconds for a client to take a closing connection in."""
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _RESET = struct.pack("ii", 1, 0)
@@ -87,6 +87,8 @@ def text_response(status: int, message: str, *headers: tuple[str, str]) -> Respo
     """Return an answer of one line."""
     return Response(status, f"{message}\n".encode(), TEXT, headers)
 
+
+FAILED = "500 Internal Server Error: the log has the reason"
 
 Answer = Callable[[Request, Callable[[Response], None]], None]
 """Answers a request by calling what it is given once, now or later, on the event loop."""
@@ -226,7 +228,8 @@ class Connection(asyncio.Protocol):
                 if isinstance(event, h11.Request):
                     self._begin(event)
                 elif isinstance(event, h11.Data):
-                    self._received += len(event.data)
+                    # Thousands of tiny chunks take time instead of memory.
+                    self._received += max(len(event.data), 64)
                     if self._received > self._limits.body_bytes:
                         self._refuse(413)
                 elif isinstance(event, h11.EndOfMessage):
@@ -250,6 +253,8 @@ class Connection(asyncio.Protocol):
         size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
         if size > self._limits.header_bytes:
             self._refuse(431)
+        elif not request.http_version.startswith(b"1."):
+            self._refuse(505)
 
     def _dispatch(self) -> None:
         if self._request is None:
@@ -278,16 +283,19 @@ class Connection(asyncio.Protocol):
         headers = _headers(response)
         if self._last:
             headers.append(("connection", "close"))
-        head = self._http.send(
-            h11.Response(
-                status_code=response.status, reason=_REASONS.get(response.status, b""), headers=headers
-            )
-        )
+        reason = _REASONS.get(response.status, b"")
+        try:
+            event = h11.Response(status_code=response.status, reason=reason, headers=headers)
+        except h11.LocalProtocolError as error:
+            logger.error("an answer cannot be sent: %s", error)
+            self._reply(text_response(500, FAILED))
+            return
+        head = self._http.send(event)
         body = b"" if self._request is not None and self._request.method == b"HEAD" else response.body
         # h11 passes a body of known length through; it is told of it only to keep its account.
         self._http.send(h11.Data(data=body))
         self._http.send(h11.EndOfMessage())
-        if len(body) <= _PIECE:
+        if len(body) <= PIECE:
             self._unsent = memoryview(head + body)
         else:
             self._write(head)
@@ -300,7 +308,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         while self._unsent and not self._blocked:
-            piece, self._unsent = self._unsent[:_PIECE], self._unsent[_PIECE:]
+            piece, self._unsent = self._unsent[:PIECE], self._unsent[PIECE:]
             self._write(piece)
         if not self._unsent and not self._blocked:
             self._unsent = None
@@ -334,7 +342,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self.phase is Phase.CLOSING:
             return
         unread = self._http.their_state in (h11.SEND_BODY, h11.ERROR)
-        self._enter(Phase.CLOSING, _LINGER)
+        self._enter(Phase.CLOSING, LINGER)
         self._resume()
         if unread and self._transport.can_write_eof():
             # Closing now would reset the connection, and the client might lose the answer that says why.

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import StartError, UsageError
-from exporter.http11 import Connection, Limits, Phase, Request, Response, text_response
+from exporter.http11 import FAILED, Connection, Limits, Phase, Request, Response, text_response
 from exporter.webauth import Gate
 from exporter.webconfig import WebConfig, WebConfigFile
 
@@ -35,9 +35,7 @@ _Reply = Callable[[Response], None]
 
 DEFAULT_LIMITS = Limits()
 _BACKLOG = 1024
-_ADDRESS = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})"
-)
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,7 @@ def parse_address(text: str) -> tuple[str | None, int]:
     """Return host (None for all interfaces) and port of a listen address; raises UsageError."""
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > 65535:
-        raise UsageError(
-            f"listen address {text!r}: write HOST:PORT, [IPV6]:PORT or :PORT, with a port from 0 to 65535"
-        )
+        raise UsageError(f"listen address {text!r}: write HOST:PORT, [IPV6]:PORT or :PORT, with a port from 0 to 65535")
     return match["v6"] or match["host"] or None, int(match["port"])
 
 
@@ -143,10 +139,13 @@ def _with_headers(reply: _Reply, headers: tuple[tuple[str, str], ...]) -> _Reply
 
 def _call(handler: Handler, request: Request) -> Response:
     try:
-        return handler(request)
+        response = handler(request)
+        if not isinstance(response, Response):
+            raise TypeError(f"a handler returned {type(response).__name__}, not a Response")
     except Exception:
         logger.exception("the answer to %s %s failed", request.method, request.path)
-        return text_response(500, "500 Internal Server Error: the log has the reason")
+        return text_response(500, FAILED)
+    return response
 
 
 class Server:
@@ -179,6 +178,7 @@ class Server:
         self._failure: Exception | None = None
         self._emptied: asyncio.Event | None = None
         self.addresses: tuple[str, ...] = ()
+        self.health_addresses: tuple[str, ...] = ()
 
     def bind(self) -> None:
         """Take every address; raise UsageError, StartError or ConfigError, and then hold none."""
@@ -195,9 +195,8 @@ class Server:
             self._close_listeners()
             raise
         scheme = "https" if self._site.web is not None and self._site.web.current().tls else "http"
-        self.addresses = tuple(
-            _url(scheme, listener) for listener, site in self._listeners if site is self._site
-        )
+        self.addresses = tuple(_url(scheme, sock) for sock, site in self._listeners if site is self._site)
+        self.health_addresses = tuple(_url("http", sock) for sock, site in self._listeners if site is self._health)
 
     def start(self) -> None:
         """Begin to serve, in a thread of its own; return when clients are served. Raises StartError."""
@@ -207,6 +206,11 @@ class Server:
         serving.wait()
         if self._failure is not None:
             raise StartError(f"the HTTP server cannot start: {self._failure}")
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
 
     def stop(self, grace: float) -> None:
         """Take no more clients, let answers under way go out for ``grace`` seconds, then cut them."""
