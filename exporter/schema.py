@@ -66,8 +66,8 @@ class Poll(Block):
     )
     stale_after: Annotated[float | None, DURATION] = Field(
         default=None,
-        description="The age at which an account's last good values are withdrawn. One that is shorter than the interval "
-        "gets a warning.",
+        description="The age at which an account's last good values are withdrawn. One that is shorter than the "
+        "interval gets a warning.",
         json_schema_extra={"x-default": "three intervals"},
     )
 
