@@ -45,9 +45,7 @@ class Renderer:
         """
         if len(names) != len(values):
             raise ValueError(f"{len(values)} label values for the labels {', '.join(names)}")
-        self._labels = {
-            name: _escape(value).replace("%", "%%") for name, value in zip(names, values, strict=True)
-        }
+        self._labels = {name: _escape(value).replace("%", "%%") for name, value in zip(names, values, strict=True)}
         self._braces = _template(self._labels) % ()
 
     def __call__(self, family: Family, samples: Iterable[Sample]) -> bytes:
@@ -81,9 +79,7 @@ def _escape(value: str) -> str:
 
 
 def _number(name: str, value: object) -> str:
-    if (
-        isinstance(value, float) and -1e6 < value < 1e6
-    ):  # Go writes these as Python does, and most are of them
+    if isinstance(value, float) and -1e6 < value < 1e6:  # Go writes these as Python does, and most are of them
         return repr(value)
     try:
         number = float(value) if isinstance(value, (float, int)) else math.nan
@@ -165,18 +161,23 @@ def _compress(text: bytes) -> _Segment:
     return _Segment(deflated, isal_zlib.crc32(text), len(text))
 
 
-_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
-_LAST_BLOCK = b"\x03\0"
-
-
-def _gzip_member(segments: Iterable[_Segment]) -> bytes:
-    parts, crc, size = [_GZIP_HEADER], 0, 0
+def _concatenate(segments: Iterable[_Segment]) -> _Segment:
+    parts, crc, size = [], 0, 0
     for segment in segments:
         parts.append(segment.deflated)
         crc = isal_zlib.crc32_combine(crc, segment.crc, segment.size)
         size += segment.size
-    parts += _LAST_BLOCK, struct.pack("<II", crc, size & 0xFFFFFFFF)
-    return b"".join(parts)
+    return _Segment(b"".join(parts), crc, size)
+
+
+_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
+_LAST_BLOCK = b"\x03\0"
+
+
+def _gzip_member(*segments: _Segment) -> bytes:
+    whole = _concatenate(segments)
+    trailer = struct.pack("<II", whole.crc, whole.size & 0xFFFFFFFF)
+    return b"".join((_GZIP_HEADER, whole.deflated, _LAST_BLOCK, trailer))
 
 
 _CELL = 512
@@ -193,9 +194,7 @@ class _Grid:
     fragment is spared an object's header. The caller holds a lock.
     """
 
-    def __init__(
-        self, accounts: Sequence[AccountKey], columns: Iterable[Sequence[bytes]], generation: int
-    ) -> None:
+    def __init__(self, accounts: Sequence[AccountKey], columns: Iterable[Sequence[bytes]], generation: int) -> None:
         """Take for each family the fragments of all accounts."""
         self.row = {account: row for row, account in enumerate(accounts)}
         self.generation = generation
@@ -223,9 +222,7 @@ class _Grid:
         """Replace an account's fragments; one that is the same changes nothing."""
         row = self.row[account]
         strip, generation = row // _STRIP, self.generation + 1
-        for family, (fragment, strips, sizes) in enumerate(
-            zip(fragments, self._strips, self._sizes, strict=True)
-        ):
+        for family, (fragment, strips, sizes) in enumerate(zip(fragments, self._strips, self._sizes, strict=True)):
             old = strips[strip]
             start = sum(sizes[strip * _STRIP : row])
             end = start + sizes[row]
@@ -263,6 +260,7 @@ class _Page:
         self._grid: _Grid | None = None
         self._generation = -1  # of the segments
         self._segments: list[_Segment] = []
+        self._accounts = _Segment(b"", 0, 0)  # all of them
         self._ready: dict[bool, tuple[int, bytes]] = {}  # gzipped or not: generation and body
 
     def body(self, grid: _Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> bytes:
@@ -295,8 +293,10 @@ class _Page:
             pieces = [grid.pieces(segment, self._headers) for segment in dirty]
         for segment, parts in zip(dirty, pieces, strict=True):
             self._segments[segment] = _compress(b"".join(parts))
+        if dirty:
+            self._accounts = _concatenate(self._segments)
         self._generation = generation
-        return generation, _gzip_member([*self._segments, _compress(self._own_text)])
+        return generation, _gzip_member(self._accounts, _compress(self._own_text))
 
 
 class Exposition:
@@ -306,9 +306,7 @@ class Exposition:
     change together, so no body mixes two polls of one account.
     """
 
-    def __init__(
-        self, families: Sequence[Family], registry: Collector, clock: Clock, own_max_age: float = 1.0
-    ) -> None:
+    def __init__(self, families: Sequence[Family], registry: Collector, clock: Clock, own_max_age: float = 1.0) -> None:
         """Serve no account yet; the registry holds the exporter's own metrics.
 
         They are read again when they are ``own_max_age`` seconds old, so that scrapes which follow each
