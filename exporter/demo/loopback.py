@@ -30,12 +30,6 @@ class Exchange(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else a small answer can wait 40 ms for the client's delayed ACK
     server: LoopbackServer
 
-    def setup(self) -> None:
-        """Shake hands here, in the connection's own thread, so that a slow client holds up nobody else."""
-        if isinstance(self.request, ssl.SSLSocket):
-            self.request.do_handshake()
-        super().setup()
-
     def do_GET(self) -> None:
         """Let the server's function answer."""
         self.server.answer(self)
@@ -139,6 +133,7 @@ class LoopbackServer(socketserver.ThreadingTCPServer):
         """Accept one connection and count it."""
         connection, address = super().get_request()
         if self.tls:
+            # the first read shakes hands, in the connection's own thread: a slow client holds up nobody else
             connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         with self._changed:
             self.connections_accepted += 1

@@ -91,9 +91,7 @@ def test_the_videodb_client_takes_processing_for_no_figures_yet(vendors: Vendors
 
 
 @pytest.mark.parametrize("field", ["error", "error_code"])
-def test_the_vidnavigator_client_knows_no_subscription_in_either_spelling(
-    vendors: Vendors, field: str
-) -> None:
+def test_the_vidnavigator_client_knows_no_subscription_in_either_spelling(vendors: Vendors, field: str) -> None:
     key = vendors.add(vidnavigator_account())
     vendors.accounts[key].fault = faults.no_subscription(field)
     with vidnavigator_client(vendors, key) as client, pytest.raises(NotFoundError) as caught:
@@ -105,9 +103,7 @@ def test_the_vidnavigator_client_knows_no_subscription_in_either_spelling(
     ("fault", "error"),
     [(faults.status(402), PaymentRequiredError), (faults.status(500), ServerError)],
 )
-def test_the_vidnavigator_client_raises_its_own_errors(
-    vendors: Vendors, fault: Fault, error: type[Exception]
-) -> None:
+def test_the_vidnavigator_client_raises_its_own_errors(vendors: Vendors, fault: Fault, error: type[Exception]) -> None:
     key = vendors.add(vidnavigator_account())
     vendors.accounts[key].fault = fault
     with vidnavigator_client(vendors, key) as client, pytest.raises(error):

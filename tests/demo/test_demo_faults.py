@@ -73,9 +73,7 @@ def test_status_comes_in_the_vendors_envelope(
 
 
 @pytest.mark.parametrize("header", [120, "Sun, 06 Nov 1994 08:49:37 GMT"])
-def test_status_can_ask_to_wait_in_header_and_body(
-    vendors: Vendors, vidnavigator_key: str, header: int | str
-) -> None:
+def test_status_can_ask_to_wait_in_header_and_body(vendors: Vendors, vidnavigator_key: str, header: int | str) -> None:
     fault = faults.status(503, retry_after=header, retry_after_seconds=30)
     vendors.accounts[vidnavigator_key].fault = fault
     with answer(vendors, vidnavigator_key) as response:
@@ -102,9 +100,7 @@ def test_a_fault_can_concern_one_path_alone(vendors: Vendors, videodb_key: str) 
 
 
 @pytest.mark.parametrize("field", ["error", "error_code"])
-def test_no_subscription_is_a_404_in_either_spelling(
-    vendors: Vendors, vidnavigator_key: str, field: str
-) -> None:
+def test_no_subscription_is_a_404_in_either_spelling(vendors: Vendors, vidnavigator_key: str, field: str) -> None:
     status, body = read(vendors, vidnavigator_key, faults.no_subscription(field))
     assert (status, json.loads(body)[field]) == (404, "no_subscription")
     assert len({"error", "error_code"} & set(json.loads(body))) == 1
@@ -118,9 +114,7 @@ def test_repeat_key_puts_the_key_into_the_message(vendors: Vendors, videodb_key:
     assert json.loads(body).get("success") is (False if code == 200 else None)
 
 
-def test_success_false_is_a_refusal_in_a_200(
-    vendors: Vendors, videodb_key: str, vidnavigator_key: str
-) -> None:
+def test_success_false_is_a_refusal_in_a_200(vendors: Vendors, videodb_key: str, vidnavigator_key: str) -> None:
     status, body = read(vendors, videodb_key, faults.success_false("Locked."))
     assert (status, json.loads(body)) == (200, {"success": False, "message": "Locked."})
     status, body = read(vendors, vidnavigator_key, faults.success_false("Locked."))
@@ -206,9 +200,7 @@ def test_drip_headers_never_gets_to_the_end_of_a_header(vendors: Vendors, videod
     assert received.count(b"\r\n") == 1
 
 
-def test_drip_body_sends_the_headers_at_once_and_then_a_byte_at_a_time(
-    vendors: Vendors, videodb_key: str
-) -> None:
+def test_drip_body_sends_the_headers_at_once_and_then_a_byte_at_a_time(vendors: Vendors, videodb_key: str) -> None:
     vendors.accounts[videodb_key].fault = faults.drip_body(3600)
     with answer(vendors, videodb_key) as response:
         assert response.status == 200
@@ -228,9 +220,7 @@ def receive_all(client: socket.socket, received: bytearray) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 30])
-def test_reset_cuts_the_connection_after_so_many_bytes(
-    vendors: Vendors, videodb_key: str, after: int
-) -> None:
+def test_reset_cuts_the_connection_after_so_many_bytes(vendors: Vendors, videodb_key: str, after: int) -> None:
     vendors.accounts[videodb_key].fault = faults.reset(after)
     received = bytearray()
     with raw(vendors, videodb_key) as client, pytest.raises(ConnectionResetError):

@@ -41,9 +41,7 @@ vidnavigator_recipes = st.fixed_dictionaries(
         "plan": st.sampled_from([TRIAL, NAVIGATOR, VOYAGER]),
         "services": st.sampled_from([NEW_SERVICES, OLD_SERVICES, MIXED_SERVICES, TRIAL_SERVICES]),
         "demand": demands,
-        "storage": fillings.map(
-            lambda level: Filling(level.low * GIB, level.high * GIB, level.days, level.start)
-        ),
+        "storage": fillings.map(lambda level: Filling(level.low * GIB, level.high * GIB, level.days, level.start)),
         "channels": st.just(Filling(0, 3, 7)),
         "purchased": st.integers(0, 100),
         "into_period": st.integers(0, 29),
@@ -76,9 +74,7 @@ def usage(life: VidNavigatorLife, now: float) -> dict[str, Any]:
 
 def worth(answer: dict[str, Any]) -> Decimal:
     """The credits that the services of an answer cost together, by the vendor's published rates."""
-    return sum(
-        (decimal(entry["used"]) / A_CREDIT_BUYS[name] for name, entry in answer["usage"].items()), Decimal(0)
-    )
+    return sum((decimal(entry["used"]) / A_CREDIT_BUYS[name] for name, entry in answer["usage"].items()), Decimal(0))
 
 
 def balance(answer: dict[str, Any]) -> Decimal:
@@ -94,9 +90,7 @@ def test_all_fields_of_an_answer_agree(recipe: Recipe, times: list[float]) -> No
         credits, storage, channels = answer["credits"], answer["storage"], answer["channels_indexed"]
         monthly_used = decimal(credits["monthly_total"]) - decimal(credits["monthly_remaining"])
         assert monthly_used >= 0
-        assert (
-            worth(answer) == monthly_used if credits["monthly_remaining"] else worth(answer) >= monthly_used
-        )
+        assert worth(answer) == monthly_used if credits["monthly_remaining"] else worth(answer) >= monthly_used
         assert credits["purchased"] >= 0
         assert storage["used_bytes"] + storage["remaining_bytes"] == storage["limit_bytes"]
         assert storage["percentage"] == round(100 * storage["used_bytes"] / storage["limit_bytes"], 1)
@@ -142,9 +136,7 @@ def test_at_a_periods_end_the_monthly_credits_are_back_the_services_at_zero_and_
 def test_an_answer_depends_on_its_moment_alone(recipe: Recipe, top_up: int, days: list[int]) -> None:
     life = VidNavigatorLife(**recipe, top_up=top_up)
     for day in days:
-        assert usage(life, day * DAY + 17.5) == usage(
-            VidNavigatorLife(**recipe, top_up=top_up), day * DAY + 17.5
-        )
+        assert usage(life, day * DAY + 17.5) == usage(VidNavigatorLife(**recipe, top_up=top_up), day * DAY + 17.5)
 
 
 def simple(**changes: Any) -> VidNavigatorLife:
@@ -203,9 +195,7 @@ def videodb_balance(answer: dict[str, Any]) -> Decimal:
 
 
 def videodb_used(answer: dict[str, Any]) -> Decimal:
-    return decimal(
-        answer["total_credits_used"] if "credits_remaining" in answer else answer["usage_this_month"]
-    )
+    return decimal(answer["total_credits_used"] if "credits_remaining" in answer else answer["usage_this_month"])
 
 
 @unhurried
@@ -226,9 +216,7 @@ def test_a_videodb_balance_falls_by_what_is_used_and_rises_by_what_is_invoiced(
         bought = sum(entry["amount"] for entry in new if entry["status"] != "failed")
         before, after = life.usage(earlier), life.usage(later)
         assert len(new) < 50
-        assert videodb_balance(after) - videodb_balance(before) == bought - (
-            videodb_used(after) - videodb_used(before)
-        )
+        assert videodb_balance(after) - videodb_balance(before) == bought - (videodb_used(after) - videodb_used(before))
 
 
 @fewer

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.demo import apis, faults
@@ -27,18 +27,14 @@ HEADERS = {"videodb": "x-access-token", "vidnavigator": "X-API-Key"}
 def connected(base_url: str, context: ssl.SSLContext | None = None) -> Iterator[http.client.HTTPConnection]:
     url = urlsplit(base_url)
     if context:
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            url.netloc, context=context, timeout=10
-        )
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(url.netloc, context=context, timeout=10)
     else:
         connection = http.client.HTTPConnection(url.netloc, timeout=10)
     with closing(connection):
         yield connection
 
 
-def ask(
-    vendors: Vendors, provider: str, path: str, key: str
-) -> tuple[int, dict[str, object], dict[str, str]]:
+def ask(vendors: Vendors, provider: str, path: str, key: str) -> tuple[int, dict[str, object], dict[str, str]]:
     base = vendors.videodb_url if provider == "videodb" else vendors.vidnavigator_url
     with connected(base) as connection:
         connection.request("GET", urlsplit(base).path + path, headers={HEADERS[provider]: key})
@@ -69,9 +65,7 @@ def test_an_answer_can_be_changed_between_two_requests(vendors: Vendors) -> None
     ("provider", "path"),
     [("videodb", "/billing/usage"), ("videodb", "/billing/invoices"), ("vidnavigator", "/usage")],
 )
-def test_a_key_that_is_unknown_or_of_the_other_vendor_is_refused(
-    vendors: Vendors, provider: str, path: str
-) -> None:
+def test_a_key_that_is_unknown_or_of_the_other_vendor_is_refused(vendors: Vendors, provider: str, path: str) -> None:
     other = vendors.add(vidnavigator_account() if provider == "videodb" else videodb_account())
     for key in (secrets.token_hex(16), other, ""):
         status, answer, _ = ask(vendors, provider, path, key)
@@ -149,9 +143,7 @@ def test_waiting_for_a_request_ends_when_it_comes(vendors: Vendors) -> None:
 
 def test_latency_holds_every_answer_back() -> None:
     with Vendors(latency=3600) as vendors, connected(vendors.videodb_url) as connection:
-        connection.request(
-            "GET", "/billing/usage", headers={"x-access-token": vendors.add(videodb_account())}
-        )
+        connection.request("GET", "/billing/usage", headers={"x-access-token": vendors.add(videodb_account())})
         assert vendors.wait_for_requests(1)
         vendors.stop()
         with pytest.raises(http.client.RemoteDisconnected):
@@ -253,6 +245,7 @@ def test_a_faulty_answer_counts_towards_the_limit(vendors: Vendors) -> None:
 
 
 @settings(deadline=None)
+@example(1, [0, 60])
 @given(st.integers(1, 5), st.lists(st.floats(0, 90), max_size=40))
 def test_the_ban_falls_on_the_first_request_that_is_one_too_many_in_a_minute(
     per_minute: int, gaps: list[float]
