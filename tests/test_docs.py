@@ -1,0 +1,69 @@
+"""Documentation that fails here when it lags the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from exporter.catalogue import FAMILIES
+from exporter.cli import FLAGS
+from exporter.errors import REASONS
+from exporter.providers import PROVIDERS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_metrics_reference_is_the_catalogues() -> None:
+    assert (DOCS / "metrics.md").read_text() == script("generate_metrics").page(), "run: make reference"
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_help_says_that_values_are_cached_and_names_the_vendors_field(family: object) -> None:
+    from exporter.catalogue import Family
+
+    assert isinstance(family, Family)
+    assert family.help.endswith("Cached; polled on an interval.")
+    about_polling = set(family.labels) == {"reason"} or re.search(r"poll|success|reading|cooldown|rejected", family.name)
+    named = any(provider.title + ":" in family.help for provider in PROVIDERS.values())
+    assert named or about_polling or "From the configuration" in family.help
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
+def test_every_flag_is_documented_with_its_variable(flag: object) -> None:
+    from exporter.cli import Flag
+
+    assert isinstance(flag, Flag)
+    text = (DOCS / "command-line.md").read_text()
+    assert f"`--{flag.name}`" in text
+    assert f"`{flag.variable}`" in text
+
+
+def test_every_reason_is_explained_for_operators() -> None:
+    text = (DOCS / "metrics.md").read_text()
+    assert [reason for reason in REASONS if f"| `{reason}` |" not in text] == []
+
+
+def pages() -> list[Path]:
+    return [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
