@@ -34,6 +34,7 @@ class Store:
         self._exposition = exposition
         self._clock = clock
         self._lock = threading.Lock()
+        self._names: tuple[str, ...] = ()
         self._entries: dict[AccountKey, _Entry] = {}
         self._ageing: list[tuple[float, AccountKey]] = []
 
@@ -46,12 +47,16 @@ class Store:
         """Serve these accounts alone; one that was here before keeps its state, a new one gets its restored one."""
         with self._lock:
             old, self._entries = self._entries, {}
-            self._exposition.reset([account_key(account) for account in accounts])
             names = ("provider", "account", *label_names)
+            same_labels, self._names = names == self._names, names
+            self._exposition.reset([account_key(account) for account in accounts])
             for account in accounts:
                 key = account_key(account)
-                values = (*key, *(account.labels.get(name, "") for name in label_names))
                 before = old.get(key)
+                if before is not None and before.account is account and same_labels:
+                    self._entries[key] = before
+                    continue
+                values = (*key, *(account.labels.get(name, "") for name in label_names))
                 state = before.state if before else restored.get(key, AccountState())
                 entry = _Entry(
                     account,

@@ -169,6 +169,18 @@ def test_every_configured_label_stands_on_every_account(shown: Shown, make_accou
     ]
 
 
+def test_a_reload_that_brings_a_new_label_puts_it_on_unchanged_accounts_too(
+    shown: Shown, make_account: MakeAccount
+) -> None:
+    account = make_account()
+    shown.store.replace([account], (), {})
+    shown.store.replace([account, make_account(name="b", labels={"team": "media"})], ("team",), {})
+    assert shown.lines("poll_interval_seconds") == [
+        'video_api_poll_interval_seconds{account="acct",provider="vidnavigator",team=""} 60.0',
+        'video_api_poll_interval_seconds{account="b",provider="vidnavigator",team="media"} 60.0',
+    ]
+
+
 def test_it_is_settled_when_every_account_was_polled_restored_or_found_resting(
     shown: Shown, make_account: MakeAccount
 ) -> None:
