@@ -184,6 +184,17 @@ def test_a_leaving_account_is_cancelled_and_has_no_plan_after_its_period() -> No
     assert isinstance(life.usage(3 * DAY, CALENDAR), Fault)
 
 
+@unhurried
+@given(demands, st.tuples(*[st.floats(BIRTH, 75 * DAY)] * 3).map(sorted))
+def test_demand_never_falls_and_keeps_to_its_daily_amount(demand: Demand, times: list[float]) -> None:
+    first, second, third = times
+    parts = demand.between(first, second) + demand.between(second, third)
+    assert parts == pytest.approx(demand.between(first, third), abs=1e-9 * (1 + demand.per_day))
+    assert demand.between(first, third) == pytest.approx(
+        demand.per_day * (third - first) / DAY, abs=0.25 * demand.per_day
+    )
+
+
 def test_services_have_shares_that_add_up_and_only_known_prices() -> None:
     for services in (NEW_SERVICES, OLD_SERVICES, MIXED_SERVICES, TRIAL_SERVICES, OPERATIONS):
         assert sum(service.share for service in services) == pytest.approx(1)
