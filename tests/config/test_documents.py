@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -82,6 +83,21 @@ def test_the_schema_is_valid_and_takes_the_example() -> None:
     document = json_schema(PROVIDERS)
     jsonschema.Draft202012Validator.check_schema(document)
     jsonschema.validate(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8")), document)
+
+
+def test_the_schema_says_nothing_that_is_only_there_for_the_library() -> None:
+    def nodes(node: object) -> Iterator[dict[str, object]]:
+        if isinstance(node, dict):
+            yield node
+            for value in node.values():
+                yield from nodes(value)
+
+    document = json_schema(PROVIDERS)
+    assert document.pop("title") == "video-api-exporter"
+    for node in nodes(document):
+        assert not isinstance(node.get("title"), str)
+        assert "x-default" not in node
+        assert node.get("default", "there") is not None
 
 
 def account(**changes: object) -> dict[str, object]:

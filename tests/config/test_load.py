@@ -133,16 +133,16 @@ def test_values_that_go_stale_between_two_polls_are_warned_of(loaded: Load) -> N
 
 
 def test_the_bounds_themselves_are_good(loaded: Load) -> None:
-    account = only(
-        loaded(
-            MINIMAL
-            + "    interval: 10s\n    timeout: 10s\n    stale_after: 10s\n"
-            + "    max_requests_per_minute: 6\n    max_operations: 1\n"
-            + "    thresholds: {storage: {warning: 0, critical: 0}, channels: {warning: 1, critical: 1},"
-            + " credits: {warning: 0, critical: 0}}\n"
-            + f"    labels: {{team: {'x' * 256}, {'y' * 256}: a}}\n"
-        )
+    config = loaded(
+        MINIMAL
+        + "    interval: 10s\n    timeout: 10s\n    stale_after: 10s\n"
+        + "    max_requests_per_minute: 6\n    max_operations: 1\n"
+        + "    thresholds: {storage: {warning: 0, critical: 0}, channels: {warning: 1, critical: 1},"
+        + " credits: {warning: 0, critical: 0}}\n"
+        + f"    labels: {{team: {'x' * 256}, {'y' * 256}: a}}\n"
     )
+    account = only(config)
+    assert config.warnings == ()
     assert (account.interval, account.timeout, account.stale_after) == (10, 10, 10)
     assert account.thresholds.credits.warning == Level(0)
     assert len(only(loaded(MINIMAL.replace("media", "n" * 256))).name) == 256
