@@ -182,7 +182,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102  asyncio's
         self._transport = cast(asyncio.Transport, transport)
         # No byte may wait in the transport when an answer counts as sent, or a slow reader would look idle.
-        self._transport.set_write_buffer_limits(high=0)
+        # Not 0: under TLS asyncio would pause at 0 bytes too, and wait for fewer.
+        self._transport.set_write_buffer_limits(high=1, low=0)
         tls = transport.get_extra_info("ssl_object")
         self._tls = tls is not None
         if tls is not None and not self._admit(tls):

@@ -43,6 +43,7 @@ _HEADERS: dict[str, tuple[str, ...]] = {
     "X-XSS-Protection": (),
 }
 _BCRYPT = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_NO_HASH = "must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints behind the colon"
 _GO_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|μs|ms|s|m|h))+")
 _GO_PART = re.compile(r"([0-9.]+)(ns|us|µs|μs|ms|s|m|h)")
 _GO_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -155,7 +156,7 @@ class _Reader:
 
     def _read_tls(self) -> tuple[ssl.SSLContext | None, frozenset[str]]:
         block = self._tls
-        if not block.keys:
+        if not block.has(*block.names):
             return None, frozenset()
         before = len(self._problems)
         cert = self._pem("cert", self._cert_file)
@@ -196,7 +197,7 @@ class _Reader:
             return make_context(settings), frozenset(sans)
         except ValueError as error:
             name, message = error.args
-            block.wrong(name if name in block.keys else f"{name}_file", message)
+            block.wrong(name if block.has(name) else f"{name}_file", message)
             return None, frozenset()
 
     def _pem(self, name: str, file: Path | None) -> bytes | None:
@@ -217,15 +218,20 @@ class _Reader:
     def _read_headers(self) -> tuple[tuple[str, str], ...]:
         self._http.get("http2", _flag)  # HTTP/1.1 is what both sides agree on, whatever this says
         block = self._http.block("headers", tuple(_HEADERS))
-        found = [(name, block.get(name, _header(name))) for name in block.keys if name in _HEADERS]
+        found = [(name, block.get(name, _header(name))) for name in block.names if name in _HEADERS]
         return tuple((name.lower(), value) for name, value in found if value)
 
     def _read_users(self) -> Mapping[str, bytes]:
-        found = {name: self._users.get(name, _bcrypt_hash) for name in self._users.keys}
-        for name in found:
+        users: dict[str, bytes] = {}
+        for name in self._users.names:
             if ":" in name:
                 self._users.wrong(name, "a user name cannot have a colon: it ends the name in the request")
-        return {name: value for name, value in found.items() if value is not None}
+            if self._users.has(name):
+                users[name] = self._users.get(name, _bcrypt_hash)
+            else:
+                # A user without a hash must not be left out in silence: the door would stand open.
+                self._users.wrong(name, _NO_HASH)
+        return users
 
     def _read_rate_limit(self) -> RateLimit | None:
         interval = self._rate.get("interval", _go_duration) or 0.0
@@ -244,16 +250,12 @@ class _Block:
         self._place = place
         self._problems = problems
         self._value: Mapping[str, Any] = value if isinstance(value, Map) else {}
+        self.names = tuple(self._value)
         if not isinstance(value, (Map, Unreadable)) and value is not None:
             self.wrong("", f"must be a mapping (lines with `key: value`), not {kind(value)}")
         for name in self._value:
             if not free and name not in known:
                 self.wrong(name, unknown("key", name, known))
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """The keys that have a value."""
-        return [name for name, value in self._value.items() if value is not None]
 
     def has(self, *names: str) -> bool:
         """Return whether one of the keys has a value."""
@@ -354,7 +356,7 @@ def _header(name: str) -> Callable[[object], str]:
 def _bcrypt_hash(value: object) -> bytes:
     # The value is not repeated: who writes a password here by mistake must not find it in the log.
     if not isinstance(value, str) or not _BCRYPT.fullmatch(value):
-        raise ValueError("must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints behind the colon")
+        raise ValueError(_NO_HASH)
     return value.encode()
 
 

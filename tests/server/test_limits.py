@@ -13,7 +13,7 @@ import pytest
 from exporter import http11
 from exporter.server import Limits, Request, Response, Route
 
-from .conftest import PATIENT, QUICK, Servers, body, hello, sized, wait_for
+from .conftest import PATIENT, QUICK, Client, Servers, body, hello, sized, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -158,8 +158,7 @@ def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatc
     client = servers.client(servers.start(limits=QUICK))
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n")
     with pytest.raises(ConnectionError):
-        while True:
-            client.send(b"x" * 65536)
+        _send_for_ever(client)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +263,11 @@ def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
 
 def test_the_limits_let_prometheus_keep_its_connection() -> None:
     assert Limits().idle > 300, "Prometheus closes an idle connection after five minutes: it is to be the first"
+
+
+def _send_for_ever(client: Client) -> None:
+    while True:
+        client.send(b"x" * 65536)
 
 
 def _descriptors() -> int:
