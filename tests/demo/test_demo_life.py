@@ -185,14 +185,18 @@ def test_a_leaving_account_is_cancelled_and_has_no_plan_after_its_period() -> No
 
 
 @unhurried
-@given(demands, st.tuples(*[st.floats(BIRTH, 75 * DAY)] * 3).map(sorted))
-def test_demand_never_falls_and_keeps_to_its_daily_amount(demand: Demand, times: list[float]) -> None:
-    first, second, third = times
-    parts = demand.between(first, second) + demand.between(second, third)
-    assert parts == pytest.approx(demand.between(first, third), abs=1e-9 * (1 + demand.per_day))
-    assert demand.between(first, third) == pytest.approx(
-        demand.per_day * (third - first) / DAY, abs=0.25 * demand.per_day
-    )
+@given(demands, st.floats(BIRTH, 75 * DAY), st.floats(0, HOUR), st.floats(0, HOUR))
+def test_demand_never_falls(demand: Demand, start: float, first: float, second: float) -> None:
+    middle, end = start + first, start + first + second
+    parts = demand.between(start, middle) + demand.between(middle, end)
+    assert parts == pytest.approx(demand.between(start, end), abs=1e-9 * (1 + demand.per_day))
+
+
+@unhurried
+@given(demands, st.floats(BIRTH, 0), st.floats(0, 75 * DAY))
+def test_demand_keeps_to_its_daily_amount(demand: Demand, start: float, end: float) -> None:
+    average = demand.per_day * (end - start) / DAY
+    assert demand.between(start, end) == pytest.approx(average, abs=0.25 * demand.per_day + 1e-9)
 
 
 def test_services_have_shares_that_add_up_and_only_known_prices() -> None:
