@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import logging
 import secrets
 import time
 from collections import OrderedDict
@@ -17,7 +18,10 @@ import bcrypt
 from exporter.http11 import Request, Response, text_response
 from exporter.webconfig import RateLimit, WebConfig
 
-_REMEMBERED = 256
+logger = logging.getLogger(__name__)
+
+REMEMBERED = 256
+"""Right passwords that need no bcrypt again."""
 _LONGEST_PASSWORD = 72
 """Bytes that bcrypt looks at; Go's ignores the rest, so this one has to as well."""
 
@@ -29,7 +33,7 @@ class Gate:
         self._most_waiting = most_waiting
         self._waiting = 0
         self._salt = secrets.token_bytes(32)
-        self._passed: OrderedDict[bytes, None] = OrderedDict()
+        self.remembered: OrderedDict[bytes, None] = OrderedDict()
         self._pool = ThreadPoolExecutor(1, "password")
         self._bucket = _Bucket(clock)
 
@@ -56,14 +60,11 @@ class Gate:
             refuse(_unauthorized())
             return
         user, password = given
-        stored = config.users.get(user)
-        # Somebody unknown is compared with a known user's hash, always the same one, and refused anyhow: the
-        # time tells nothing, whatever each hash costs.
-        hashes = tuple(config.users.values())
-        compared = stored or hashes[self._digest(b"user", user.encode())[0] % len(hashes)]
-        proof = self._digest(user.encode(), compared, password)
-        if stored is not None and proof in self._passed:
-            self._passed.move_to_end(proof)
+        known = user in config.users
+        stored = self.hash_to_compare(config, user)
+        proof = self._digest(user.encode(), stored, password)
+        if known and proof in self.remembered:
+            self.remembered.move_to_end(proof)
             admit()
             return
         if self._waiting >= self._most_waiting:
@@ -75,22 +76,31 @@ class Gate:
             self._waiting -= 1
             if done.cancelled():
                 return
-            if done.result() and stored is not None:
-                self._remember(proof)
+            if done.exception() is not None:
+                logger.error("a password could not be compared: %s", done.exception())
+            if done.exception() is None and done.result() and known:
+                self.remember(proof)
                 admit()
             else:
                 refuse(_unauthorized())
 
-        comparison = asyncio.get_running_loop().run_in_executor(
-            self._pool, bcrypt.checkpw, password, compared
-        )
+        comparison = asyncio.get_running_loop().run_in_executor(self._pool, bcrypt.checkpw, password, stored)
         comparison.add_done_callback(finished)
 
-    def _remember(self, proof: bytes) -> None:
+    def hash_to_compare(self, config: WebConfig, user: str) -> bytes:
+        """Return the user's hash; for somebody unknown that of a known user, always the same one.
+
+        So the time of a refusal tells nothing of who is known, whatever each hash costs.
+        """
+        hashes = tuple(config.users.values())
+        return config.users.get(user) or hashes[self._digest(user.encode())[0] % len(hashes)]
+
+    def remember(self, proof: bytes) -> None:
+        """Admit who gives the same user and password again without bcrypt."""
         # Right passwords alone are kept, so guessing cannot push them out.
-        self._passed[proof] = None
-        while len(self._passed) > _REMEMBERED:
-            self._passed.popitem(last=False)
+        self.remembered[proof] = None
+        while len(self.remembered) > REMEMBERED:
+            self.remembered.popitem(last=False)
 
     def _digest(self, *parts: bytes) -> bytes:
         """Return a hash that stands for the parts while the process runs, and tells nothing of them."""
