@@ -335,6 +335,4 @@ class VideoDbLife(Life):
 
     def auto_recharge(self) -> Json:
         """Return the `data` of GET /billing/auto_recharge."""
-        return apis.videodb_auto_recharge(
-            enabled=self.recharge > 0, threshold=self.threshold, amount=self.recharge
-        )
+        return apis.videodb_auto_recharge(enabled=self.recharge > 0, threshold=self.threshold, amount=self.recharge)

@@ -143,9 +143,7 @@ def _vidnavigator_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAc
         into_period=5,
     )
     too_many = faults.status(429, message="Too many requests.", retry_after=60, retry_after_seconds=60)
-    yield DemoAccount(
-        "batch", limited, "media", "staging", Trouble(too_many, first=20, every=180, lasting=15)
-    )
+    yield DemoAccount("batch", limited, "media", "staging", Trouble(too_many, first=20, every=180, lasting=15))
     for name, fault in (
         ("no-plan", faults.no_subscription()),
         ("revoked", faults.status(401, message="The API key is not valid.")),
@@ -161,9 +159,7 @@ def _videodb_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount
     yield DemoAccount("video-research", on_a_plan, "research")
     flaky = VideoDbLife(OPERATIONS, demand(12), purchased=90, into_period=8, threshold=25, recharge=200)
     bad_gateway = faults.status(502, message="Bad gateway.")
-    yield DemoAccount(
-        "video-live", flaky, "live", trouble=Trouble(bad_gateway, first=45, every=240, lasting=40)
-    )
+    yield DemoAccount("video-live", flaky, "live", trouble=Trouble(bad_gateway, first=45, every=240, lasting=40))
     unpaid = VideoDbLife(
         OPERATIONS,
         demand(1.7),
@@ -218,16 +214,10 @@ class World:
                 {
                     "name": account.name,
                     "provider": account.life.api.provider,
-                    "api_key_file": _write_private(
-                        directory / f"{account.name}.key", self.keys[account.name]
-                    ),
+                    "api_key_file": _write_private(directory / f"{account.name}.key", self.keys[account.name]),
                     "base_url": urls[account.life.api.provider],
                     "labels": {"team": account.team, "env": account.env},
-                    **(
-                        {"collect": ["usage", "invoices", "auto_recharge"]}
-                        if account.life.api is VIDEODB
-                        else {}
-                    ),
+                    **({"collect": ["usage", "invoices", "auto_recharge"]} if account.life.api is VIDEODB else {}),
                 }
                 for account in self.accounts
             ],
