@@ -1,0 +1,494 @@
+"""The Exporter dashboard: polls, failures, lag, cool-downs, freshness and the process."""
+
+from __future__ import annotations
+
+from grafana.board import annotation, dashboard
+from grafana.fields import (
+    BLUE,
+    BYTES,
+    COUNT,
+    GREEN,
+    GREY,
+    MOMENT,
+    NEVER,
+    ORANGE,
+    PURPLE,
+    RATIO,
+    RED,
+    SECONDS,
+    YELLOW,
+    Json,
+    account_link,
+    colour,
+    override,
+    override_query,
+    steps,
+    words,
+)
+from grafana.panels import Query, lines, row, stat, table
+from grafana.queries import (
+    ACCOUNT,
+    EXPORTERS,
+    FAILURE_WORDS,
+    MANY,
+    RUNBOOKS,
+    SEVERITY_WORDS,
+    account_variables,
+    firing_since,
+    per_account,
+    selector,
+    target_variables,
+)
+
+NAME = "{{account}} · {{provider}}"
+REASON_COLOURS = {
+    "auth": RED,
+    "forbidden": "dark-red",
+    "credential": "light-red",
+    "payment_required": "dark-orange",
+    "rate_limited": ORANGE,
+    "client_error": YELLOW,
+    "server_error": PURPLE,
+    "timeout": BLUE,
+    "connection": "dark-blue",
+    "invalid_response": "light-purple",
+    "internal": GREY,
+}
+ALERTS = selector('alertname=~"VideoApiExporter.+|VideoApiConfig.+"')
+
+
+def quantiles(metric: str, by: str = "") -> list[Query]:
+    """Return the 50th and 99th percentile of a histogram."""
+    labels = f"le, {by}" if by else "le"
+    name = f"{{{{{by}}}}} " if by else ""
+    select = EXPORTERS(f"{metric}_bucket", *(['provider=~"$provider"'] if by else []))
+    return [
+        Query(
+            f"histogram_quantile({share}, sum by ({labels}) (rate({select}[$__rate_interval])))",
+            f"{name}{word}",
+            ref=ref,
+        )
+        for share, word, ref in ((0.5, "half", "p50"), (0.99, "99 %", "p99"))
+    ]
+
+
+def age_in_intervals() -> str:
+    """Return how many of its own poll intervals ago each account was last read."""
+    return (
+        f"(time() - {per_account(MANY, 'video_api_last_success_timestamp_seconds')}) / "
+        f"{per_account(MANY, 'video_api_poll_interval_seconds')}"
+    )
+
+
+def tiles() -> list[tuple[int, Json]]:
+    """Return the first line: does it run, does it keep up."""
+    up = per_account(MANY, "video_api_up")
+    rest = per_account(MANY, "video_api_cooldown_until_timestamp_seconds")
+    return [
+        (
+            3,
+            stat(
+                "Exporters down",
+                "Targets of the chosen jobs that Prometheus cannot scrape.",
+                Query(f"count({EXPORTERS('up')} == 0) or 0 * count({EXPORTERS('up')})", instant=True),
+                no_value="None is scraped",
+                thresholds=steps(GREEN, (1, RED)),
+            ),
+        ),
+        (
+            3,
+            stat(
+                "Accounts",
+                "Accounts in the configuration of the chosen exporters; replicas each count theirs.",
+                Query(f"sum({EXPORTERS('video_api_exporter_accounts')})", instant=True),
+                no_value="Not scraped",
+                thresholds=steps(BLUE),
+            ),
+        ),
+        (
+            3,
+            stat(
+                "Polls fail",
+                "Accounts whose last poll failed.",
+                Query(f"count({up} == 0) or 0 * count({up})", instant=True),
+                no_value="No account polled yet",
+                thresholds=steps(GREEN, (1, PURPLE)),
+            ),
+        ),
+        (
+            3,
+            stat(
+                "In cool-down",
+                "Accounts whose key rests after the vendor asked for fewer requests.",
+                Query(f"count({rest} > time()) or 0 * count({up})", instant=True),
+                no_value="No account polled yet",
+                thresholds=steps(GREEN, (1, ORANGE)),
+            ),
+        ),
+        (
+            3,
+            stat(
+                "Oldest reading",
+                "The account that was last read longest ago, in poll intervals of its own: over 3 is stale.",
+                Query(f"max({age_in_intervals()})", instant=True),
+                unit="none",
+                decimals=1,
+                no_value="No good poll yet",
+                thresholds=steps(GREEN, (2, YELLOW), (3, RED)),
+            ),
+        ),
+        (
+            3,
+            stat(
+                "Start delay, 99 %",
+                "How late polls start, for all but the latest 1 % of the last hour: the sign of "
+                "too many accounts for one exporter.",
+                Query(
+                    "histogram_quantile(0.99, sum by (le) (increase("
+                    f"{EXPORTERS('video_api_exporter_poll_lag_seconds_bucket')}[1h])))",
+                    instant=True,
+                ),
+                unit=SECONDS,
+                decimals=1,
+                no_value="No poll in the last hour",
+                thresholds=steps(GREEN, (5, YELLOW), (30, RED)),
+            ),
+        ),
+        (
+            3,
+            stat(
+                "Configuration",
+                "Whether the last reload took the new configuration; on refusal the old one runs on.",
+                Query(f"min({EXPORTERS('video_api_exporter_config_last_reload_successful')})", instant=True),
+                no_value="Not scraped",
+                mappings=[words({0: ("Refused", RED), 1: ("Loaded", GREEN)})],
+            ),
+        ),
+        (
+            3,
+            stat(
+                "Unsaved state",
+                "Failed writes of the state file in the last hour: what is spent across a restart may be lost.",
+                Query(f"sum(increase({EXPORTERS('video_api_exporter_state_write_failures_total')}[1h]))", instant=True),
+                unit="none",
+                decimals=0,
+                no_value="Not scraped",
+                thresholds=steps(GREEN, (1, ORANGE)),
+            ),
+        ),
+    ]
+
+
+def exporters_table() -> Json:
+    """Return one row for each exporter: version, shard, configuration, start."""
+
+    def column(ref: str, metric: str, scale: str = "", by: str = "instance") -> Query:
+        return Query(f"max by ({by}) ({EXPORTERS(metric)}){scale}", ref=ref, table=True)
+
+    return table(
+        "Exporters",
+        "One row for each process: its version, its shard and since when it runs.",
+        column("up", "up"),
+        column("build", "video_api_exporter_build_info", by="instance, version, revision, python_version"),
+        column("index", "video_api_exporter_shard_index"),
+        column("count", "video_api_exporter_shard_count"),
+        Query(f"sum by (instance) ({EXPORTERS('video_api_exporter_accounts')})", ref="accounts", table=True),
+        column("start", "process_start_time_seconds", " * 1000"),
+        column("reload", "video_api_exporter_config_last_reload_success_timestamp_seconds", " * 1000"),
+        no_value="No exporter is scraped",
+        columns={
+            "instance": "Instance",
+            "Value #up": "Scraped",
+            "version": "Version",
+            "python_version": "Python",
+            "Value #index": "Shard",
+            "Value #count": "of",
+            "Value #accounts": "Accounts",
+            "Value #start": "Running since",
+            "Value #reload": "Configuration of",
+            "revision": "Revision",
+        },
+        hidden=("Value #build",),
+        sort="Instance",
+        descending=False,
+        overrides=[
+            override(
+                "Scraped",
+                mappings=[words({0: ("No", RED), 1: ("Yes", GREEN)})],
+                custom__width=80,
+                custom__cellOptions={"type": "color-text"},
+            ),
+            *(override(name, unit=COUNT, noValue="–", custom__width=80) for name in ("Shard", "of", "Accounts")),
+            *(override(name, custom__width=80) for name in ("Version", "Python", "Revision")),
+            override("Running since", unit=MOMENT, noValue="–", custom__width=160),
+            override("Configuration of", unit=MOMENT, noValue="Never loaded", custom__width=160),
+        ],
+    )
+
+
+def alerts_table() -> Json:
+    """Return the alerts on the exporters themselves."""
+    return table(
+        "Alerts on exporters",
+        "Alerts on the exporters themselves; those on accounts are on the Fleet dashboard.",
+        Query(firing_since(ALERTS, "alertname, severity, instance"), table=True),
+        no_value="No alert fires (or the alert rules are not loaded)",
+        columns={"severity": "Severity", "alertname": "Alert", "instance": "Instance", "Value": "True for"},
+        overrides=[
+            override(
+                "Severity", mappings=[SEVERITY_WORDS], custom__width=80, custom__cellOptions={"type": "color-text"}
+            ),
+            override("Alert", links=[RUNBOOKS]),
+            override("True for", unit=SECONDS, decimals=1),
+        ],
+    )
+
+
+def polls() -> list[tuple[int, Json]]:
+    """Return how many polls there are and how they end."""
+    rate = f"sum by (provider) (rate({MANY('video_api_polls_total')}[$__rate_interval])) * 60"
+    failed = f"sum by (reason) (increase({MANY('video_api_poll_failures_total')}[$__rate_interval]))"
+    failing = f"({per_account(MANY, 'video_api_up')} == 0)"
+    return [
+        (
+            8,
+            lines(
+                "Polls per minute",
+                "Finished polls, good and failed, by vendor.",
+                Query(rate, "{{provider}}"),
+                unit="opm",
+                no_value="No poll in this range",
+                interval="5m",
+                stacked=True,
+                fill=30,
+                decimals=1,
+            ),
+        ),
+        (
+            8,
+            lines(
+                "Failed polls by reason",
+                "Failed polls per step of the graph. The reasons are those of the metric "
+                "reference; polls that a cool-down skips count nowhere.",
+                Query(f"{failed} > 0", "{{reason}}"),
+                unit=COUNT,
+                no_value="No poll failed in this range",
+                draw="bars",
+                stacked=True,
+                legend=("sum",),
+                interval="5m",
+                decimals=0,
+                overrides=[override(reason, color=colour(tint)) for reason, tint in REASON_COLOURS.items()],
+            ),
+        ),
+        (
+            8,
+            table(
+                "Accounts that fail",
+                "Accounts whose last poll failed, why, and how long ago the last good one was.",
+                Query(
+                    f"group by ({ACCOUNT}, reason) ({MANY('video_api_last_poll_failure')})", ref="reason", table=True
+                ),
+                Query(
+                    f"time() - {per_account(MANY, 'video_api_last_success_timestamp_seconds')} and {failing} "
+                    f"or Inf * group by ({ACCOUNT}) ({failing})",
+                    ref="age",
+                    table=True,
+                ),
+                no_value="Every last poll was good",
+                columns={"account": "Account", "provider": "Provider", "reason": "Reason", "Value #age": "Last answer"},
+                hidden=("Value #reason",),
+                sort="Last answer",
+                overrides=[
+                    override("Account", links=[account_link("data")]),
+                    override("Reason", mappings=[FAILURE_WORDS], custom__cellOptions={"type": "color-text"}),
+                    override("Last answer", unit=SECONDS, decimals=1, mappings=[NEVER], custom__width=100),
+                ],
+            ),
+        ),
+    ]
+
+
+def durations() -> list[tuple[int, Json]]:
+    """Return how long polls take and how late they start."""
+    return [
+        (
+            8,
+            lines(
+                "Poll duration",
+                "How long polls take, retries included: half of them and all but 1 %, by vendor.",
+                *quantiles("video_api_exporter_poll_duration_seconds", "provider"),
+                unit=SECONDS,
+                interval="5m",
+                no_value="No poll in this range",
+                fill=0,
+                decimals=2,
+            ),
+        ),
+        (
+            8,
+            lines(
+                "Start delay",
+                "How late polls start: half of them and all but 1 %.",
+                *quantiles("video_api_exporter_poll_lag_seconds"),
+                unit=SECONDS,
+                interval="5m",
+                no_value="No poll in this range",
+                fill=0,
+                decimals=2,
+            ),
+        ),
+        (
+            8,
+            lines(
+                "Polls in flight",
+                "Polls under way at each scrape: at the configured concurrency the next one waits.",
+                Query(f"sum by (instance) ({EXPORTERS('video_api_exporter_polls_in_flight')})", "{{instance}}"),
+                unit=COUNT,
+                no_value="Not scraped",
+                decimals=0,
+            ),
+        ),
+    ]
+
+
+def freshness() -> list[tuple[int, Json]]:
+    """Return cool-downs and the age of what is exported."""
+    rest = per_account(MANY, "video_api_cooldown_until_timestamp_seconds")
+    known = per_account(MANY, "video_api_up")
+    bad = {"rejected": "video_api_rejected_fields", "folded": "video_api_folded_operations"}
+    return [
+        (
+            8,
+            lines(
+                "Age of readings",
+                "How many poll intervals ago accounts were last read: half of them, all but 1 %, "
+                "and the oldest. Over 3 is stale.",
+                Query(f"quantile(0.5, {age_in_intervals()})", "Half", "half"),
+                Query(f"quantile(0.99, {age_in_intervals()})", "99 %", "p99"),
+                Query(f"max({age_in_intervals()})", "Oldest", "oldest"),
+                unit="none",
+                no_value="No good poll yet",
+                fill=0,
+                decimals=1,
+                overrides=[
+                    override_query("half", color=colour(GREEN)),
+                    override_query("p99", color=colour(ORANGE)),
+                    override_query("oldest", color=colour(RED)),
+                ],
+            ),
+        ),
+        (
+            8,
+            lines(
+                "Accounts in cool-down",
+                "Accounts whose key rests after a 429 or a 503 that names a wait.",
+                Query(f"count({rest} > time()) or 0 * count({known})", "In cool-down"),
+                unit=COUNT,
+                no_value="No account polled yet",
+                decimals=0,
+                color=colour(ORANGE),
+            ),
+        ),
+        (
+            8,
+            table(
+                "Answers not fully used",
+                "Accounts with fields that could not be read, or with more operations than are exported one by one.",
+                *(Query(f"{per_account(MANY, metric)} > 0", ref=ref, table=True) for ref, metric in bad.items()),
+                no_value="Every field was read",
+                columns={
+                    "account": "Account",
+                    "provider": "Provider",
+                    "Value #rejected": "Rejected",
+                    "Value #folded": "Folded",
+                },
+                overrides=[
+                    override("Account", links=[account_link("data")]),
+                    *(override(name, unit=COUNT, noValue="0", custom__width=80) for name in ("Rejected", "Folded")),
+                ],
+            ),
+        ),
+    ]
+
+
+def process() -> list[tuple[int, Json]]:
+    """Return what the processes use."""
+    files = EXPORTERS("process_open_fds"), EXPORTERS("process_max_fds")
+    return [
+        (
+            6,
+            lines(
+                "Processor",
+                "Share of one core.",
+                Query(f"rate({EXPORTERS('process_cpu_seconds_total')}[$__rate_interval])", "{{instance}}"),
+                unit=RATIO,
+                no_value="Not scraped",
+                decimals=2,
+            ),
+        ),
+        (
+            6,
+            lines(
+                "Memory",
+                "Resident memory of the process.",
+                Query(EXPORTERS("process_resident_memory_bytes"), "{{instance}}"),
+                unit=BYTES,
+                no_value="Not scraped",
+                decimals=0,
+            ),
+        ),
+        (
+            6,
+            lines(
+                "Open files",
+                "Open file descriptors as a share of what the process may open.",
+                Query(f"{files[0]} / {files[1]}", "{{instance}}"),
+                unit=RATIO,
+                no_value="Not scraped",
+                decimals=1,
+            ),
+        ),
+        (
+            6,
+            lines(
+                "Scrape duration",
+                "How long Prometheus takes to scrape.",
+                Query(EXPORTERS("scrape_duration_seconds"), "{{instance}}"),
+                unit=SECONDS,
+                no_value="Not scraped",
+                decimals=3,
+            ),
+        ),
+    ]
+
+
+def build() -> Json:
+    """Return the Exporter dashboard."""
+    return dashboard(
+        "video-api-exporter",
+        "Video API / Exporter",
+        "The exporters themselves: polls, failures by reason, lag, cool-downs, freshness and the process.",
+        variables=[*target_variables(), *account_variables(multi=True)],
+        annotations=[
+            annotation(
+                "Restarts",
+                f"changes({EXPORTERS('process_start_time_seconds')}[$__rate_interval]) > 0",
+                "Restart",
+                "{{instance}} started again",
+                BLUE,
+            )
+        ],
+        time_from="now-6h",
+        layout=[
+            (4, tiles()),
+            (5, [(17, exporters_table()), (7, alerts_table())]),
+            row("Polls"),
+            (8, polls()),
+            (7, durations()),
+            row("Cool-downs and freshness"),
+            (7, freshness()),
+            row("Process"),
+            (7, process()),
+        ],
+    )

@@ -1,0 +1,436 @@
+"""The Fleet dashboard: all accounts at a glance, and which of them to look at first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grafana.board import annotation, dashboard, filter_variable
+from grafana.fields import (
+    BLUE,
+    COUNT,
+    CREDITS,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RATIO,
+    RED,
+    SECONDS,
+    UNLIMITED,
+    YELLOW,
+    Json,
+    account_link,
+    colour,
+    override,
+    override_query,
+    steps,
+)
+from grafana.panels import Query, bars, lines, row, stat, table
+from grafana.queries import (
+    ACCOUNT,
+    ALERT_LABELS,
+    FAILURE_WORDS,
+    KEY_REASONS,
+    MANY,
+    RUNBOOKS,
+    SEVERITY_WORDS,
+    STATE_WORDS,
+    TARGET_LABELS,
+    account_variables,
+    balance,
+    begun,
+    below_threshold,
+    ends_before_reset,
+    firing_since,
+    near_limit,
+    per_account,
+    runway,
+    selector,
+    state,
+    target_variables,
+)
+
+RUNWAY_STEPS = steps(RED, (6 * 3600, ORANGE), (24 * 3600, YELLOW), (7 * 24 * 3600, GREEN))
+SHARE_STEPS = steps(GREEN, (0.8, ORANGE), (0.95, RED))
+
+# Alerts on the exporters themselves carry no account; a woken person wants to see them first of all.
+ALERTS = selector('provider=~"$provider|"', 'account=~"$account|"')
+
+SPENT_1H = per_account(MANY, "video_api:credits_spent:increase1h")
+SPENT_1D = per_account(MANY, "video_api:credits_spent:increase1d")
+NAME = "{{account}} · {{provider}}"
+
+
+def counted(title: str, description: str, problem: str, known: str, tint: str, no_value: str) -> Json:
+    """Return a tile that counts accounts with a problem: 0 only where the answer is known for some account."""
+    return stat(
+        title,
+        description,
+        Query(f"count({problem}) or 0 * count({known})", instant=True),
+        no_value=no_value,
+        thresholds=steps(GREEN, (1, tint)),
+    )
+
+
+def tiles() -> list[tuple[int, Json]]:
+    """Return the first line: how many accounts have which problem."""
+    up, key = per_account(MANY, "video_api_up"), MANY("video_api_last_poll_failure", KEY_REASONS)
+    critical, warning = (below_threshold(MANY, severity) for severity in ("critical", "warning"))
+    ratio = MANY("video_api_storage_used_ratio")
+    panels = [
+        stat(
+            "Accounts",
+            "Accounts that have been polled at least once.",
+            Query(f"count({up})", instant=True),
+            no_value="No account polled yet",
+            thresholds=steps(BLUE),
+        ),
+        counted(
+            "No credits left",
+            "Balance at or below 0: calls that cost credits fail now.",
+            f"{balance(MANY)} <= 0",
+            balance(MANY),
+            RED,
+            "No balance known",
+        ),
+        counted(
+            "Credits critical",
+            "Balance above 0 and under the account's critical threshold.",
+            f"{critical} > 0",
+            balance(MANY),
+            RED,
+            "No balance known",
+        ),
+        counted(
+            "Credits low",
+            "Balance under the account's warning threshold, not yet under the critical one.",
+            f"{warning} unless ({critical})",
+            balance(MANY),
+            ORANGE,
+            "No balance known",
+        ),
+        counted(
+            "Ends before reset",
+            "At the pace of the last day, and of the last six hours, the credits end "
+            "before the billing period does. Needs the recording rules.",
+            ends_before_reset(MANY),
+            MANY("video_api:credits_spent:increase1d"),
+            YELLOW,
+            "Rules not loaded",
+        ),
+        counted(
+            "Keys rejected",
+            "The last poll failed since the key is refused, not permitted or unreadable: "
+            "it will not get better by itself.",
+            f"group by ({ACCOUNT}) ({key})",
+            up,
+            RED,
+            "No account polled yet",
+        ),
+        counted(
+            "Polls fail",
+            "The last poll failed for any reason. Figures stay the last good ones until they "
+            "are stale, then they disappear.",
+            f"{up} == 0",
+            up,
+            PURPLE,
+            "No account polled yet",
+        ),
+        counted(
+            "Space near limit",
+            "Storage or indexed channels have reached a threshold of the account.",
+            f"{near_limit(MANY, 'storage')} or {near_limit(MANY, 'channels')}",
+            ratio,
+            YELLOW,
+            "No limits known",
+        ),
+    ]
+    return [(3, panel) for panel in panels]
+
+
+def alerts_table() -> Json:
+    """Return what fires now, the longest first."""
+    return table(
+        "Alerts firing",
+        "Alerts that fire for the chosen accounts, and those on the exporters themselves. "
+        "*True for* counts from the moment the condition was first met.",
+        Query(firing_since(ALERTS, ALERT_LABELS), table=True),
+        no_value="No alert fires (or the alert rules are not loaded)",
+        columns={
+            "severity": "Severity",
+            "alertname": "Alert",
+            "account": "Account",
+            "provider": "Provider",
+            "Value": "True for",
+        },
+        sort="Severity",
+        descending=False,
+        overrides=[
+            override(
+                "Severity", mappings=[SEVERITY_WORDS], custom__width=90, custom__cellOptions={"type": "color-text"}
+            ),
+            override("Alert", links=[RUNBOOKS]),
+            override("Account", links=[account_link("data")]),
+            override("True for", unit=SECONDS, decimals=1, custom__width=110),
+            override("Provider", custom__width=120),
+        ],
+    )
+
+
+def accounts_table() -> Json:
+    """Return every account with its figures, those in the worst state first."""
+
+    def column(ref: str, expr: str) -> Query:
+        return Query(expr, ref=ref, table=True)
+
+    space = {
+        "unit": RATIO,
+        "decimals": 0,
+        "min": 0,
+        "max": 1,
+        "thresholds": SHARE_STEPS,
+        "custom__width": 120,
+        "custom__cellOptions": {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
+    }
+    return table(
+        "Accounts, worst first",
+        "One row for each account; a row's name opens the Account dashboard. *Lasts* is "
+        "the balance at the pace of the last day. An empty cell is not known or does not apply. Labels of the "
+        "configuration (team, …) follow at the right.",
+        column("state", state(MANY)),
+        column("labels", f"group without ({TARGET_LABELS}) ({MANY('video_api_up')})"),
+        column("reason", f"group by ({ACCOUNT}, reason) ({MANY('video_api_last_poll_failure')})"),
+        column("balance", balance(MANY)),
+        column("runway", runway(MANY, "1d")),
+        column("reset", per_account(MANY, "video_api:billing_period_remaining_seconds")),
+        column("spent", SPENT_1D),
+        column("storage", per_account(MANY, "video_api_storage_used_ratio")),
+        column("channels", per_account(MANY, "video_api_channels_used_ratio")),
+        column("age", f"time() - {per_account(MANY, 'video_api_last_success_timestamp_seconds')}"),
+        no_value="No account polled yet",
+        columns={
+            "Value #state": "State",
+            "account": "Account",
+            "provider": "Provider",
+            "Value #balance": "Balance",
+            "Value #runway": "Lasts",
+            "Value #reset": "Resets in",
+            "Value #spent": "Spent in 24 h",
+            "Value #storage": "Storage",
+            "Value #channels": "Channels",
+            "Value #age": "Last answer",
+            "reason": "Last poll failed",
+        },
+        hidden=("Value #labels", "Value #reason"),
+        sort="State",
+        overrides=[
+            override(
+                "State",
+                mappings=[STATE_WORDS],
+                custom__width=150,
+                custom__align="left",
+                custom__cellOptions={"type": "color-background", "mode": "basic"},
+            ),
+            override("Account", links=[account_link("data")], custom__width=140),
+            override("Provider", custom__width=105),
+            override("Balance", unit=CREDITS, decimals=1, mappings=[UNLIMITED], noValue="Not known", custom__width=95),
+            override(
+                "Lasts",
+                unit=SECONDS,
+                decimals=1,
+                thresholds=RUNWAY_STEPS,
+                noValue="–",
+                custom__width=95,
+                custom__cellOptions={"type": "color-text"},
+            ),
+            override("Resets in", unit=SECONDS, decimals=1, noValue="–", custom__width=95),
+            override("Spent in 24 h", unit=CREDITS, decimals=1, noValue="–", custom__width=110),
+            override("Storage", noValue="–", **space),
+            override("Channels", noValue="–", **space),
+            override("Last answer", unit=SECONDS, decimals=0, noValue="Never", custom__width=95),
+            override(
+                "Last poll failed",
+                mappings=[FAILURE_WORDS],
+                noValue="–",
+                custom__width=150,
+                custom__cellOptions={"type": "color-text"},
+            ),
+        ],
+    )
+
+
+def problems_over_time() -> Json:
+    """Return how many accounts were in which trouble, and since when."""
+    critical, warning = (below_threshold(MANY, severity) for severity in ("critical", "warning"))
+    problems = [
+        ("No credits left", f"{balance(MANY)} <= 0", RED),
+        ("Credits critical", f"{critical} > 0", "light-red"),
+        ("Credits low", f"{warning} unless ({critical})", ORANGE),
+        ("Polls fail", f"{per_account(MANY, 'video_api_up')} == 0", PURPLE),
+    ]
+    known = per_account(MANY, "video_api_up")
+    return lines(
+        "Accounts in trouble",
+        "How many accounts were in which trouble: when it began, and whether it is one account or all of them.",
+        *(
+            Query(f"count({problem}) or 0 * count({known})", title, ref=chr(65 + index))
+            for index, (title, problem, _) in enumerate(problems)
+        ),
+        unit=COUNT,
+        no_value="No account polled yet",
+        stacked=True,
+        fill=40,
+        decimals=0,
+        min=0,
+        overrides=[override_query(chr(65 + index), color=colour(tint)) for index, (_, _, tint) in enumerate(problems)],
+    )
+
+
+def ranking(
+    title: str, description: str, expr: str, *, unit: str, thresholds: Json, no_value: str, **more: Any
+) -> Json:
+    """Return bars for the ten accounts that matter most."""
+    return bars(
+        title,
+        description,
+        Query(expr, NAME, instant=True),
+        unit=unit,
+        thresholds=thresholds,
+        no_value=no_value,
+        links=[account_link("labels")],
+        **more,
+    )
+
+
+def build() -> Json:
+    """Return the Fleet dashboard."""
+    finite = f"{balance(MANY)} < Inf"
+    return dashboard(
+        "video-api-fleet",
+        "Video API / Fleet",
+        "All accounts: what is wrong, with which account, since when, and how long is left.",
+        variables=[
+            *target_variables(),
+            *account_variables(multi=True),
+            filter_variable(
+                "labels", "Labels", "Any label that the exporter's configuration puts on accounts, such as team or env"
+            ),
+        ],
+        annotations=[
+            annotation(
+                "Critical alerts begin",
+                begun(ALERTS, ALERT_LABELS, 'severity="critical"'),
+                "{{alertname}}",
+                "{{account}} ({{provider}})",
+                RED,
+            )
+        ],
+        time_from="now-24h",
+        layout=[
+            (4, tiles()),
+            (
+                9,
+                [
+                    (13, alerts_table()),
+                    (
+                        11,
+                        ranking(
+                            "Shortest runways",
+                            "How long the balance lasts at the pace of the last day: the ten "
+                            "accounts that end first. Accounts that spend nothing, and unlimited ones, have no end.",
+                            f"sort(bottomk(10, {runway(MANY, '1d')}))",
+                            unit=SECONDS,
+                            thresholds=RUNWAY_STEPS,
+                            no_value="No account is running out",
+                            decimals=1,
+                            min=0,
+                            max=14 * 86400,
+                        ),
+                    ),
+                ],
+            ),
+            (14, [(24, accounts_table())]),
+            row("Spending"),
+            (
+                8,
+                [
+                    (12, problems_over_time()),
+                    (
+                        12,
+                        lines(
+                            "Credits spent per hour",
+                            "Spending of the last hour at each moment, by vendor: credits "
+                            "of two vendors are different money and are never added up. From the spending counter, "
+                            "so top-ups and resets do not show.",
+                            Query(f"sum by (provider) ({SPENT_1H})", "{{provider}}"),
+                            unit=CREDITS,
+                            no_value="No spending known yet",
+                            decimals=1,
+                        ),
+                    ),
+                ],
+            ),
+            (
+                9,
+                [
+                    (
+                        12,
+                        ranking(
+                            "Largest spenders in 24 h",
+                            "The ten accounts that spent the most credits in the last 24 hours.",
+                            f"sort_desc(topk(10, {SPENT_1D} > 0))",
+                            unit=CREDITS,
+                            thresholds=steps(BLUE),
+                            no_value="Nothing spent, or not known yet",
+                            decimals=1,
+                            min=0,
+                        ),
+                    ),
+                    (
+                        12,
+                        lines(
+                            "Credits left",
+                            "The sum of all limited balances, by vendor; unlimited ones are left out.",
+                            Query(f"sum by (provider) ({finite})", "{{provider}}"),
+                            unit=CREDITS,
+                            no_value="No limited balance known",
+                            decimals=1,
+                        ),
+                    ),
+                ],
+            ),
+            row("Storage and channels"),
+            (
+                8,
+                [
+                    (
+                        12,
+                        ranking(
+                            "Fullest storage",
+                            "Share of the storage limit that is used; unlimited storage is left out.",
+                            f"sort_desc(topk(10, {per_account(MANY, 'video_api_storage_used_ratio')} > 0))",
+                            unit=RATIO,
+                            thresholds=SHARE_STEPS,
+                            no_value="No storage used, or not known",
+                            decimals=0,
+                            min=0,
+                            max=1,
+                        ),
+                    ),
+                    (
+                        12,
+                        ranking(
+                            "Most channels used",
+                            "Share of the channel limit that is used; unlimited ones are left out.",
+                            f"sort_desc(topk(10, {per_account(MANY, 'video_api_channels_used_ratio')} > 0))",
+                            unit=RATIO,
+                            thresholds=SHARE_STEPS,
+                            no_value="No channels used, or not known",
+                            decimals=0,
+                            min=0,
+                            max=1,
+                        ),
+                    ),
+                ],
+            ),
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Pictures of the dashboards without a Grafana server: `python -m grafana.preview`, or `make preview`."""

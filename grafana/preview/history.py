@@ -1,0 +1,206 @@
+"""Two days of the demo in a few minutes: the exporter's own parts on a driven clock, written as TSDB blocks.
+
+The simulated vendors answer over loopback as in the demo, the exporter's poller, ledger, store and exposition
+make of it what they always make; only the clock jumps from poll to poll and scrape to scrape. Recording rules
+are then evaluated by promtool, and the alerts by the queries of the rule files, so that the pictures show when
+an alert began.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exporter.catalogue import FAMILIES, account_key
+from exporter.config import load
+from exporter.demo.vendors import Vendors
+from exporter.demo.world import make_world
+from exporter.exposition import Exposition
+from exporter.limits import Limits
+from exporter.poller import Poller
+from exporter.providers import PROVIDERS
+from exporter.redaction import Redactor
+from exporter.self_metrics import SelfMetrics
+from exporter.slots import Slots
+from exporter.store import Store
+from exporter.transport import Transport
+from grafana.server import Prometheus
+
+RULES = Path(__file__).parents[2] / "deploy/prometheus/rules"
+SCRAPE_SECONDS = 60.0
+POLL_SECONDS = 300.0
+TARGET = 'job="video-api-exporter",instance="exporter-0:10390"'
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class DrivenClock:
+    """A clock that is set to a moment and then goes on by itself, so that polls take the time they take."""
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._set_to = 0.0
+        self._set_at = time.monotonic()
+
+    def set(self, seconds: float) -> None:
+        """Jump to that many seconds after the start, but never back."""
+        self._set_to = max(seconds, self.monotonic())
+        self._set_at = time.monotonic()
+
+    def monotonic(self) -> float:
+        """Return seconds since the start."""
+        return self._set_to + time.monotonic() - self._set_at
+
+    def wall(self) -> float:
+        """Return Unix time in seconds."""
+        return self._start + self.monotonic()
+
+
+def backfill(folder: Path, start: float, end: float) -> None:
+    """Write the blocks of a Prometheus with what it would know at `end` had it scraped from `start` on."""
+    shutil.copytree(RULES, folder / "rules")
+    (folder / "prometheus.yml").write_text("global: {}\n")
+    _blocks(folder, _scrapes(folder, start, end))
+    for _ in range(2):  # the second time for rules that read what other rules record
+        with Prometheus(folder) as prometheus:
+            subprocess.run(
+                [
+                    "promtool",
+                    "tsdb",
+                    "create-blocks-from",
+                    "rules",
+                    f"--start={start:.0f}",
+                    f"--end={end:.0f}",
+                    f"--url={prometheus.url}",
+                    f"--output-dir={prometheus.data}",
+                    "--eval-interval=60s",
+                    *map(str, sorted((folder / "rules").glob("*.yml"))),
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+    with Prometheus(folder) as prometheus:
+        alerts = list(_alerts(prometheus, start, end))
+    _blocks(folder, alerts)
+
+
+def _scrapes(folder: Path, start: float, end: float) -> Iterator[str]:
+    """Yield the sample lines of all scrapes, polling in between as the scheduler would."""
+    clock = DrivenClock(start)
+    with Vendors(log_limit=0) as vendors:
+        config = load(make_world(vendors, clock=clock.wall).write_config(folder), PROVIDERS, {})
+        accounts = [
+            replace(account, interval=POLL_SECONDS, stale_after=3 * POLL_SECONDS) for account in config.accounts
+        ]
+        metrics = SelfMetrics("0.1.0", "preview", 0, 1)
+        metrics.set_accounts(account.provider for account in accounts)
+        metrics.count_state_write_failures(lambda: 0)
+        metrics.reload_successful.set(1)
+        metrics.reload_success_time.set(clock.wall())
+        exposition = Exposition(FAMILIES, metrics.registry, clock)
+        store = Store(exposition, clock)
+        store.replace(accounts, config.label_names, {})
+        transports = {account.base_url: Transport(account.base_url, "preview", 16, None) for account in accounts}
+        poller = Poller(
+            providers=PROVIDERS,
+            connect=lambda account: transports[account.base_url],
+            limits=Limits(clock, None),
+            store=store,
+            save=lambda key, state: None,
+            slots=Slots(clock),
+            clock=clock,
+            redactor=Redactor(),
+            metrics=metrics,
+            pause=lambda seconds: clock.set(clock.monotonic() + seconds),
+        )
+        due = [(number * POLL_SECONDS / len(accounts), number) for number in range(len(accounts))]
+        scrape = SCRAPE_SECONDS
+        while scrape <= end - start:
+            while due[0][0] <= scrape:
+                at, number = heapq.heappop(due)
+                clock.set(at)
+                metrics.poll_lag.observe(max(0.0, clock.monotonic() - at))
+                result = poller.poll(accounts[number])
+                heapq.heappush(due, (result.next_due, number))
+            clock.set(scrape)
+            store.withdraw_stale()
+            began = time.perf_counter()
+            text = exposition.body("", "").data.decode()
+            took = time.perf_counter() - began
+            moment = start + scrape
+            yield f"up{{{TARGET}}} 1 {moment:.3f}\n"
+            yield f"scrape_duration_seconds{{{TARGET}}} {took:.6f} {moment:.3f}\n"
+            for line in text.splitlines():
+                if not line.startswith("#"):
+                    yield _with_target(line, moment)
+            scrape += SCRAPE_SECONDS
+        for key in {account_key(account) for account in accounts}:
+            assert store.state(key) is not None
+
+
+def _with_target(line: str, moment: float) -> str:
+    """Return a sample line as Prometheus would store it: with the labels of its target and its time."""
+    series, value = line.rsplit(" ", 1)
+    name, _, labels = series.partition("{")
+    return f"{name}{{{TARGET}{',' + labels if labels else '}'} {value} {moment:.3f}\n"
+
+
+def _blocks(folder: Path, lines: Iterable[str]) -> None:
+    """Write sample lines as blocks."""
+    samples = folder / "samples.om"
+    with samples.open("w") as file:
+        file.writelines(lines)
+        file.write("# EOF\n")
+    subprocess.run(
+        ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(samples), str(folder / "data")],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    samples.unlink()
+
+
+def _alerts(prometheus: Prometheus, start: float, end: float) -> Iterator[str]:
+    """Yield the series that Prometheus keeps of its alerts, from the expressions of the rule files."""
+    rules: list[dict[str, Any]] = [
+        rule
+        for path in sorted(RULES.glob("*.yml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    for rule in rules:
+        wait = _seconds(rule.get("for", "0s"))
+        for series in prometheus.range(rule["expr"], start, end, SCRAPE_SECONDS):
+            labels = {name: value for name, value in series["metric"].items() if name != "__name__"}
+            labels |= {"alertname": rule["alert"], **rule.get("labels", {})}
+            for began, at in _runs([moment for moment, _ in series["values"]]):
+                state = "firing" if at - began >= wait else "pending"
+                yield f"ALERTS{_braces(labels | {'alertstate': state})} 1 {at:.3f}\n"
+                yield f"ALERTS_FOR_STATE{_braces(labels)} {began:.3f} {at:.3f}\n"
+
+
+def _runs(moments: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """Yield (since when without a gap, moment) for each moment."""
+    began = last = moments[0]
+    for moment in moments:
+        if moment - last > SCRAPE_SECONDS:
+            began = moment
+        last = moment
+        yield began, moment
+
+
+def _braces(labels: dict[str, str]) -> str:
+    return "{" + ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(labels.items())) + "}"
+
+
+def _seconds(duration: str) -> int:
+    return int(duration[:-1]) * _SECONDS[duration[-1]]
