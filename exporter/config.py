@@ -138,8 +138,7 @@ class _Loading:
         self.base = schema.Thresholds()
         self.accounts: dict[tuple[str, str], Place] = {}
         self.keys = KeyUses()
-        self.merged: dict[schema.Thresholds | None, Thresholds] = {}
-        self.contradictions: dict[Thresholds, list[tuple[str, str]]] = {}
+        self.levels_of: dict[schema.Thresholds | None, tuple[Thresholds, dict[str, str]]] = {}
         self.authorities: dict[str, str | None] = {}
         self.warned: set[str] = set()
         self.shared: dict[Any, Any] = {}
@@ -332,14 +331,14 @@ class _Loading:
     def levels(self, entry: _Entry | None) -> Thresholds:
         """Return the thresholds of an account (None: of the file), merged over what they inherit."""
         own = entry.checked.model.thresholds if entry else None
-        if own not in self.merged:
-            self.merged[own] = _merge(self.base, own)
-        levels = self.merged[own]
-        if levels not in self.contradictions:
-            pairs = ((name, getattr(levels, name)) for name in _LEVELS)
-            sentences = ((name, thresholds.contradiction(pair, falling=name == "credits")) for name, pair in pairs)
-            self.contradictions[levels] = [(name, sentence) for name, sentence in sentences if sentence]
-        for name, sentence in self.contradictions[levels]:
+        known = self.levels_of.get(own)
+        if known is None:
+            merged = _merge(self.base, own)
+            pairs = ((name, getattr(merged, name)) for name in _LEVELS)
+            sentences = {name: thresholds.contradiction(pair, falling=name == "credits") for name, pair in pairs}
+            known = self.levels_of[own] = merged, {name: text for name, text in sentences.items() if text}
+        levels, contradictions = known
+        for name, sentence in contradictions.items():
             if self.head.hits("thresholds", name) or (entry and entry.checked.hits("thresholds", name)):
                 continue
             written = entry.raw.get("thresholds") if entry else None

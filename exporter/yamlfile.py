@@ -52,7 +52,6 @@ class Map(dict[str, Any]):
     __slots__ = ("line", "lines", "size")
 
     def __init__(self, line: int) -> None:
-        super().__init__()
         self.line = line
         self.lines: dict[str, int] = {}
         self.size = 1
@@ -64,7 +63,6 @@ class Seq(list[Any]):
     __slots__ = ("line", "lines", "size")
 
     def __init__(self, line: int) -> None:
-        super().__init__()
         self.line = line
         self.lines: list[int] = []
         self.size = 1
