@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -272,8 +272,7 @@ class _Builder:
 
     def key(self, key: str) -> None:
         frame = self.stack[-1]
-        lines = frame.value.lines
-        assert isinstance(lines, dict)  # noqa: S101  for mypy: only mappings have keys
+        lines = cast("dict[str, int]", frame.value.lines)  # only mappings have keys
         if key in lines:
             self.report(f"duplicate key, first on line {lines[key]}; keep one of them", key)
         else:
@@ -293,7 +292,7 @@ class _Builder:
     def close(self, _event: Any) -> None:
         frame = self.stack.pop()
         for merged in frame.merges:
-            self.merge(frame.value, merged)
+            self.merge(cast("Map", frame.value), merged)  # only mappings have `<<`
         if frame.anchor:
             self.anchors[frame.anchor] = frame.value
         self.line = frame.value.line
@@ -313,8 +312,7 @@ class _Builder:
         if self.aliased > _MOST_ALIASED:
             self.stop(f"aliases repeat more than {_MOST_ALIASED} values")
 
-    def merge(self, into: Map | Seq, merged: Any) -> None:
-        assert isinstance(into, Map)  # noqa: S101  for mypy: only mappings have `<<`
+    def merge(self, into: Map, merged: Any) -> None:
         for source in merged if isinstance(merged, Seq) else [merged]:
             if not isinstance(source, Map):
                 self.report("`<<` merges a mapping or a list of mappings, as in `<<: *defaults`")
