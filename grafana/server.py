@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 _LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
 START_SECONDS = 30.0
@@ -78,9 +78,8 @@ class Prometheus:
 
     def ask(self, path: str, parameters: Mapping[str, object]) -> Any:
         """Return the `data` of an API answer; raises ValueError with Prometheus' own words."""
-        request = Request(f"{self.url}/api/v1/{path}", urlencode(parameters, doseq=True).encode())
         try:
-            with urlopen(request, timeout=60) as answer:
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as answer:
                 return json.load(answer)["data"]
         except HTTPError as error:
             raise ValueError(f"{error.read().decode(errors='replace')}\n{dict(parameters)}") from None
