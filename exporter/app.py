@@ -150,11 +150,13 @@ class App:
         server.bind()
         handlers = _handle_signals(self._events)
         try:
+            # Who connects meanwhile waits in the backlog: a first scrape without the restored accounts would
+            # end all of their series.
+            self._apply(self._config, self._state.load() if self._state is not None else {})
             server.start()
             for address in server.addresses:
                 logger.info("listening on %s", address)
             announce(server.addresses)
-            self._apply(self._config, self._state.load() if self._state is not None else {})
             self._scheduler.start()
             self._polling.set()
             self._notifier.send("READY=1", f"STATUS=polling {len(self._config.accounts)} accounts")
@@ -184,9 +186,10 @@ class App:
         """Serve events until one says stop; the main thread, so that reloads never overlap."""
         while True:
             try:
-                event = self._events.get(timeout=self._notifier.watchdog_interval or None)
+                # Not for ever: a signal that comes just before the wait begins would not end it.
+                event = self._events.get(timeout=1.0)
             except queue.Empty:
-                if self._is_healthy():
+                if self._notifier.wants_watchdog and self._is_healthy():
                     self._notifier.send("WATCHDOG=1")
                 continue
             if isinstance(event, _Stop):
@@ -210,6 +213,7 @@ class App:
             logger.info("the configuration was loaded again: %d accounts", len(config.accounts))
             return ""
         finally:
+            self._exposition.expire_own()
             self._notifier.send("READY=1")
 
     def _stop(self) -> None:

@@ -263,6 +263,10 @@ class _Page:
         self._accounts = _Segment(b"", 0, 0)  # all of them
         self._ready: dict[bool, tuple[int, bytes]] = {}  # gzipped or not: generation and body
 
+    def expire_own(self) -> None:
+        with self._lock:
+            self._own_until = float("-inf")
+
     def body(self, grid: _Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> bytes:
         """Return the page. Who asks while another's is being made waits for it and gets the same."""
         with self._lock:
@@ -352,6 +356,11 @@ class Exposition:
         with self._lock:
             if account in self._grid.row:
                 self._grid.put(account, fragments)
+
+    def expire_own(self) -> None:
+        """Read the exporter's own metrics again at the next scrape, however young they are."""
+        for page in (self._text, self._openmetrics):
+            page.expire_own()
 
     def body(self, accept: str, accept_encoding: str) -> Body:
         """Return the page as these request headers want it; it is made by the first who asks for it."""

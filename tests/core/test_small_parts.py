@@ -139,12 +139,12 @@ class TestSystemd:
             notifier = Notifier({"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "30000000"})
             notifier.send("READY=1", "STATUS=polling")
             assert server.recv(1000) == b"READY=1\nSTATUS=polling"
-        assert notifier.watchdog_interval == 15
+        assert notifier.wants_watchdog
 
     def test_without_systemd_nothing_is_sent(self) -> None:
         notifier = Notifier({})
         notifier.send("READY=1")
-        assert notifier.watchdog_interval == 0
+        assert not notifier.wants_watchdog
 
     def test_a_socket_that_is_gone_stops_nothing(self, tmp_path: Path) -> None:
         Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).send("READY=1")
