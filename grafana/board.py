@@ -23,7 +23,6 @@ def datasource_variable() -> Json:
         "includeAll": False,
         "skipUrlSync": False,
         "options": [],
-        "current": {},
     }
 
 
@@ -46,7 +45,6 @@ def variable(name: str, label: str, query: str, description: str, *, multi: bool
         "options": [],
         "multi": multi,
         "includeAll": multi,
-        "current": {},
     }
     if multi:
         result |= {"allValue": ".+", "current": {"selected": True, "text": ["All"], "value": ["$__all"]}}

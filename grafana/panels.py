@@ -215,8 +215,6 @@ def timeline(
     custom = {
         "fillOpacity": 80,
         "lineWidth": 0,
-        "spanNulls": False,
-        "insertNulls": False,
         "hideFrom": {"legend": False, "tooltip": False, "viz": False},
     }
     options = {
