@@ -1,0 +1,178 @@
+"""``python -m bench [PART …]``: measures, prints, and keeps what it found in ``bench/results/``.
+
+Every ratio is of one run on one machine; load by others hits all alike, but look at ``load`` in the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bench.processes import ROOT, workplace
+
+RESULTS = ROOT / "bench" / "results"
+COUNTS = (1, 100, 1_000, 10_000)
+
+
+def scrape(options: argparse.Namespace) -> None:
+    """Scrape latency, CPU, bytes and memory, beside the peers."""
+    from bench import report
+    from bench.peers import Missing, Peers
+    from bench.scrapes import measure
+
+    for count in options.accounts or COUNTS:
+        with workplace() as directory, ExitStack() as stack:
+            peers = Peers(count, directory, stack)
+            targets, missing = [], {}
+            for name in options.peers or Peers.NAMES:
+                print(f"{count} accounts: starting {name}", file=sys.stderr)
+                try:
+                    targets += peers.start(name)
+                except Missing as reason:
+                    missing[name] = str(reason)
+            rows = []
+            for encoding in ("gzip", "identity"):
+                print(f"{count} accounts: scraping, {encoding}", file=sys.stderr)
+                rows += [result.row() for result in measure(targets, encoding, options.rounds, options.seconds)]
+        keep(f"scrape-{count}", {"accounts": count, "rows": rows, "missing": missing})
+        print(report.scrape_table(read(f"scrape-{count}")))
+
+
+def poll(options: argparse.Namespace) -> None:
+    """Polls started in time, CPU, and scrapes meanwhile; then the highest rate held."""
+    from bench import report
+    from bench.polling import capacity
+
+    runs = []
+    for count in options.accounts or [10_000]:
+        runs.append(capacity(count, "5m", 64, options.window))
+        print(report.poll_table([runs[-1]]))
+    held = True
+    for rate in options.rates:
+        if held:
+            runs.append(capacity(rate * 10, "10s", max(64, rate), min(30.0, options.window)))
+            print(report.poll_table([runs[-1]]))
+            held = runs[-1]["in_time"] >= 0.999
+    keep("poll", {"runs": runs})
+
+
+def start(options: argparse.Namespace) -> None:
+    """Command line, check-config, and from start to the first whole page."""
+    from bench import report
+    from bench.starting import starting
+
+    keep("start", starting(tuple(options.accounts or (10, 10_000))))
+    print(report.start_table(read("start")))
+
+
+def growth(options: argparse.Namespace) -> None:
+    """Memory, threads and open files while polls go on."""
+    from bench import report
+    from bench.polling import growth as measure
+
+    keep("growth", measure((options.accounts or [1_000])[0], options.minutes))
+    print(report.growth_table(read("growth")))
+
+
+def profile(options: argparse.Namespace) -> None:
+    """Where the CPU time of a scrape and of a poll goes."""
+    from bench import report
+    from bench.profiling import profiles
+
+    keep("profile", profiles((options.accounts or [10_000])[0]))
+    print(report.profile_table(read("profile")))
+
+
+def write(options: argparse.Namespace) -> None:
+    """Put all that was kept into docs/performance.md, and draw the plot."""
+    from bench import report
+
+    report.write(ROOT / "docs" / "performance.md", read)
+    report.draw(RESULTS, ROOT / "docs" / "images" / "scrape.svg")
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "scrape": scrape,
+    "poll": poll,
+    "start": start,
+    "growth": growth,
+    "profile": profile,
+    "write": write,
+}
+
+
+def keep(name: str, result: dict[str, Any]) -> None:
+    """Write a result, with the machine and the versions it was measured on."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"machine": machine(), **result}, indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return a kept result."""
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return result
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures depend on."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {
+        "time": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "load": round(os.getloadavg()[0], 1),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}, {_distribution()}",
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("prometheus-client", "isal", "APScheduler", "requests", "h11")},
+        "programs": _programs(),
+    }
+
+
+def _distribution() -> str:
+    lines = Path("/etc/os-release").read_text().splitlines()
+    return next((line.split("=")[1].strip('"') for line in lines if line.startswith("PRETTY_NAME=")), "unknown")
+
+
+def _programs() -> dict[str, str]:
+    versions = {}
+    for package in ("nginx-light", "prometheus-pushgateway"):
+        asked = subprocess.run(["dpkg-query", "-W", "-f=${Version}", package], capture_output=True, text=True)
+        if asked.returncode == 0:
+            versions[package] = asked.stdout
+    requirements = (ROOT / "bench" / "requirements.txt").read_text().splitlines()
+    pinned = [line.split("==") for line in requirements if "==" in line]
+    return {**versions, **dict(pinned)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
+    help_ = "; ".join(f"{name}: {run.__doc__}" for name, run in PARTS.items())
+    parser.add_argument("part", nargs="*", choices=[[], *PARTS], help=help_)
+    parser.add_argument("--accounts", type=int, nargs="+", help=f"how many accounts; {COUNTS} by default")
+    parser.add_argument("--rounds", type=int, default=300, help="scrapes of each target at most")
+    parser.add_argument("--seconds", type=float, default=15, help="time for the scrapes of one target")
+    parser.add_argument("--peers", nargs="+", help="some of them only")
+    parser.add_argument("--window", type=float, default=120, help="seconds for which polls are watched")
+    parser.add_argument("--rates", type=int, nargs="*", default=[50, 100, 150, 200, 300], help="polls a second to try")
+    parser.add_argument("--minutes", type=float, default=4, help="how long memory is watched")
+    options = parser.parse_args(arguments)
+    for part in options.part or [name for name in PARTS if name != "write"]:
+        PARTS[part](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""What a user writes with prometheus_client in an afternoon: ``collector.py SAMPLES.json PORT``.
+
+A custom collector makes the families anew for each scrape; the library's own server sends them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+
+class Accounts:
+    """The samples of a file: for each family its name, type, help, labels and rows."""
+
+    def __init__(self, file: Path) -> None:
+        self._families = json.loads(file.read_text())
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        for name, kind, text, labels, rows in self._families:
+            family = (CounterMetricFamily if kind == "counter" else GaugeMetricFamily)(name, text, labels=labels)
+            for values, value in rows:
+                family.add_metric(values, value)
+            yield family
+
+
+if __name__ == "__main__":
+    registry = CollectorRegistry()
+    registry.register(Accounts(Path(sys.argv[1])))
+    start_http_server(int(sys.argv[2]), addr="127.0.0.1", registry=registry)
+    threading.Event().wait()

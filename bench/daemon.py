@@ -1,0 +1,69 @@
+"""The whole exporter as a process, polling simulated vendors in another one."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from bench.processes import Process, free_port
+from bench.workload import account_keys, configuration
+
+
+class Daemon:
+    """An exporter and its vendors; ``stack`` ends both."""
+
+    def __init__(self, count: int, poll: str, latency: float, directory: Path, stack: ExitStack) -> None:
+        """``poll`` is what stands in the configuration's ``poll``; the latency is in seconds."""
+        self.count, self._poll, self._directory, self._stack = count, poll, directory, stack
+        self._keys = [secrets.token_hex(16) for _ in range(count)]
+        keys = directory / "keys"
+        keys.write_text("\n".join(self._keys))
+        vendor = [sys.executable, "-m", "bench.vendor", str(keys), str(latency)]
+        self.vendor = stack.enter_context(Process(vendor, directory / "vendor.log"))
+        self.vendor_url = self.vendor.wait_for_line("serving").split()[1]
+        self.config = directory / "config.yaml"
+        self.configure(count)
+
+    def configure(self, count: int) -> None:
+        """Write a configuration with the first so many accounts, and a state file."""
+        lines = configuration(count, self.vendor_url, self._keys[:count], self._poll)
+        self.config.write_text("".join(lines) + f"state: {{path: {self._directory}/state.db}}\n")
+
+    def start(self) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        argv = [
+            *(sys.executable, "-m", "exporter", f"--config.file={self.config}"),
+            *(f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle", "--log.level=warn"),
+        ]
+        self.process = self._stack.enter_context(Process(argv, self._directory / "exporter.log"))
+
+    def until(self, path: str, done: Callable[[bytes], bool] = lambda body: True) -> float:
+        """Return the seconds from the start until a path answered 200, and with what is wanted."""
+        return self.process.wait_for(self.url + path, until=done)
+
+    def is_complete(self, page: bytes) -> bool:
+        """Return whether every account stands on a page with a good poll."""
+        up = [line for line in page.split(b"\n") if line.startswith(b"video_api_up{")]
+        return len(up) == self.count and all(line.endswith(b" 1.0") for line in up)
+
+    def own(self) -> dict[str, float]:
+        """Return the exporter's own samples without labels, and histogram buckets by their ``le``."""
+        text = urllib.request.urlopen(self.url + "/metrics").read().decode()
+        text = text[text.index("# HELP video_api_exporter_") :]
+        found = {}
+        for family in parse(text):
+            for sample in family.samples:
+                bound = sample.labels.get("le")
+                if bound or not sample.labels:
+                    found[sample.name + (f" {bound}" if bound else "")] = sample.value
+        return found
+
+    def last_key(self) -> bytes:
+        return account_keys(self.count)[-1][1].encode()

@@ -1,0 +1,69 @@
+"""The exporter's page alone, in a process of its own: ``python -m bench.page ACCOUNTS``.
+
+The exporter's server and exposition over synthetic accounts, without polls. ``POST /change?share=0.01`` gives
+so many accounts, drawn anew each time, new values; it answers when their text is made, as after a poll.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from bench.processes import workplace
+from bench.workload import LABELS, Workload, account_keys, label_values
+from exporter.catalogue import FAMILIES
+from exporter.clock import SystemClock
+from exporter.exposition import Exposition, Renderer
+from exporter.self_metrics import SelfMetrics
+from exporter.server import Request, Response, Route, Server
+
+
+class Page:
+    """The accounts, and what they show at each tick."""
+
+    def __init__(self, count: int, directory: Path) -> None:
+        self.exposition = Exposition(FAMILIES, SelfMetrics("bench", "", 0, 1).registry, SystemClock())
+        self._keys = account_keys(count)
+        self._workload = Workload(directory)
+        self._draw = random.Random(count)
+        self._tick = 0
+        self.exposition.reset(self._keys)
+        self.change(1.0)
+
+    def change(self, share: float) -> None:
+        """Give a share of the accounts, one at least, new values."""
+        for number in self._draw.sample(range(len(self._keys)), max(1, round(share * len(self._keys)))):
+            render = Renderer(LABELS, label_values(self._keys[number]))
+            rows = self._workload.rows(number, self._tick)
+            self.exposition.put(self._keys[number], [render(family, samples) for family, samples in rows])
+        self._tick += 1
+
+    def metrics(self, request: Request) -> Response:
+        body = self.exposition.body(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
+        headers = tuple((name, value) for name, value in body.headers if name != "Content-Type")
+        return Response(200, body.data, body.content_type, headers)
+
+    def changed(self, request: Request) -> Response:
+        self.change(float(request.query["share"]))
+        return Response(200, b"changed\n", "text/plain")
+
+
+def main() -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with workplace() as directory:
+        page = Page(int(sys.argv[1]), directory)
+    routes = {"/metrics": Route(page.metrics), "/change": Route(page.changed, methods=("POST",))}
+    server = Server(routes, ["127.0.0.1:0"])
+    server.bind()
+    server.start()
+    print("serving", *server.addresses, flush=True)
+    stop.wait()
+    server.stop(1.0)
+
+
+if __name__ == "__main__":
+    main()

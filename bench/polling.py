@@ -1,0 +1,102 @@
+"""How many polls a process holds, what they cost, and whether its memory stays flat."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bench.daemon import Daemon
+from bench.processes import workplace
+from bench.scrapes import Client, post
+
+IN_TIME = "2.0"
+"""Seconds of lag up to which a poll counts as started in time: a bound of the lag's histogram."""
+LATENCY = 0.3
+"""Seconds that the simulated vendor takes for each answer."""
+
+
+def capacity(count: int, interval: str, concurrency: int, window: float) -> dict[str, Any]:
+    """Poll so many accounts, and after the first round watch for ``window`` seconds."""
+    with workplace() as directory, ExitStack() as stack:
+        poll = f"interval: {interval}, timeout: 5s, concurrency: {concurrency}"
+        daemon = Daemon(count, poll, LATENCY, directory, stack)
+        daemon.start()
+        healthy = daemon.until("/-/healthy")
+        ready = daemon.until("/-/ready")
+        before, cpu, vendor = daemon.own(), daemon.process.cpu(), daemon.vendor.cpu()
+        begin, every = time.perf_counter(), min(15.0, window / 4)
+        client = Client(daemon.url + "/metrics", "gzip")
+        while (passed := time.perf_counter() - begin) < window:
+            time.sleep(min(every, window - passed))
+            client.scrape()
+        seconds = time.perf_counter() - begin
+        cpu, vendor = daemon.process.cpu() - cpu, daemon.vendor.cpu() - vendor
+        after = daemon.own()
+        polls = _difference(before, after, "poll_lag_seconds_count")
+        late = polls - _difference(before, after, f"poll_lag_seconds_bucket {IN_TIME}")
+        memory = daemon.process.memory()
+        times = []
+        for _ in range(100):
+            time.sleep(0.1)
+            times.append(client.scrape())
+        times.sort()
+        client.close()
+        return {
+            "accounts": count,
+            "interval": interval,
+            "concurrency": concurrency,
+            "healthy_s": healthy,
+            "first_round_s": ready,
+            "polls": int(polls),
+            "polls_per_second": polls / seconds,
+            "in_time": 1 - late / polls,
+            "mean_lag_ms": 1e3 * _difference(before, after, "poll_lag_seconds_sum") / polls,
+            "cpu_share": cpu / seconds,
+            "cpu_per_poll_ms": 1e3 * cpu / polls,
+            "vendor_cpu_share": vendor / seconds,
+            "scrape_p50_ms": 1e3 * times[50],
+            "scrape_p99_ms": 1e3 * times[-1],
+            "memory_mb": memory,
+            "memory_peak_mb": daemon.process.memory("VmHWM"),
+            "reload_s": _reload(daemon, directory),
+        }
+
+
+def _reload(daemon: Daemon, directory: Path) -> float:
+    """Return the seconds that a reload takes which removes an account, and so changes one."""
+    daemon.configure(daemon.count - 1)
+    begin = time.perf_counter()
+    post(daemon.url + "/-/reload")
+    return time.perf_counter() - begin
+
+
+def _difference(before: dict[str, float], after: dict[str, float], name: str) -> float:
+    return after["video_api_exporter_" + name] - before["video_api_exporter_" + name]
+
+
+def growth(count: int, minutes: float) -> dict[str, Any]:
+    """Poll as often as can be configured, scrape every five seconds, and watch memory, threads and files."""
+    with workplace() as directory, ExitStack() as stack:
+        daemon = Daemon(count, "interval: 10s, timeout: 5s, concurrency: 64", 0.0, directory, stack)
+        daemon.start()
+        daemon.until("/-/ready")
+        client = Client(daemon.url + "/metrics", "gzip")
+        begin, samples = time.perf_counter(), []
+        while (passed := time.perf_counter() - begin) < 60 * minutes:
+            client.scrape()
+            folder = f"/proc/{daemon.process.pid}/"
+            samples.append(
+                {
+                    "s": round(passed, 1),
+                    "memory_mb": daemon.process.memory(),
+                    "threads": len(os.listdir(folder + "task")),
+                    "files": len(os.listdir(folder + "fd")),
+                }
+            )
+            time.sleep(5)
+        client.close()
+        polls = daemon.own()["video_api_exporter_poll_lag_seconds_count"]
+        return {"accounts": count, "polls_per_account": polls / count, "samples": samples}

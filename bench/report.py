@@ -1,0 +1,153 @@
+"""Results as Markdown tables, for the terminal and for ``docs/performance.md``."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def scrape_table(result: dict[str, Any]) -> str:
+    """Return one run's scrapes, each beside nginx and pushgateway."""
+    lines = []
+    for encoding in ("gzip", "identity"):
+        rows = [row for row in result["rows"] if row["encoding"] == encoding]
+        limit = next((row["p50"] for row in rows if row["name"].startswith("nginx")), None)
+        gateway = next((row["p50"] for row in rows if row["name"] == "pushgateway"), None)
+        lines += [
+            f"**{result['accounts']:,} accounts, {encoding}** (load {result['machine']['load']} at the end)\n",
+            "| | p50 ms | p99 ms | ÷ nginx | pushgateway ÷ | CPU ms | kB | ÷ gzip -9 | series | RSS MB | scrapes |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for row in rows:
+            cells = [
+                row["name"],
+                _figure(row["p50"]),
+                _figure(row["p99"]),
+                _figure(row["p50"] / limit if limit else None),
+                _figure(gateway / row["p50"] if gateway else None),
+                _figure(row["cpu"]),
+                _figure(row["wire"] / 1e3),
+                _figure(row["wire"] / row["packed"] if row["packed"] else None),
+                f"{row['series']:,}",
+                _figure(row["memory"]),
+                str(row["scrapes"]),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    lines += [f"{name} left out: {reason}" for name, reason in result["missing"].items()]
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def poll_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Return how many polls were held, and at what cost."""
+    names = {
+        "accounts": "accounts",
+        "interval": "interval",
+        "polls_per_second": "polls a second",
+        "in_time": "started within 2 s",
+        "mean_lag_ms": "mean lag ms",
+        "cpu_share": "CPU, of one core",
+        "cpu_per_poll_ms": "CPU ms a poll",
+        "vendor_cpu_share": "simulator's CPU",
+        "scrape_p50_ms": "scrape p50 ms",
+        "scrape_p99_ms": "p99 ms",
+        "memory_mb": "RSS MB",
+        "first_round_s": "first round s",
+        "reload_s": "reload s",
+    }
+    lines = ["| " + " | ".join(names.values()) + " |", "| " + " | ".join(["---:"] * len(names)) + " |"]
+    for run in runs:
+        cells = []
+        for name in names:
+            value = run[name]
+            if name == "in_time":
+                cells.append(f"{value:.2%}")
+            elif name.endswith("share"):
+                cells.append(f"{value:.1%}")
+            else:
+                cells.append(value if isinstance(value, str) else _figure(value))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def start_table(result: dict[str, Any]) -> str:
+    """Return how long starts take."""
+    lines = ["| | s |", "| --- | ---: |"]
+    for name, value in result.items():
+        if isinstance(value, float):
+            lines.append(f"| {name} | {_figure(value)} |")
+    imports = ", ".join(f"{name} {ms:.0f}" for name, ms in result["imports"].items())
+    return "\n".join([*lines, "", f"Imports, ms, each with its own: {imports}.", ""])
+
+
+def growth_table(result: dict[str, Any]) -> str:
+    """Return memory, threads and files at ten moments, evenly spread."""
+    samples = result["samples"]
+    chosen = [samples[round(step * (len(samples) - 1) / 9)] for step in range(10)]
+    lines = [
+        f"{result['accounts']:,} accounts, {result['polls_per_account']:.0f} polls of each.",
+        "",
+        "| s | " + " | ".join(f"{sample['s']:.0f}" for sample in chosen) + " |",
+        "| --- |" + " ---: |" * len(chosen),
+    ]
+    for name, title in (("memory_mb", "RSS MB"), ("threads", "threads"), ("files", "open files")):
+        lines.append(f"| {title} | " + " | ".join(_figure(sample[name]) for sample in chosen) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def profile_table(result: dict[str, Any]) -> str:
+    """Return the shares of the CPU time, the largest first."""
+    lines = []
+    for path, title in (
+        ("scrape", f"A scrape of {result['accounts']:,} accounts with 1 % changed, by function"),
+        ("poll", "A poll, by package or module"),
+    ):
+        parts = result[path]
+        total = sum(parts.values())
+        lines += [f"**{title}** ({_figure(total)} ms with the profiler's own cost)\n", "| | ms | share |"]
+        lines.append("| --- | ---: | ---: |")
+        lines += [f"| `{name}` | {_figure(ms)} | {ms / total:.0%} |" for name, ms in parts.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def write(page: Path, read: Callable[[str], dict[str, Any]]) -> None:
+    """Replace what stands between each pair of markers on the page with the figures that were kept."""
+    machine = read("scrape-1000")["machine"]
+    versions = ", ".join(
+        f"{name} {release}" for name, release in {**machine["packages"], **machine["programs"]}.items()
+    )
+    sections = {
+        "machine": f"{machine['cores']} cores of {machine['cpu']}, {machine['system']},"
+        f" Python {machine['python']}; {versions}. {machine['time']}.",
+        "scrape": "\n".join(scrape_table(read(f"scrape-{count}")) for count in (1, 100, 1_000, 10_000)),
+        "poll": poll_table(read("poll")["runs"]),
+        "start": start_table(read("start")),
+        "growth": growth_table(read("growth")),
+        "profile": profile_table(read("profile")),
+    }
+    text = page.read_text()
+    for name, content in sections.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise RuntimeError(f"{page}: no {begin.strip()} … {end}")
+        text = f"{before}{begin}{content.rstrip()}\n{end}{after}"
+    page.write_text(text)
+
+
+def draw(results: Path, image: Path) -> None:
+    """Draw the plot, with the peers' environment: it has matplotlib."""
+    from bench.peers import environment
+
+    image.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([environment(), Path(__file__).with_name("plot.py"), results, image], check=True)

@@ -1,0 +1,38 @@
+"""The simulated vendors in a process of their own: ``python -m bench.vendor KEYS LATENCY``.
+
+KEYS is a file with a key in each line, one for each account; LATENCY is in seconds, before each answer.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from bench.workload import SERVICES
+from exporter.demo import apis
+from exporter.demo.vendors import SimulatedAccount, Vendors
+
+
+def main() -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    keys = Path(sys.argv[1]).read_text().split()
+    with Vendors(latency=float(sys.argv[2]), log_limit=0) as vendors:
+        used = [0.0] * len(keys)
+
+        def answer(number: int) -> apis.Json:
+            """Spend a little at each poll, so that figures change."""
+            used[number] += 0.1
+            return apis.vidnavigator_usage(services=SERVICES, monthly_remaining=max(0.0, 70 - used[number] % 70))
+
+        for number, key in enumerate(keys):
+            answers = {"/usage": lambda number=number: answer(number)}
+            vendors.accounts[key] = SimulatedAccount(apis.VIDNAVIGATOR, answers)
+        print("serving", vendors.vidnavigator_url, flush=True)
+        stop.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Synthetic accounts: the exporter's own families with figures that are a function of account and tick.
+
+Every value differs from one tick to the next, also of those series that stand still in real life, so the
+figures are the worst case of an account that changed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from exporter.catalogue import FAMILIES, AccountKey, Family, View
+from exporter.config import load
+from exporter.demo import apis
+from exporter.ledger import advance
+from exporter.providers import PROVIDERS
+from exporter.providers.base import Options
+from exporter.providers.vidnavigator import parse_usage
+from exporter.readings import AccountState
+
+LABELS = ("provider", "account", "team")
+TEAMS = ("media", "search", "archive", "newsroom")
+NOW = 1_790_000_000.0
+SERVICES: Mapping[str, apis.Json] = {
+    "standard_request": {"used": 15000},
+    "youtube_transcript": {"used": 310},
+    "video_search": {"used": 1200},
+    "video_analysis": {"used": 87},
+    "scene_analysis": {"used": 12},
+    "transcription_hour": {"used": 16.5, "unit": "hours"},
+}
+
+Row = tuple[tuple[str, ...], float]
+"""Values of a family's own labels, and the value."""
+
+
+def account_keys(count: int) -> list[AccountKey]:
+    return [("vidnavigator", f"customer-{number:06}") for number in range(count)]
+
+
+def label_values(key: AccountKey) -> tuple[str, ...]:
+    return (*key, TEAMS[int(key[1].rpartition("-")[2]) % len(TEAMS)])
+
+
+class Workload:
+    """What each account has to show at each tick."""
+
+    def __init__(self, directory: Path) -> None:
+        self.shape = self._shape(directory)
+        self.series = sum(len(rows) for _, rows in self.shape)
+
+    def rows(self, number: int, tick: int) -> list[tuple[Family, list[Row]]]:
+        """Return each family's samples of one account."""
+        draw = random.Random(number * 1_000_003 + tick).random
+        return [(family, [(labels, _vary(value, draw())) for labels, value in rows]) for family, rows in self.shape]
+
+    def _shape(self, directory: Path) -> list[tuple[Family, list[Row]]]:
+        """Take the series of one VidNavigator account with all that its API sends, polled without a fault."""
+        config = directory / "shape.yaml"
+        config.write_text("accounts: [{name: a, provider: vidnavigator, api_key: abc, labels: {team: media}}]\n")
+        account = load(config, PROVIDERS, {}).accounts[0]
+        answer = {"status": "success", "data": apis.vidnavigator_usage(services=SERVICES, generated_at=NOW)}
+        usage = parse_usage(answer, Options(account.max_operations, account.credit_rates))
+        state = AccountState(
+            parts={"usage": usage},
+            part_times={"usage": NOW},
+            ledger=advance(None, usage, NOW),
+            last_poll=NOW,
+            last_success=NOW,
+            next_poll=NOW + 300,
+            last_duration=0.3,
+            reading_gap=300.0,
+            polls=100,
+        )
+        view = View(account, state, usage, None, None)
+        return [(family, list(family.samples(view))) for family in FAMILIES]
+
+
+def _vary(value: float, chance: float) -> float:
+    """Return a figure of the same kind: large ones stay whole, as bytes are, or get a fraction, as times do."""
+    if value >= 2e9:
+        return float(round(value * (0.5 + chance)))
+    if value >= 1e6:
+        return round(value + 300 * chance, 3)
+    return round((abs(value) + 1) * chance * 8, 1)
+
+
+def configuration(count: int, base_url: str, keys: list[str], poll: str) -> Iterator[str]:
+    """Yield the lines of a configuration file of VidNavigator accounts."""
+    yield f"poll: {{{poll}}}\naccounts:\n"
+    for (provider, name), key in zip(account_keys(count), keys, strict=True):
+        team = label_values((provider, name))[-1]
+        yield (
+            f"- {{name: {name}, provider: {provider}, base_url: '{base_url}', api_key: '{key}',"
+            f" max_requests_per_minute: 1000, labels: {{team: {team}}}}}\n"
+        )
