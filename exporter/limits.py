@@ -204,8 +204,7 @@ class Limits:
             now = self._clock.monotonic()
             left = max(0.0, rest.until - now)
             db.execute(
-                "INSERT OR REPLACE INTO cooldowns(key, seconds, boot, monotonic, wall)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO cooldowns(key, seconds, boot, monotonic, wall) VALUES (?, ?, ?, ?, ?)",
                 (key, left, self._boot, now, rest.ends_at - left),
             )
 
@@ -226,9 +225,7 @@ class Limits:
             if age >= seconds + _FORGET_COOLDOWN_SECONDS:
                 db.execute("DELETE FROM cooldowns WHERE key = ?", (key,))
             else:
-                db.execute(
-                    "UPDATE cooldowns SET boot = ?, monotonic = ? WHERE key = ?", (self._boot, now - age, key)
-                )
+                db.execute("UPDATE cooldowns SET boot = ?, monotonic = ? WHERE key = ?", (self._boot, now - age, key))
 
     def _restore(self, db: sqlite3.Connection) -> None:
         self._salt = _salt(db)

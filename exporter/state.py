@@ -47,7 +47,7 @@ SCHEMA = f"""
 CREATE TABLE salt(salt BLOB NOT NULL);
 CREATE TABLE accounts(
     account TEXT PRIMARY KEY, state BLOB NOT NULL, checksum INTEGER NOT NULL, saved_at REAL NOT NULL
-) WITHOUT ROWID;
+);
 CREATE TABLE requests(id INTEGER PRIMARY KEY, key BLOB NOT NULL, writer BLOB NOT NULL, {_MOMENT});
 CREATE INDEX requests_by_key ON requests(key);
 CREATE TABLE cooldowns(
@@ -59,6 +59,8 @@ KEEP_REMOVED_SECONDS = 30 * 86400.0
 _BUSY_SECONDS = 0.25  # how long a poll waits for another process's transaction
 _RETRY_SECONDS = 5.0  # how long a file that failed is left alone
 _SALT_BYTES = 32
+# SQLite quotes a damaged schema in its message, which the module then cannot decode.
+_FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError)
 
 
 class _Unusable(Exception):
@@ -118,7 +120,7 @@ class StateFile:
                         raise ValueError("the checksum does not match")
                     provider, account = json.loads(name)
                     states[provider, account] = decode(content)
-                except (ValueError, TypeError) as error:  # noqa: PERF203  # one bad row must not cost the others
+                except (ValueError, TypeError) as error:  # one bad row must not cost the others
                     logger.warning("state file %s: account %s is skipped: %s", self._path, name, error)
         return states
 
@@ -156,11 +158,11 @@ class StateFile:
             try:
                 try:
                     result = self._commit(work)
-                except sqlite3.DatabaseError as error:
+                except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                     if not (_is_corrupt(error) and self._set_aside("corrupt", error)):
                         raise
                     result = self._commit(work)
-            except (sqlite3.Error, OSError, _Unusable, StartError) as error:
+            except (*_FAULTS, _Unusable, StartError) as error:
                 self._failed(error)
                 raise StateUnavailable(str(error)) from error
             except StateUnavailable:
@@ -179,7 +181,7 @@ class StateFile:
                     return work(self._db)
                 with closing(self._open_read_only()) as db:
                     return work(db)
-            except (sqlite3.Error, OSError, _Unusable) as error:
+            except (*_FAULTS, _Unusable) as error:
                 if not self._complaints:
                     self._complain(error)
                 raise StateUnavailable(str(error)) from error
@@ -290,7 +292,7 @@ class StateFile:
             db.execute("PRAGMA journal_size_limit = 4194304")
         except BaseException as error:
             db.close()
-            if isinstance(error, sqlite3.DatabaseError) and _is_corrupt(error):
+            if _is_corrupt(error):
                 raise _Unusable("corrupt", str(error)) from error
             raise
         return db
@@ -302,7 +304,7 @@ class StateFile:
             db = _connect(f"file:{quote(str(self._path))}?{option}")
             try:
                 _inspect(db)
-            except (sqlite3.Error, _Unusable) as error:
+            except (*_FAULTS, _Unusable) as error:
                 db.close()
                 failure = error
             else:
@@ -370,7 +372,7 @@ def _inspect(db: sqlite3.Connection) -> None:
     salts = db.execute("SELECT salt FROM salt").fetchall()
     if len(salts) != 1 or not isinstance(salts[0][0], bytes) or len(salts[0][0]) != _SALT_BYTES:
         raise _Unusable("corrupt", "no salt")
-    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         raise _Unusable("corrupt", verdict)
 
@@ -380,10 +382,10 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
     return int(value)
 
 
-def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+def _is_corrupt(error: BaseException) -> bool:
     # The module has classes of their own for all that may pass (a full disk, a lock, a read-only file);
     # a malformed file and one that is no database are left to the base class.
-    return type(error) is sqlite3.DatabaseError
+    return type(error) in (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 def _lock(path: Path) -> int | None:

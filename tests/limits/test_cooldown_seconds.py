@@ -33,9 +33,7 @@ def in_seconds(seconds: float) -> str:
         ({"Retry-After": in_seconds(86400 * 365)}, None, 6 * 3600),
     ],
 )
-def test_a_429_rests_for_the_longest_wait_that_is_named(
-    headers: dict[str, str], body: object, rest: float
-) -> None:
+def test_a_429_rests_for_the_longest_wait_that_is_named(headers: dict[str, str], body: object, rest: float) -> None:
     assert cooldown_seconds(429, headers, body, NOW) == rest
 
 

@@ -114,9 +114,7 @@ def test_keys_are_told_apart_by_provider_and_address_too(start: Start, other: Ke
 
 def test_threads_share_one_limit(start: Start) -> None:
     limits, key, counts = start(), target(), []
-    threads = [
-        threading.Thread(target=lambda: counts.append(admitted(limits, key, 50, 20))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: counts.append(admitted(limits, key, 50, 20))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -216,9 +214,7 @@ def test_a_rest_that_ended_a_month_ago_is_forgotten(start: Start, clock: Any) ->
 
 
 @pytest.mark.parametrize("jump", [0.0, HOUR, -HOUR])
-def test_a_rest_outlives_a_restart_whatever_the_wall_clock_does(
-    start: Start, clock: Any, jump: float
-) -> None:
+def test_a_rest_outlives_a_restart_whatever_the_wall_clock_does(start: Start, clock: Any, jump: float) -> None:
     key = target()
     start().rest(key, 600)
     clock.advance(100)

@@ -76,12 +76,8 @@ usages = some(
 )
 counts = st.dictionaries(names, st.integers(0, 10**9), max_size=3)
 invoices = some(Invoices, by_status=counts)
-parts = st.fixed_dictionaries(
-    {}, optional={"usage": usages, "invoices": invoices, "auto_recharge": some(AutoRecharge)}
-)
-states = some(
-    AccountState, parts=parts, ledger=maybe(Ledger, pools=pools), failures=counts, failure=maybe(Failure)
-)
+parts = st.fixed_dictionaries({}, optional={"usage": usages, "invoices": invoices, "auto_recharge": some(AutoRecharge)})
+states = some(AccountState, parts=parts, ledger=maybe(Ledger, pools=pools), failures=counts, failure=maybe(Failure))
 
 
 @pytest.fixture
@@ -159,9 +155,7 @@ def test_an_unreadable_row_costs_one_account_and_is_logged(
         file.save(MEDIA, AccountState(polls=1))
         file.save(ARCHIVE, AccountState(polls=2))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute(
-            "UPDATE accounts SET state = CAST(replace(state, '1', '9') AS BLOB) WHERE account LIKE '%media%'"
-        )
+        db.execute("UPDATE accounts SET state = CAST(replace(state, '1', '9') AS BLOB) WHERE account LIKE '%media%'")
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         assert file.load() == {ARCHIVE: AccountState(polls=2)}
     assert "media" in caplog.text
