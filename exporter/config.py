@@ -62,6 +62,10 @@ class ProviderSpec(Protocol):
     def credit_rates(self) -> Mapping[str, float]:
         """Return what one credit buys by the published rates; empty where credits are billed as such."""
 
+    @property
+    def quotas(self) -> tuple[str, ...]:
+        """Return which of storage and channels it limits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -262,7 +266,7 @@ class _Loading:
             interval=self.share(interval),
             timeout=self.share(timeout),
             stale_after=self.share(stale_after),
-            thresholds=levels,
+            thresholds=self.share(levels.of(spec.quotas)),
             labels=self.share_mapping(model.labels),
         )
         url = account.base_url

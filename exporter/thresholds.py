@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import isinf
 
@@ -33,11 +34,17 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """All levels of one account; those of storage and channels are shares of the limit."""
+    """All levels of one account; those of storage and channels are shares of the limit, None where it has none."""
 
     credits: Threshold
-    storage: Threshold
-    channels: Threshold
+    storage: Threshold | None
+    channels: Threshold | None
+
+    def of(self, quotas: Collection[str]) -> Thresholds:
+        """Return the levels that an account has whose vendor limits these things."""
+        storage = self.storage if "storage" in quotas else None
+        channels = self.channels if "channels" in quotas else None
+        return Thresholds(self.credits, storage, channels)
 
 
 DEFAULTS = Thresholds(

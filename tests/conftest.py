@@ -68,7 +68,7 @@ def make_account() -> MakeAccount:
             "interval": 60.0,
             "timeout": 5.0,
             "stale_after": 180.0,
-            "thresholds": DEFAULTS,
+            "thresholds": DEFAULTS.of(PROVIDERS[provider].quotas),
             "labels": {},
         }
         return Account(**{**values, **changes})  # type: ignore[arg-type]  # a test names what it changes

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.catalogue import View
+from exporter.config import load
 from exporter.credentials import KeySource
 from exporter.errors import REASONS
+from exporter.providers import PROVIDERS
 from exporter.providers.base import Options
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure, Usage
@@ -22,6 +24,7 @@ from exporter.shards import accounts_of_shard, shard_of
 from exporter.slots import Slots
 from exporter.summary import EXPLANATIONS, summary
 from exporter.systemd import Notifier
+from exporter.thresholds import DEFAULTS
 from tests.conftest import START, FakeClock, MakeAccount
 from tests.providers.answers import voyager
 
@@ -148,3 +151,17 @@ class TestSystemd:
 
     def test_a_socket_that_is_gone_stops_nothing(self, tmp_path: Path) -> None:
         Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).send("READY=1")
+
+
+def test_a_vendor_without_storage_and_channels_has_no_thresholds_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    key = secrets.token_hex(8)
+    path.write_text(
+        "accounts:\n"
+        f"  - {{name: db, provider: videodb, api_key: {key}x}}\n"
+        f"  - {{name: nav, provider: vidnavigator, api_key: {key}x}}\n"
+    )
+    db, nav = load(path, PROVIDERS, {}).accounts
+    assert (db.thresholds.storage, db.thresholds.channels) == (None, None)
+    assert nav.thresholds == DEFAULTS
+    assert db.thresholds.credits == DEFAULTS.credits
