@@ -219,7 +219,7 @@ def survivors(todo: list[Mutant]) -> Iterator[Mutant]:
                 return
             answers = itertools.chain(*pool.map(failing, [pairs[i : i + 20] for i in range(0, len(pairs), 20)]))
             alive = []
-            for (mutant, test), answer in zip(pairs, answers):
+            for (mutant, test), answer in zip(pairs, answers, strict=True):
                 if answer and not mutant.change:
                     raise ValueError(f"{test.name} fails without a change: {answer}")
                 if "could not parse expression" in answer:

@@ -1,0 +1,171 @@
+"""The Alertmanager configuration on the real programs: amtool routes, a running Alertmanager inhibits."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests.alerts.programs import AMTOOL, ROOT, RULES, Alertmanager, alertmanager
+from tests.program.running import until
+
+CONFIG = ROOT / "deploy/alertmanager/alertmanager.yml"
+
+
+def test_amtool_accepts_the_configuration() -> None:
+    checked = subprocess.run([AMTOOL, "check-config", CONFIG], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        ("severity=warning", "operations"),
+        ("severity=warning team=research", "operations"),
+        ("severity=warning team=media", "media"),
+        ("severity=warning team=live", "live"),
+        ("severity=critical", "on-call"),
+        ("severity=critical team=research", "on-call"),
+        ("severity=critical team=media", "on-call,media"),
+        ("severity=critical team=live", "on-call,live"),
+    ],
+)
+def test_an_alert_is_routed_by_severity_and_team(labels: str, receivers: str) -> None:
+    routed = subprocess.run(
+        [
+            AMTOOL,
+            *("config", "routes", "test", f"--config.file={CONFIG}", f"--verify.receivers={receivers}"),
+            *("alertname=VideoApiCreditsLow", "provider=videodb", "account=media-prod", *labels.split()),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert routed.returncode == 0, routed.stdout + routed.stderr
+
+
+def test_every_way_of_notifying_has_an_example_and_reads_its_secrets_from_files() -> None:
+    config = yaml.safe_load(CONFIG.read_text())
+    kinds = {key for receiver in config["receivers"] for key in receiver if key != "name"}
+    assert kinds == {"slack_configs", "email_configs", "pagerduty_configs", "webhook_configs"}
+    secrets = re.findall(
+        r"(?m)^\s*(?:- )?(\w*(?:password|key|token|credentials|api_url)\w*): (\S+)$", CONFIG.read_text()
+    )
+    assert len(secrets) == 4
+    assert all(name.endswith("_file") and value.startswith("/etc/") for name, value in secrets)
+
+
+def test_inhibition_names_alerts_that_exist() -> None:
+    alerts = {
+        rule.get("alert")
+        for path in RULES.glob("*.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    }
+    named = set(re.findall(r"VideoApi\w+", json.dumps(yaml.safe_load(CONFIG.read_text())["inhibit_rules"])))
+    assert named <= alerts
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+    """Alertmanager with the routes and inhibitions of the file; it notifies nobody."""
+    directory = tmp_path_factory.mktemp("alertmanager")
+    config = yaml.safe_load(CONFIG.read_text())
+    config["receivers"] = [{"name": receiver["name"]} for receiver in config["receivers"]]
+    with alertmanager(directory, yaml.safe_dump(config)) as server:
+        yield server
+
+
+ACCOUNTS = map("account-{}".format, itertools.count())
+LAST = ({"alertname": "VideoApiSubscriptionInactive"}, {"alertname": "VideoApiSubscriptionEnding"})
+
+
+def inhibited(server: Alertmanager, *alerts: dict[str, str]) -> set[str]:
+    """Send alerts of one account, never used before; return the names and severities of the silenced ones."""
+    account = {"provider": "videodb", "account": next(ACCOUNTS)}
+    return {f"{a['alertname']} {a['severity']}" for a in silenced(server, [{**account, **alert} for alert in alerts])}
+
+
+def silenced(server: Alertmanager, alerts: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Send alerts of one account; return the labels of the silenced ones.
+
+    Alertmanager takes alerts in one by one, after it has answered: once the last two sent are seen to work, all are in.
+    """
+    account = next(ACCOUNTS)
+    last = [{"provider": "videodb", "account": account, **alert} for alert in LAST]
+    request = urllib.request.Request(
+        f"{server.url}/api/v2/alerts",
+        json.dumps([{"labels": labels} for labels in (*alerts, *last)]).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+
+    def now(account: str) -> list[dict[str, str]]:
+        known = server.get(f"/api/v2/alerts?filter=account%3D{account}")
+        return [alert["labels"] for alert in known if alert["status"]["inhibitedBy"]]
+
+    until(lambda: now(account), "the last alert is silenced")
+    return now(alerts[0]["account"])
+
+
+LOW, CRITICALLY_LOW = (
+    {"alertname": "VideoApiCreditsLow", "severity": severity} for severity in ("warning", "critical")
+)
+EXHAUSTED = {"alertname": "VideoApiCreditsExhausted", "severity": "critical"}
+SOON = {"alertname": "VideoApiCreditsRunOutSoon", "severity": "critical"}
+BEFORE_RESET = {"alertname": "VideoApiCreditsRunOutBeforeReset", "severity": "warning"}
+FAILING = {"alertname": "VideoApiPollFailing", "severity": "warning"}
+STALE = {"alertname": "VideoApiDataStale", "severity": "warning"}
+
+
+def test_the_critical_threshold_silences_the_warning_one(running: Alertmanager) -> None:
+    assert inhibited(running, LOW, CRITICALLY_LOW) == {"VideoApiCreditsLow warning"}
+    for name in ("VideoApiStorageNearLimit", "VideoApiChannelsNearLimit"):
+        pair = ({"alertname": name, "severity": severity} for severity in ("warning", "critical"))
+        assert inhibited(running, *pair) == {f"{name} warning"}
+
+
+def test_the_critical_threshold_of_something_else_silences_nothing(running: Alertmanager) -> None:
+    storage = {"alertname": "VideoApiStorageNearLimit", "severity": "critical"}
+    assert inhibited(running, LOW, storage) == set()
+
+
+def test_exhausted_silences_what_led_there(running: Alertmanager) -> None:
+    lower = {"VideoApiCreditsLow warning", "VideoApiCreditsLow critical"}
+    sooner = {"VideoApiCreditsRunOutSoon critical", "VideoApiCreditsRunOutBeforeReset warning"}
+    assert inhibited(running, EXHAUSTED, LOW, CRITICALLY_LOW, SOON, BEFORE_RESET) == lower | sooner
+
+
+def test_hours_left_silence_days_left(running: Alertmanager) -> None:
+    assert inhibited(running, SOON, BEFORE_RESET, LOW) == {"VideoApiCreditsRunOutBeforeReset warning"}
+
+
+def test_inactive_silences_ending(running: Alertmanager) -> None:
+    inactive = {"alertname": "VideoApiSubscriptionInactive", "severity": "critical"}
+    ending = {"alertname": "VideoApiSubscriptionEnding", "severity": "warning"}
+    assert inhibited(running, inactive, ending) == {"VideoApiSubscriptionEnding warning"}
+
+
+def test_a_reason_silences_the_failing_polls_and_these_the_old_figures(running: Alertmanager) -> None:
+    both = {"VideoApiPollFailing warning", "VideoApiDataStale warning"}
+    assert inhibited(running, FAILING, STALE) == {"VideoApiDataStale warning"}
+    for name, severity in (("VideoApiKeyRejected", "critical"), ("VideoApiRateLimited", "warning")):
+        reason = {"alertname": name, "severity": severity, "reason": "auth"}
+        assert inhibited(running, reason, FAILING, STALE) == both
+
+
+def test_a_scrape_that_fails_silences_that_nothing_is_scraped(running: Alertmanager) -> None:
+    down = {"alertname": "VideoApiExporterDown", "severity": "critical", "job": "video-api-exporter"}
+    absent = {"alertname": "VideoApiExporterAbsent", "severity": "critical"}
+    assert inhibited(running, down, absent) == {"VideoApiExporterAbsent critical"}
+
+
+def test_an_account_of_the_same_name_at_another_vendor_is_not_silenced(running: Alertmanager) -> None:
+    name = next(ACCOUNTS)
+    pair = (("videodb", EXHAUSTED), ("vidnavigator", LOW))
+    assert silenced(running, [{"provider": provider, "account": name, **alert} for provider, alert in pair]) == []

@@ -1,0 +1,163 @@
+"""The rules as Prometheus' own tools see them: well-formed, and doing what their unit tests say."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.catalogue import FAMILIES
+from tests.alerts.programs import PROMTOOL, ROOT, RULES
+
+UNIT_TESTS = sorted((ROOT / "tests/alerts/rules").glob("*.yml"))
+FILES = sorted(RULES.glob("*.yml"))
+GROUPS = [group for path in FILES for group in yaml.safe_load(path.read_text())["groups"]]
+ALL = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = [rule for rule in ALL if "alert" in rule]
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_promtool_accepts_every_file() -> None:
+    checked = promtool("check", "rules", "--lint=all", "--lint-fatal", *FILES)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
+def test_the_unit_tests_of_a_rule_pass(path: Path) -> None:
+    run = promtool("test", "rules", path)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def shorter_by_a_millisecond(expr: str) -> str:
+    def shorter(window: re.Match[str]) -> str:
+        return f"[{window[1]}{int(window[2]) - 1}s999ms]"
+
+    return re.sub(r"\[(\w*?)(\d+)s\]", shorter, expr)
+
+
+def test_windows_that_leave_out_their_far_edge_as_in_prometheus_3_change_nothing(tmp_path: Path) -> None:
+    # On samples with millisecond time stamps, [t-w, t] without its far edge is [t-w+1ms, t].
+    assert shorter_by_a_millisecond("x[5h59m59s]") == "x[5h59m58s999ms]"
+    for path in FILES:
+        rules = yaml.safe_load(path.read_text())
+        for group in rules["groups"]:
+            for rule in group["rules"]:
+                rule["expr"] = shorter_by_a_millisecond(rule["expr"])
+        (tmp_path / path.name).write_text(yaml.safe_dump(rules))
+    tests = []
+    for path in UNIT_TESTS:
+        text = path.read_text()
+        if "s999ms" in (tmp_path / Path(rule_file(text)).name).read_text():
+            tests.append(tmp_path / f"test-{path.name}")
+            tests[-1].write_text(text.replace(rule_file(text), str(tmp_path / Path(rule_file(text)).name)))
+    assert len(tests) > 5
+    run = promtool("test", "rules", *tests)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def rule_file(text: str) -> str:
+    found = re.search(r"(?m)^rule_files: \[(.*)\]$", text)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("window", re.findall(r"\[(.+?)\]", "\n".join(rule["expr"] for rule in ALL)))
+def test_no_window_is_a_multiple_of_a_scrape_interval(window: str) -> None:
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    seconds = sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)([dhms])", window))
+    assert all(seconds % interval for interval in (5, 10, 15, 30, 60, 120, 300))
+
+
+def test_no_rule_forecasts_on_a_gauge_or_aggregates_labels_away() -> None:
+    for rule in ALL:
+        assert not re.search(r"\b(deriv|predict_linear|delta|idelta|by)\b", rule["expr"]), rule
+
+
+def test_the_target_labels_dropped_are_the_same_everywhere() -> None:
+    dropped = {
+        labels.replace(", period", "") for rule in ALL for labels in re.findall(r"without \((.*?)\)", rule["expr"])
+    }
+    assert dropped == {"instance, pod, container, endpoint, service, node"}
+
+
+def test_every_family_named_in_a_rule_is_exported() -> None:
+    exporter = {
+        "video_api_exporter_build_info",
+        "video_api_exporter_config_last_reload_successful",
+    }
+    named = {name for rule in ALL for name in re.findall(r"\bvideo_api_\w+", rule["expr"])}
+    assert named <= {family.name for family in FAMILIES} | exporter
+
+
+def test_every_recorded_figure_named_in_a_rule_is_recorded() -> None:
+    recorded = {rule["record"] for rule in ALL if "record" in rule}
+    named = {name for rule in ALL for name in re.findall(r"\bvideo_api:[\w:]+", rule["expr"])}
+    assert named <= recorded
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_happens_where_and_what_to_do(rule: dict[str, Any]) -> None:
+    name, annotations = rule["alert"], rule["annotations"]
+    assert set(annotations) == {"summary", "description", "runbook_url"}
+    page, _, heading = annotations["runbook_url"].partition("#")
+    documentation = re.search(r'(?m)^Documentation = "(.+)"$', (ROOT / "pyproject.toml").read_text())
+    assert documentation
+    assert page == f"{documentation[1]}runbooks/"
+    assert heading == name.lower()
+    assert f"\n### {name}\n" in (ROOT / "docs/runbooks.md").read_text()
+    if not name.startswith(("VideoApiExporter", "VideoApiConfig")):
+        for text in (annotations["summary"], annotations["description"]):
+            assert "{{ $labels.account }}" in text
+            assert "{{ $labels.provider }}" in text
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_is_explained(rule: dict[str, Any]) -> None:
+    assert f"`{rule['alert']}`" in (ROOT / "docs/alerting.md").read_text()
+
+
+@pytest.mark.parametrize("rule", [rule for rule in ALL if "record" in rule], ids=lambda rule: rule["record"])
+def test_a_recorded_figure_is_explained(rule: dict[str, Any]) -> None:
+    family = rule["record"].replace("video_api:", "video_api_", 1)
+    copied = rule["expr"].endswith(f" ({family})")
+    assert copied or f"`{rule['record']}`" in (ROOT / "docs/alerting.md").read_text()
+
+
+@pytest.fixture
+def mutate_rules() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("mutate_rules", ROOT / "scripts/mutate_rules.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_every_change_to_a_rule_fails_one_of_its_unit_tests(mutate_rules: ModuleType) -> None:
+    mutants = list(mutate_rules.mutants())
+    assert len(mutants) > 500
+    assert [str(mutant) for mutant in mutate_rules.survivors(mutants)] == []
+
+
+def test_a_change_that_no_unit_test_notices_is_found(
+    mutate_rules: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "VideoApiExporterDown.yml").write_text("rule_files: [x]\ntests: []\n")
+    monkeypatch.setattr(mutate_rules, "TESTS", tmp_path)
+    mutants = [mutant for mutant in mutate_rules.mutants() if mutant.name == "VideoApiExporterDown"]
+    found = {mutant.change for mutant in mutate_rules.survivors(mutants)}
+    assert found == {mutant.change for mutant in mutants if mutant.change}
+    assert "for: 5m -> none" in found
