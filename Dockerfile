@@ -41,6 +41,7 @@ VOLUME ["/var/lib/video-api-exporter"]
 ENV PATH=/opt/video-api-exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    VIDEO_API_EXPORTER_REVISION=${REVISION} \
     VIDEO_API_EXPORTER_WEB_HEALTH_ADDRESS=127.0.0.1:10391
 
 # A number, so that Kubernetes can tell that it is not root.

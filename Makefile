@@ -11,7 +11,7 @@ PYTEST  = $(BIN)/python -m pytest
 TEST_TOOLS := promtool:prometheus prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
 IMAGE_TOOLS := mmdebstrap:mmdebstrap buildah:buildah podman:podman runc:runc
 NODE_TOOLS := node:nodejs npm:npm
-DEPLOY_TOOLS := promtool:prometheus systemd-analyze:systemd
+DEPLOY_TOOLS := $(IMAGE_TOOLS) promtool:prometheus systemd-analyze:systemd
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -53,17 +53,17 @@ audit: $(VENV)/.dev ## known vulnerabilities in what is installed, and insecure 
 
 test-image: $(VENV)/.dev ## build the container image as it is and run it
 	@scripts/tools $(IMAGE_TOOLS)
-	@$(PYTEST) tests/packaging/test_image.py $(ARGS)
+	@$(PYTEST) tests/deploy/test_image.py $(ARGS)
 
 test-deploy: $(VENV)/.dev $(VENV)/.tools ## what is in deploy/, by the programs it is for
 	@scripts/tools $(DEPLOY_TOOLS)
-	@$(PYTEST) -n $(JOBS) --dist loadfile tests/deploy $(ARGS)
+	@$(PYTEST) -n $(JOBS) --dist loadfile tests/deploy --ignore tests/deploy/test_image.py $(ARGS)
 
 release-check: $(VENV)/.dev $(VENV)/.release $(VENV)/.tools ## what a release publishes: wheel, locks, bill of materials, workflows
 	@$(PYTEST) tests/packaging/test_release.py $(ARGS)
 
-dashboards: $(VENV)/.run ## write grafana/dashboards/ from the builders in grafana/
-	@$(BIN)/python -m grafana
+dashboards: ## write grafana/dashboards/ from the builders in grafana/
+	@$(PYTHON) -m grafana
 
 test-dashboards: grafana/node_modules/.made ## the dashboards by Grafana's own types and data library
 	@node --test grafana/checks/*.test.mjs

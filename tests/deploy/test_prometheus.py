@@ -1,0 +1,39 @@
+"""The scrape configurations, by promtool and by what the exporter has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deploy.conftest import ROOT
+from tests.deploy.containers import check
+
+CONFIGS = sorted((ROOT / "deploy/prometheus").glob("*.yml"))
+
+
+def test_there_is_one_for_a_single_exporter_for_shards_and_for_tls() -> None:
+    assert {path.stem for path in CONFIGS} == {"single", "shards", "tls"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_promtool_takes_it_with_all_rules(path: Path) -> None:
+    rules = list((ROOT / "deploy/prometheus/rules").glob("*.yml"))
+    output = check(["promtool", "check", "config", str(path)])
+    assert f"{len(rules)} rule files found" in output
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_scrapes_under_the_job_name_that_rules_and_dashboards_know(path: Path) -> None:
+    (job,) = yaml.safe_load(path.read_text())["scrape_configs"]
+    assert job["job_name"] == "video-api-exporter"
+    assert "10390" in str(job)
+
+
+def test_the_tls_one_sends_its_password_over_tls_and_keeps_it_in_a_file() -> None:
+    (job,) = yaml.safe_load((ROOT / "deploy/prometheus/tls.yml").read_text())["scrape_configs"]
+    assert job["scheme"] == "https"
+    assert "password_file" in job["basic_auth"]
+    assert "password" not in job["basic_auth"]
+    assert "insecure_skip_verify" not in job["tls_config"]
