@@ -152,7 +152,7 @@ class App:
         try:
             # Who connects meanwhile waits in the backlog: a first scrape without the restored accounts would
             # end all of their series.
-            self._apply(self._config, self._state.load() if self._state is not None else {})
+            self._apply(self._config)
             server.start()
             for address in server.addresses:
                 logger.info("listening on %s", address)
@@ -168,13 +168,18 @@ class App:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
-    def _apply(self, config: Config, restored: Mapping[AccountKey, AccountState]) -> None:
+    def _apply(self, config: Config) -> None:
         """Make this configuration the one that is polled and served."""
         mine = accounts_of_shard(config.accounts, self._options.shard_index, self._options.shard_count)
         # An account that is as before stays the same object, by which store and scheduler know it.
         served = ((account, self._store.account(account_key(account))) for account in mine)
         accounts = [before if before == account else account for account, before in served]
+        restored: Mapping[AccountKey, AccountState] = {}
+        if self._state is not None and any(self._store.account(account_key(account)) is None for account in accounts):
+            restored = self._state.load()
         self._store.replace(accounts, config.label_names, restored)
+        if self._state is not None:
+            self._state.forget(map(account_key, accounts))
         self._poller.forget(lambda key: self._store.account(key) is not None)
         self._scheduler.replace(accounts, config.concurrency, self._poller.first_due)
         self._metrics.set_accounts(account.provider for account in accounts)
@@ -209,7 +214,7 @@ class App:
             if config.state_path != self._config.state_path:
                 logger.warning("state.path has changed: it is taken at the next start")
             self._poller.lift_refusals()
-            self._apply(config, {})
+            self._apply(config)
             logger.info("the configuration was loaded again: %d accounts", len(config.accounts))
             return ""
         finally:

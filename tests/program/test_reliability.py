@@ -196,6 +196,18 @@ class TestReload:
             program.get("/-/reload", "POST")
             until(lambda: program.value("polls_total", "nav", team="media") == 2, "the second poll")
 
+    def test_an_account_that_comes_back_finds_its_counters_again(self, vendors: Vendors, tmp_path: Path) -> None:
+        stays, goes = navigator(vendors, "stays"), navigator(vendors, "goes")
+        config = stateful(tmp_path, [stays, goes])
+        with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
+            program.ready()
+            stateful(tmp_path, [stays])
+            program.get("/-/reload", "POST")
+            assert program.value("polls_total", "goes") is None
+            stateful(tmp_path, [stays, goes])
+            program.get("/-/reload", "POST")
+            assert program.value("polls_total", "goes") == 1
+
     def test_a_wrong_file_changes_nothing_and_says_everything(self, config: Path) -> None:
         with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
             program.ready()
