@@ -42,6 +42,7 @@ from grafana.queries import (
     runway,
     state,
     target_variables,
+    time_left,
 )
 
 RESET = per_account(ONE, "video_api:billing_period_remaining_seconds")
@@ -89,7 +90,7 @@ def tiles() -> list[tuple[int, Json]]:
             stat(
                 "Lasts",
                 "The balance at the pace of the last day. Needs the recording rules.",
-                Query(runway(ONE, "1d"), instant=True),
+                Query(time_left(ONE, "1d"), instant=True),
                 unit=SECONDS,
                 decimals=1,
                 no_value="No end known",

@@ -262,6 +262,11 @@ def billing() -> list[tuple[int, Json]]:
     ]
 
 
+def oldest(metric: str) -> str:
+    """Return the greatest age in each step; single ages would draw the saw of the polls, not its height."""
+    return f"max_over_time((time() - {one(metric)})[$__rate_interval:30s])"
+
+
 def polling() -> list[tuple[int, Json]]:
     """Return how the reading of this account goes."""
     failures = f"sum by (reason) (increase({ONE('video_api_poll_failures_total')}[$__rate_interval]))"
@@ -295,11 +300,10 @@ def polling() -> list[tuple[int, Json]]:
             8,
             lines(
                 "Age of the figures",
-                "Time since the last good poll, and since the vendor computed the figures.",
-                Query(
-                    f"time() - {one('video_api_last_success_timestamp_seconds')}", "Since the last good poll", "poll"
-                ),
-                Query(f"time() - {one('video_api_data_timestamp_seconds')}", "Since the vendor computed it", "vendor"),
+                "Time since the last good poll, and since the vendor computed the figures: the most in each step of "
+                "the graph.",
+                Query(oldest("video_api_last_success_timestamp_seconds"), "Since the last good poll", "poll"),
+                Query(oldest("video_api_data_timestamp_seconds"), "Since the vendor computed it", "vendor"),
                 unit=SECONDS,
                 no_value="No good poll yet",
                 fill=0,

@@ -301,7 +301,13 @@ def polls() -> list[tuple[int, Json]]:
                 sort="Last answer",
                 overrides=[
                     override("Account", links=[account_link("data")]),
-                    override("Reason", mappings=[FAILURE_WORDS], custom__cellOptions={"type": "color-text"}),
+                    override("Provider", custom__width=100),
+                    override(
+                        "Reason",
+                        mappings=[FAILURE_WORDS],
+                        custom__width=150,
+                        custom__cellOptions={"type": "color-text"},
+                    ),
                     override("Last answer", unit=SECONDS, decimals=1, mappings=[NEVER], custom__width=100),
                 ],
             ),

@@ -43,10 +43,10 @@ from grafana.queries import (
     firing_since,
     near_limit,
     per_account,
-    runway,
     selector,
     state,
     target_variables,
+    time_left,
 )
 
 RUNWAY_STEPS = steps(RED, (6 * 3600, ORANGE), (24 * 3600, YELLOW), (7 * 24 * 3600, GREEN))
@@ -200,7 +200,7 @@ def accounts_table() -> Json:
         column("labels", f"group without ({TARGET_LABELS}) ({MANY('video_api_up')})"),
         column("reason", f"group by ({ACCOUNT}, reason) ({MANY('video_api_last_poll_failure')})"),
         column("balance", balance(MANY)),
-        column("runway", runway(MANY, "1d")),
+        column("runway", time_left(MANY, "1d")),
         column("reset", per_account(MANY, "video_api:billing_period_remaining_seconds")),
         column("spent", SPENT_1D),
         column("storage", per_account(MANY, "video_api_storage_used_ratio")),
@@ -337,7 +337,7 @@ def build() -> Json:
                             "Shortest runways",
                             "How long the balance lasts at the pace of the last day: the ten "
                             "accounts that end first. Accounts that spend nothing, and unlimited ones, have no end.",
-                            f"sort(bottomk(10, {runway(MANY, '1d')}))",
+                            f"sort(bottomk(10, {time_left(MANY, '1d')}))",
                             unit=SECONDS,
                             thresholds=RUNWAY_STEPS,
                             no_value="No account is running out",

@@ -57,6 +57,11 @@ def runway(select: Selector, window: str) -> str:
     return per_account(select, f"video_api:credits_time_to_exhaustion_seconds:spend{window}", aggregate="min")
 
 
+def time_left(select: Selector, window: str) -> str:
+    """Return the same, and 0 for an account that has nothing left and therefore spends nothing."""
+    return f"{runway(select, window)} or 0 * group by ({ACCOUNT}) ({balance(select)} <= 0)"
+
+
 def ends_before_reset(select: Selector) -> str:
     """Return the runways that end before the billing period, by the last day's pace and the last six hours'."""
     remaining = per_account(select, "video_api:billing_period_remaining_seconds")

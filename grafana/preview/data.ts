@@ -24,7 +24,7 @@ for (const { fieldConfig } of setup.dashboard.panels.filter((panel: any) => pane
 export const theme: GrafanaTheme2 = createTheme({ colors: { mode: 'dark' } });
 
 const UNITS: Record<string, number> = { m: 60, h: 3600, d: 86400 };
-const SCRAPE_SECONDS = 60;
+const SCRAPE_SECONDS = 120;
 const GRAPH_POINTS = 600;
 
 export function seconds(duration: string): number {
