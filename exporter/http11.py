@@ -13,19 +13,22 @@ import ssl
 import struct
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
 
 logger = logging.getLogger(__name__)
 
-PIECE = 256 * 1024
-"""Bytes handed to the transport at once: what it may have to copy for one slow reader."""
+PIECE = 32 * 1024
+"""Bytes handed to the transport at once: what a client that stops reading may keep us from freeing."""
+_JOINED = 64 * 1024
+"""Bytes up to which a copy costs less than a second system call."""
 LINGER = 2.0
 """Seconds for a client to take a closing connection in."""
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -41,7 +44,7 @@ _SECURITY: dict[str, str] = {
 _NO_CONTENT = "default-src 'none'; frame-ancestors 'none'"
 _HTML_CONTENT = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
 
@@ -120,7 +123,9 @@ class Connection(asyncio.Protocol):
         self._admit = admit
         self._lost = lost
         self._transport: asyncio.Transport | None = None
-        self._opening: asyncio.Task[Any] | None = None
+        self._socket: socket.socket | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._owned = False
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
         self._request: h11.Request | None = None
         self._received = 0
@@ -140,15 +145,22 @@ class Connection(asyncio.Protocol):
     def open(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Begin to talk to the client that has connected, with a TLS handshake where there is a context."""
 
-        def opened(task: asyncio.Task[Any]) -> None:
-            self._opening = None
-            if task.cancelled() or task.exception() is not None:
-                sock.close()
-                self._lost(self)
+        self._socket = sock
+        self._opening = self._loop.create_task(self._open(sock, tls))
+        self._opening.add_done_callback(self._opened)
 
-        opening = self._loop.connect_accepted_socket(lambda: self, sock, ssl=tls)
-        self._opening = self._loop.create_task(opening)
-        self._opening.add_done_callback(opened)
+    async def _open(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self._owned = True
+        await self._loop.connect_accepted_socket(lambda: self, sock, ssl=tls)
+
+    def _opened(self, opening: asyncio.Task[None]) -> None:
+        self._opening = None
+        if opening.cancelled() or opening.exception() is not None:
+            self._lost(self)
+        if not self._owned and self._socket is not None:
+            # Cancelled before it began. Otherwise asyncio closes the socket: doing so here as well could hit
+            # the next client, which has got the same descriptor by then.
+            self._socket.close()
 
     def expire(self) -> None:
         """End the connection, its deadline having passed: politely where it was idle."""
@@ -181,11 +193,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102  asyncio's
         self._transport = cast(asyncio.Transport, transport)
-        # No byte may wait in the transport when an answer counts as sent, or a slow reader would look idle.
-        # Not 0: under TLS asyncio would pause at 0 bytes too, and wait for fewer.
-        self._transport.set_write_buffer_limits(high=1, low=0)
         tls = transport.get_extra_info("ssl_object")
         self._tls = tls is not None
+        # Nothing may wait in the transport unnoticed: a slow reader would look idle, and _send would overtake it.
+        # Not 0 under TLS, where asyncio would pause at 0 bytes and wait for fewer.
+        self._transport.set_write_buffer_limits(high=1 if self._tls else 0)
         if tls is not None and not self._admit(tls):
             self.abort()
 
@@ -296,7 +308,7 @@ class Connection(asyncio.Protocol):
         # h11 passes a body of known length through; it is told of it only to keep its account.
         self._http.send(h11.Data(data=body))
         self._http.send(h11.EndOfMessage())
-        if len(body) <= PIECE:
+        if len(body) <= _JOINED:
             self._unsent = memoryview(head + body)
         else:
             self._write(head)
@@ -309,6 +321,11 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         while self._unsent and not self._blocked:
+            if not self._tls and self._socket is not None:
+                # Straight into the kernel what it takes: the transport would copy what it does not take.
+                # Where it takes nothing, or the connection is broken, the transport finds out which.
+                with suppress(OSError):
+                    self._unsent = self._unsent[self._socket.send(self._unsent) :]
             piece, self._unsent = self._unsent[:PIECE], self._unsent[PIECE:]
             self._write(piece)
         if not self._unsent and not self._blocked:
@@ -349,7 +366,8 @@ class Connection(asyncio.Protocol):
             # Closing now would reset the connection, and the client might lose the answer that says why.
             self._transport.write_eof()
         else:
-            self._transport.close()
+            # Not at once: asyncio calls here when it has written the last byte, and would then close it again.
+            self._loop.call_soon(self._transport.close)
 
 
 def _request(request: h11.Request) -> Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import select
 import socket
 import ssl
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from exporter import server as server_module
 from exporter.server import Limits, Request, Response, Route, Server
 
 PATIENCE = 20.0
@@ -98,6 +100,18 @@ def wait_for(condition: Callable[[], bool]) -> None:
         never.poll(5)
 
 
+class _LoopErrors(logging.Handler):
+    """What went wrong on the event loop where nobody was there to be told."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.funcName == server_module.log_loop_error.__name__:
+            self.found.append(self.format(record))
+
+
 class Servers:
     """Starts servers and clients, and stops them all."""
 
@@ -126,9 +140,13 @@ class Servers:
 
 @pytest.fixture
 def servers() -> Iterator[Servers]:
+    errors = _LoopErrors()
+    server_module.logger.addHandler(errors)
     made = Servers()
     yield made
     made.stop()
+    server_module.logger.removeHandler(errors)
+    assert not errors.found
 
 
 def hello(_request: Request) -> Response:
@@ -136,7 +154,12 @@ def hello(_request: Request) -> Response:
 
 
 def sized(request: Request) -> Response:
-    return Response(200, b"x" * int(request.query["bytes"]), "text/plain; charset=utf-8")
+    return Response(200, pattern(int(request.query["bytes"])), "text/plain; charset=utf-8")
+
+
+def pattern(size: int) -> bytes:
+    """Return bytes in which a missing, doubled or displaced piece shows."""
+    return b"".join(b"%07d\n" % number for number in range(size // 8 + 1))[:size]
 
 
 QUICK = Limits(request=0.4, idle=0.4, response=0.4)

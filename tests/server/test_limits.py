@@ -13,7 +13,7 @@ import pytest
 from exporter import http11
 from exporter.server import Limits, Request, Response, Route
 
-from .conftest import PATIENT, QUICK, Client, Servers, body, hello, sized, wait_for
+from .conftest import PATIENT, QUICK, Client, Servers, body, hello, pattern, sized, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -77,10 +77,13 @@ def test_an_answer_that_only_the_kernel_still_holds_is_given_up_too(servers: Ser
     wait_for(lambda: server.open_connections == 0)
 
 
-def test_a_slow_reader_that_goes_on_reading_gets_everything(servers: Servers) -> None:
+def test_a_slow_reader_that_goes_on_reading_gets_everything_in_order(servers: Servers) -> None:
     server = servers.start({"/x": Route(sized)})
-    reader = servers.client(server, receive_buffer=4096)
-    assert len(body(reader.ask("/x?bytes=20000000"))) == 20_000_000
+    for size in (20_000_000, 700_001, 65_537):
+        reader = servers.client(server, receive_buffer=4096)
+        reader.send(b"GET /x?bytes=%d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % size)
+        assert body(reader.answer()) == pattern(size)
+        assert reader.socket.recv(1) == b""
 
 
 def test_one_client_too_many_costs_the_one_that_waited_longest(servers: Servers) -> None:

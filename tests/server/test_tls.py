@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
+import sys
 import warnings
+from asyncio import sslproto
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import trustme
 
 from exporter.server import Route
 
-from .conftest import PATIENT, Client, Servers, body, hello, sized
+from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized
 
 CA = trustme.CA()
 OTHER_CA = trustme.CA()
@@ -71,7 +74,7 @@ def test_https_serves_answers_of_any_size_and_many_of_them(servers: Servers, dir
     client = site.connect(trusting())
     assert client.socket.version() == "TLSv1.3"  # type: ignore[attr-defined]  # it is an SSLSocket
     for size in (1, 300_000, 5_000_000, 0):
-        assert len(body(client.ask(f"/x?bytes={size}"))) == size
+        assert body(client.ask(f"/x?bytes={size}")) == pattern(size)
 
 
 def test_a_client_that_trusts_another_authority_does_not_connect(servers: Servers, directory: Path) -> None:
@@ -235,6 +238,17 @@ class _Resuming:
     def wrap_socket(self, sock: socket.socket, server_hostname: str) -> ssl.SSLSocket:
         self.tried = True
         return self._context.wrap_socket(sock, server_hostname=server_hostname, session=self._session)
+
+
+def test_a_connection_does_not_cost_the_quarter_megabyte_that_asyncio_would_give_it(
+    servers: Servers, directory: Path
+) -> None:
+    site = Site(servers, directory, FILES)
+    assert site.connect(trusting()).ask().status == 200
+    (protocol,) = [each for each in gc.get_objects() if type(each) is sslproto.SSLProtocol]
+    # Before 3.11 asyncio set nothing aside.
+    assert hasattr(protocol, "_ssl_buffer") is (sys.version_info >= (3, 11))
+    assert len(getattr(protocol, "_ssl_buffer", b"")) <= 16 * 1024
 
 
 def test_a_handshake_that_does_not_end_is_cut(servers: Servers, directory: Path) -> None:

@@ -112,149 +112,148 @@ def test_rate_limit_without_an_interval_is_off(tmp_path: Path) -> None:
     assert load(path, {}).rate_limit is None
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("- a\n", "web.yml:1: must be a mapping (lines with `key: value`), not a list"),
-        ("tls_config: {}\n", "web.yml:1: tls_config: unknown key tls_config; did you mean tls_server_config?"),
-        (
-            "rate_limit: {interval: 1s, burst: 1, x: 1}\n",
-            "web.yml:1: rate_limit.x: unknown key x; known are burst, interval",
-        ),
-        (
-            "tls_server_config: on\n",
-            "web.yml:1: tls_server_config: must be a mapping (lines with `key: value`), not true or false",
-        ),
-        (
-            "tls_server_config:\n  min_version: TLS13\n",
-            "web.yml:1: tls_server_config: cert_file (or cert) is missing: without a certificate there is no TLS\n"
-            "web.yml:1: tls_server_config: key_file (or key) is missing: the certificate needs its private key",
-        ),
-        (
-            TLS.replace("cert.pem", "gone.pem"),
-            "web.yml:2: tls_server_config.cert_file: gone.pem cannot be read: No such file or directory",
-        ),
-        (
-            TLS.replace("key.pem", "other.pem"),
-            "web.yml:3: tls_server_config.key_file: is not the private key of the certificate",
-        ),
-        (
-            TLS.replace("cert.pem", "junk.pem"),
-            "web.yml:2: tls_server_config.cert_file: a certificate and its private key, both in PEM, are needed: "
-            "one of them is none",
-        ),
-        (
-            TLS + "  cert: |\n    x\n",
-            "web.yml:4: tls_server_config.cert: is given twice: keep one of cert and cert_file",
-        ),
-        (
-            TLS + "  client_auth_type: RequireAndVerifyClientCert\n",
-            "web.yml:4: tls_server_config.client_auth_type: RequireAndVerifyClientCert needs client_ca_file: "
-            "who may sign client certificates",
-        ),
-        (
-            TLS + "  client_auth_type: RequireAnyClientCert\n",
-            "web.yml:4: tls_server_config.client_auth_type: RequireAnyClientCert is not possible: Python's ssl "
-            "cannot ask for a certificate without checking it; use RequireAndVerifyClientCert, or "
-            "VerifyClientCertIfGiven",
-        ),
-        (
-            TLS + "  client_auth_type: require\n",
-            "web.yml:4: tls_server_config.client_auth_type: must be one of NoClientCert, VerifyClientCertIfGiven, "
-            "RequireAndVerifyClientCert, RequestClientCert, RequireAnyClientCert, RequireClientCert",
-        ),
-        (
-            TLS + "  client_ca_file: ca.pem\n",
-            "web.yml:1: tls_server_config: client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`",
-        ),
-        (
-            TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: junk.pem\n",
-            "web.yml:5: tls_server_config.client_ca_file: holds no certificate in PEM",
-        ),
-        (
-            TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n  client_allowed_sans: [a]\n",
-            "web.yml:6: tls_server_config.client_allowed_sans: needs `client_auth_type: "
-            "RequireAndVerifyClientCert`, or it bars nobody",
-        ),
-        (
-            TLS + "  client_allowed_sans: []\n",
-            "web.yml:4: tls_server_config.client_allowed_sans: is empty and would bar everybody: name who may come "
-            "in, or leave it out",
-        ),
-        (
-            TLS + "  min_version: 1.2\n",
-            "web.yml:4: tls_server_config.min_version: must be one of TLS10, TLS11, TLS12, TLS13",
-        ),
-        (
-            TLS + "  min_version: TLS13\n  max_version: TLS12\n",
-            "web.yml:5: tls_server_config.max_version: TLS12 is below min_version TLS13",
-        ),
-        (
-            TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  max_version: TLS12\n",
-            "web.yml:4: tls_server_config.cipher_suites: has no suite that TLS12 could use",
-        ),
-        (
-            TLS + "  curve_preferences: [X25519, CurveP256]\n",
-            "web.yml:4: tls_server_config.curve_preferences: Python's ssl can be given one curve alone: keep one, "
-            "or leave the key out for all",
-        ),
-        (
-            TLS + "  curve_preferences: [P256]\n",
-            "web.yml:4: tls_server_config.curve_preferences: unknown curve P256; did you mean CurveP256?",
-        ),
-        (
-            TLS + "  prefer_server_cipher_suites: 1\n",
-            "web.yml:4: tls_server_config.prefer_server_cipher_suites: must be true or false",
-        ),
-        (
-            TLS + "  cipher_suites: TLS_AES_128_GCM_SHA256\n",
-            "web.yml:4: tls_server_config.cipher_suites: must be a list (`[a, b]`, or lines with `- `), not a text",
-        ),
-        ("http_server_config: {http2: 2}\n", "web.yml:1: http_server_config.http2: must be true or false"),
-        (
-            "http_server_config:\n  headers:\n    X-Frame-Options: allow\n",
-            "web.yml:3: http_server_config.headers.X-Frame-Options: must be deny or sameorigin",
-        ),
-        (
-            "http_server_config:\n  headers:\n    X-Thing: a\n",
-            "web.yml:3: http_server_config.headers.X-Thing: unknown key X-Thing; known are Content-Security-Policy, "
-            "Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",
-        ),
-        (
-            'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
-            "web.yml:3: http_server_config.headers.X-XSS-Protection: holds a character that a header cannot carry; "
-            "write it on one line, in ASCII",
-        ),
-        (
-            "basic_auth_users:\n  alice: secret\n",
-            "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
-            "behind the colon",
-        ),
-        (
-            f"basic_auth_users:\n  'a:b': {HASH}\n",
-            "web.yml:2: basic_auth_users.'a:b': a user name cannot have a colon: it ends the name in the request",
-        ),
-        (
-            "basic_auth_users:\n  alice:\n",
-            "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
-            "behind the colon",
-        ),
-        (
-            "rate_limit: {interval: 1s}\n",
-            "web.yml:1: rate_limit: burst is missing: how many requests may come at once, from 1",
-        ),
-        (
-            "rate_limit: {interval: 1s, burst: 0}\n",
-            "web.yml:1: rate_limit.burst: must be a whole number of at least 1: with less every request would be "
-            "refused",
-        ),
-        (
-            "rate_limit: {interval: 1d, burst: 1}\n",
-            "web.yml:1: rate_limit.interval: must be a duration as Go writes it, such as 1s, 250ms or 1m30s; "
-            "0 switches it off",
-        ),
-    ],
-)
+REFUSALS = [
+    ("- a\n", "web.yml:1: must be a mapping (lines with `key: value`), not a list"),
+    ("tls_config: {}\n", "web.yml:1: tls_config: unknown key tls_config; did you mean tls_server_config?"),
+    (
+        "rate_limit: {interval: 1s, burst: 1, x: 1}\n",
+        "web.yml:1: rate_limit.x: unknown key x; known are burst, interval",
+    ),
+    (
+        "tls_server_config: on\n",
+        "web.yml:1: tls_server_config: must be a mapping (lines with `key: value`), not true or false",
+    ),
+    (
+        "tls_server_config:\n  min_version: TLS13\n",
+        "web.yml:1: tls_server_config: cert_file (or cert) is missing: without a certificate there is no TLS\n"
+        "web.yml:1: tls_server_config: key_file (or key) is missing: the certificate needs its private key",
+    ),
+    (
+        TLS.replace("cert.pem", "gone.pem"),
+        "web.yml:2: tls_server_config.cert_file: gone.pem cannot be read: No such file or directory",
+    ),
+    (
+        TLS.replace("key.pem", "other.pem"),
+        "web.yml:3: tls_server_config.key_file: is not the private key of the certificate",
+    ),
+    (
+        TLS.replace("cert.pem", "junk.pem"),
+        "web.yml:2: tls_server_config.cert_file: a certificate and its private key, both in PEM, are needed: "
+        "one of them is none",
+    ),
+    (
+        TLS + "  cert: |\n    x\n",
+        "web.yml:4: tls_server_config.cert: is given twice: keep one of cert and cert_file",
+    ),
+    (
+        TLS + "  client_auth_type: RequireAndVerifyClientCert\n",
+        "web.yml:4: tls_server_config.client_auth_type: RequireAndVerifyClientCert needs client_ca_file: "
+        "who may sign client certificates",
+    ),
+    (
+        TLS + "  client_auth_type: RequireAnyClientCert\n",
+        "web.yml:4: tls_server_config.client_auth_type: RequireAnyClientCert is not possible: Python's ssl "
+        "cannot ask for a certificate without checking it; use RequireAndVerifyClientCert, or "
+        "VerifyClientCertIfGiven",
+    ),
+    (
+        TLS + "  client_auth_type: require\n",
+        "web.yml:4: tls_server_config.client_auth_type: must be one of NoClientCert, VerifyClientCertIfGiven, "
+        "RequireAndVerifyClientCert, RequestClientCert, RequireAnyClientCert, RequireClientCert",
+    ),
+    (
+        TLS + "  client_ca_file: ca.pem\n",
+        "web.yml:1: tls_server_config: client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`",
+    ),
+    (
+        TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: junk.pem\n",
+        "web.yml:5: tls_server_config.client_ca_file: holds no certificate in PEM",
+    ),
+    (
+        TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n  client_allowed_sans: [a]\n",
+        "web.yml:6: tls_server_config.client_allowed_sans: needs `client_auth_type: "
+        "RequireAndVerifyClientCert`, or it bars nobody",
+    ),
+    (
+        TLS + "  client_allowed_sans: []\n",
+        "web.yml:4: tls_server_config.client_allowed_sans: is empty and would bar everybody: name who may come "
+        "in, or leave it out",
+    ),
+    (
+        TLS + "  min_version: 1.2\n",
+        "web.yml:4: tls_server_config.min_version: must be one of TLS10, TLS11, TLS12, TLS13",
+    ),
+    (
+        TLS + "  min_version: TLS13\n  max_version: TLS12\n",
+        "web.yml:5: tls_server_config.max_version: TLS12 is below min_version TLS13",
+    ),
+    (
+        TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  max_version: TLS12\n",
+        "web.yml:4: tls_server_config.cipher_suites: has no suite that TLS12 could use",
+    ),
+    (
+        TLS + "  curve_preferences: [X25519, CurveP256]\n",
+        "web.yml:4: tls_server_config.curve_preferences: Python's ssl can be given one curve alone: keep one, "
+        "or leave the key out for all",
+    ),
+    (
+        TLS + "  curve_preferences: [P256]\n",
+        "web.yml:4: tls_server_config.curve_preferences: unknown curve P256; did you mean CurveP256?",
+    ),
+    (
+        TLS + "  prefer_server_cipher_suites: 1\n",
+        "web.yml:4: tls_server_config.prefer_server_cipher_suites: must be true or false",
+    ),
+    (
+        TLS + "  cipher_suites: TLS_AES_128_GCM_SHA256\n",
+        "web.yml:4: tls_server_config.cipher_suites: must be a list (`[a, b]`, or lines with `- `), not a text",
+    ),
+    ("http_server_config: {http2: 2}\n", "web.yml:1: http_server_config.http2: must be true or false"),
+    (
+        "http_server_config:\n  headers:\n    X-Frame-Options: allow\n",
+        "web.yml:3: http_server_config.headers.X-Frame-Options: must be deny or sameorigin",
+    ),
+    (
+        "http_server_config:\n  headers:\n    X-Thing: a\n",
+        "web.yml:3: http_server_config.headers.X-Thing: unknown key X-Thing; known are Content-Security-Policy, "
+        "Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",
+    ),
+    (
+        'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
+        "web.yml:3: http_server_config.headers.X-XSS-Protection: holds a character that a header cannot carry; "
+        "write it on one line, in ASCII",
+    ),
+    (
+        "basic_auth_users:\n  alice: secret\n",
+        "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
+        "behind the colon",
+    ),
+    (
+        f"basic_auth_users:\n  'a:b': {HASH}\n",
+        "web.yml:2: basic_auth_users.'a:b': a user name cannot have a colon: it ends the name in the request",
+    ),
+    (
+        "basic_auth_users:\n  alice:\n",
+        "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
+        "behind the colon",
+    ),
+    (
+        "rate_limit: {interval: 1s}\n",
+        "web.yml:1: rate_limit: burst is missing: how many requests may come at once, from 1",
+    ),
+    (
+        "rate_limit: {interval: 1s, burst: 0}\n",
+        "web.yml:1: rate_limit.burst: must be a whole number of at least 1: with less every request would be refused",
+    ),
+    (
+        "rate_limit: {interval: 1d, burst: 1}\n",
+        "web.yml:1: rate_limit.interval: must be a duration as Go writes it, such as 1s, 250ms or 1m30s; "
+        "0 switches it off",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REFUSALS, ids=map(str, range(len(REFUSALS))))
 def test_a_wrong_file_is_refused_with_line_and_remedy(files: Path, text: str, expected: str) -> None:
     assert refusal(files, text) == expected
 
