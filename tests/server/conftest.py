@@ -10,7 +10,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPResponse
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,13 +158,10 @@ def sized(request: Request) -> Response:
 
 def pattern(size: int) -> bytes:
     """Return bytes in which a missing, doubled or displaced piece shows."""
-    return b"".join(b"%07d\n" % number for number in range(size // 8 + 1))[:size]
+    return (_BLOCK * (size // len(_BLOCK) + 1))[:size]
 
 
-QUICK = Limits(request=0.4, idle=0.4, response=0.4)
+_BLOCK = b"".join(b"%07d\n" % number for number in range(9973))
+
+
 PATIENT = Limits(request=PATIENCE, idle=PATIENCE, response=PATIENCE)
-
-
-@pytest.fixture
-def web_config(tmp_path: Path) -> Path:
-    return tmp_path / "web.yml"

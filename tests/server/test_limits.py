@@ -13,7 +13,7 @@ import pytest
 from exporter import http11
 from exporter.server import Limits, Request, Response, Route
 
-from .conftest import PATIENT, QUICK, Client, Servers, body, hello, pattern, sized, wait_for
+from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -43,12 +43,12 @@ def test_the_time_of_a_request_runs_from_its_first_byte_however_it_drips(servers
 
 
 def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_answer(servers: Servers) -> None:
-    client = servers.client(servers.start(limits=replace(PATIENT, idle=0.3)))
+    client = servers.client(servers.start(limits=replace(PATIENT, idle=0.8)))
     poll = select.poll()
     poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
     for _ in range(4):
         assert client.ask().status == 200
-        assert not poll.poll(150), "closed before its time"
+        assert not poll.poll(250), "closed before its time"
     client.wait_until_cut()
 
 
@@ -158,7 +158,7 @@ def test_a_body_over_the_limit_is_413_and_the_client_can_read_it(servers: Server
 
 def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http11, "LINGER", 0.2)
-    client = servers.client(servers.start(limits=QUICK))
+    client = servers.client(servers.start(limits=PATIENT))
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n")
     with pytest.raises(ConnectionError):
         _send_for_ever(client)
