@@ -159,11 +159,6 @@ class Limits:
             rest = self._restored.get(_digest(self._salt, target))
         return rest
 
-    def _learn(self, target: KeyTarget, rest: _Rest) -> None:
-        known = self._rest_of(target)
-        if known is None or known.until < rest.until:
-            self._rests[target] = rest
-
     # -- the state file
 
     def _write(self, state: StateFile, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -176,7 +171,7 @@ class Limits:
         key = _digest(_salt(db), target)
         row = db.execute(_COOLDOWN_OF_KEY, (key,)).fetchone()
         if row is not None:
-            self._learn(target, self._rest_from(row))
+            self._rests[target] = self._rest_from(row)
         others = []
         for number, writer, *written in db.execute(
             "SELECT id, writer, boot, monotonic, wall FROM requests WHERE key = ?", (key,)
@@ -199,7 +194,7 @@ class Limits:
             key = _digest(_salt(db), target)
             row = db.execute(_COOLDOWN_OF_KEY, (key,)).fetchone()
             if row is not None and (theirs := self._rest_from(row)).until >= rest.until:
-                self._learn(target, theirs)
+                self._rests[target] = theirs
                 continue
             now = self._clock.monotonic()
             left = max(0.0, rest.until - now)

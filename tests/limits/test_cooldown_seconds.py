@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
@@ -9,6 +11,16 @@ import pytest
 from exporter.limits import cooldown_seconds
 
 NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Move the machine to a zone far from Greenwich."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XYZ-9")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def in_seconds(seconds: float) -> str:
@@ -105,7 +117,7 @@ def test_a_date_is_taken_by_the_clock_of_the_vendor_that_wrote_it() -> None:
         "Sun, 06 Nov 1994 08:49:37 -0000",
     ],
 )
-def test_every_form_of_an_http_date_is_read(date: str) -> None:
+def test_every_form_of_an_http_date_is_read_wherever_we_are(date: str, far_away: None) -> None:
     now = 784_111_777.0  # the moment in all of them
     assert cooldown_seconds(503, {"Retry-After": date}, None, now - 100) == 100
 

@@ -14,10 +14,13 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from exporter.limits import KeyTarget, Limits, Wait
 from exporter.state import StateFile
+from tests.conftest import FakeClock
 
 BASE = "https://api.vidnavigator.com/v1"
 HOUR = 3600.0
@@ -92,8 +95,40 @@ def test_a_request_that_has_to_wait_is_not_counted(clock: Any) -> None:
 def test_the_smallest_limit_that_is_asked_for_counts(clock: Any) -> None:
     limits, key = Limits(clock, None), target()
     assert admitted(limits, key, 50, 10) == 10
-    assert admitted(limits, key, 5, 1) == 0
-    assert admitted(limits, key, 50, 100) == 40
+    clock.advance(10)
+    assert admitted(limits, key, 50, 3) == 3
+    assert limits.admit(key, 2) == Wait(pytest.approx(60, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
+    assert admitted(limits, key, 50, 100) == 37
+
+
+def test_a_request_of_a_minute_ago_counts_no_more(clock: Any) -> None:
+    limits, key, other = Limits(clock, None), target(), target()
+    limits.admit(other, 1)
+    clock.advance(10)
+    limits.admit(key, 1)
+    clock.advance(55)
+    limits.admit(other, 1)
+    clock.advance(5)
+    assert limits.admit(key, 1) is None
+
+
+@given(started=st.floats(0, 1e8), step=st.floats(0, 59), per_minute=st.integers(1, 3), rest=st.floats(0.1, 1e4))
+def test_waiting_exactly_as_long_as_told_is_enough(started: float, step: float, per_minute: int, rest: float) -> None:
+    clock, key = FakeClock(), target()
+    clock.monotonic_time = started
+    limits = Limits(clock, None)
+    for _ in range(per_minute):
+        assert limits.admit(key, per_minute) is None
+        clock.advance(step / per_minute)
+    wait = limits.admit(key, per_minute)
+    assert wait is not None
+    clock.advance(wait.seconds)
+    assert limits.admit(key, per_minute) is None
+    limits.rest(key, rest)
+    wait = limits.admit(key, per_minute)
+    assert wait is not None
+    clock.advance(wait.seconds)
+    assert limits.cooldown(key) is None
 
 
 @pytest.mark.parametrize(
@@ -174,6 +209,7 @@ def test_a_shorter_rest_of_another_process_does_not_shorten_ours(start: Start) -
     daemon, poll, key = start(), start(by_hand=True), target()
     daemon.rest(key, 100)
     poll.rest(key, 60)
+    assert poll.cooldown(key) == 100
     assert start().cooldown(key) == 100
 
 
@@ -273,6 +309,14 @@ def test_a_reboot_within_the_minute_forgets_nothing(start: Start, clock: Any) ->
     assert admitted(limits, key, 5, 9) == 5
 
 
+def test_a_rest_of_an_earlier_boot_ends_by_the_wall_clock(start: Start, clock: Any) -> None:
+    key = target()
+    start().rest(key, 1000)
+    clock.jump(HOUR)
+    clock.monotonic_time += 500  # the machine has been up for longer than it had been then
+    assert start(boot="second").cooldown(key) is None
+
+
 def test_a_clock_set_back_during_a_reboot_blocks_for_a_minute_at_most(start: Start, clock: Any) -> None:
     key, resting = target(), target()
     limits = start()
@@ -304,6 +348,8 @@ def test_the_file_does_not_gather_old_requests(start: Start, clock: Any, path: P
     for _ in range(200):
         assert limits.admit(key, 50) is None
         clock.advance(2)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM requests").fetchone() == (30,)
     for _ in range(50):
         limits.admit(target(), 50)
     clock.advance(61)

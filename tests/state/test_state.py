@@ -133,6 +133,17 @@ def test_a_save_is_committed_when_it_returns(path: Path, clock: Any) -> None:
             assert other.load() == {MEDIA: AccountState(polls=7)}
 
 
+def test_a_save_touches_no_other_account(path: Path, clock: Any) -> None:
+    with (
+        closing(StateFile.open(path, clock, exclusive=True)) as daemon,
+        closing(StateFile.open(path, clock, exclusive=False)) as poll,
+    ):
+        daemon.save(MEDIA, AccountState(polls=1))
+        poll.save(MEDIA, AccountState(polls=2))
+        daemon.save(ARCHIVE, AccountState(polls=1))
+        assert daemon.load()[MEDIA] == AccountState(polls=2)
+
+
 def test_threads_lose_nothing_to_each_other(path: Path, clock: Any) -> None:
     def poll(thread: int) -> None:
         for account in range(20):
@@ -264,10 +275,9 @@ def test_many_polls_by_hand_may_make_the_file_together(path: Path) -> None:
 
 
 def test_the_write_ahead_log_does_not_grow_with_the_polls(path: Path, clock: Any) -> None:
-    state = AccountState(failure=Failure("auth", "x" * 20_000))
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        for _ in range(1000):
-            file.save(MEDIA, state)
+        for number in range(1000):
+            file.save(MEDIA, AccountState(failure=Failure("auth", f"{number:04}" * 5000)))
         sizes = [path.with_name(name).stat().st_size for name in ("state.db", "state.db-wal")]
     assert sum(sizes) < 6_000_000
 

@@ -100,6 +100,26 @@ def test_a_file_without_its_tables_is_set_aside(path: Path, clock: Any) -> None:
     assert len(aside(path)) == 1
 
 
+def test_a_file_with_a_name_that_is_no_text_is_set_aside(path: Path, clock: Any) -> None:
+    saved(path)
+    path.write_bytes(path.read_bytes().replace(b"cooldowns", b"cooldown\x80"))
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        assert (file.load(), file.write_failures) == ({}, 0)
+    assert len(aside(path)) == 1
+
+
+def test_a_file_with_times_that_are_none_is_set_aside(path: Path, clock: Any) -> None:
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        Limits(clock, file).admit(KeyTarget("videodb", "u", "k"), 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA ignore_check_constraints = 1")
+        db.execute("UPDATE requests SET monotonic = 'yesterday'")
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        assert Limits(clock, file).admit(KeyTarget("videodb", "u", "k"), 1) is None
+        assert file.write_failures == 0
+    assert len(aside(path)) == 1
+
+
 def test_an_empty_file_is_filled(path: Path, clock: Any) -> None:
     path.touch()
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
@@ -301,6 +321,10 @@ def test_a_full_disk_costs_a_count_and_ends_by_itself(path: Path, clock: Any, ca
         assert file.write_failures == failures
         assert file.load() == {MEDIA: AccountState(polls=99), ARCHIVE: AccountState(polls=11)}
         assert "is written again" in caplog.text
+        file.save(MEDIA, AccountState(polls=100))
+        with full_disk(0):
+            file.save(MEDIA, AccountState(polls=101))
+        assert [record.levelname for record in caplog.records] == ["ERROR", "INFO", "ERROR"]
 
 
 def test_what_a_full_disk_kept_out_is_written_at_the_end(path: Path, clock: Any) -> None:
@@ -326,7 +350,9 @@ def test_a_disk_full_from_the_start_costs_nothing_else(path: Path, clock: Any) -
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["closed properly", "killed"])
-def test_a_read_only_disk_is_read_and_written_when_it_can_be(open_folder: Path, clock: Any, killed: bool) -> None:
+def test_a_read_only_disk_is_read_and_written_when_it_can_be(
+    open_folder: Path, clock: Any, killed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     path, target = open_folder / "state.db", KeyTarget("videodb", "u", "k")
     with closing(StateFile.open(open_folder / "first.db", clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=5))
@@ -335,6 +361,7 @@ def test_a_read_only_disk_is_read_and_written_when_it_can_be(open_folder: Path, 
             copy(open_folder / "first.db", path)
     if not killed:
         copy(open_folder / "first.db", path)
+    path.with_name("state.db.lock").touch()
     with read_only(path):
         file = StateFile.open(path, clock, exclusive=True)
         assert file.load() == {MEDIA: AccountState(polls=5)}
@@ -343,6 +370,7 @@ def test_a_read_only_disk_is_read_and_written_when_it_can_be(open_folder: Path, 
         assert limits.admit(KeyTarget("videodb", "u", "other"), 50) is None
         file.save(MEDIA, AccountState(polls=6))
         assert file.write_failures > 0
+        assert f"{path} cannot be written" in caplog.text
     clock.advance(RETRY)
     file.save(ARCHIVE, AccountState(polls=1))
     assert file.load() == {MEDIA: AccountState(polls=6), ARCHIVE: AccountState(polls=1)}
