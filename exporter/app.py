@@ -30,6 +30,7 @@ from exporter.server import Request, Response, Route, Server
 from exporter.shards import accounts_of_shard
 from exporter.slots import Slots
 from exporter.state import StateFile
+from exporter.statuspage import StatusPage
 from exporter.store import Store
 from exporter.systemd import Notifier
 from exporter.transport import Transport
@@ -234,7 +235,7 @@ class App:
 
     def _routes(self) -> dict[str, Route]:
         return {
-            "/": Route(self._front_page),
+            **StatusPage(self._store.views, self._clock, self._options, __version__).routes(),
             self._options.telemetry_path: Route(self._serve_metrics),
             "/-/healthy": Route(self._serve_healthy),
             "/-/ready": Route(self._serve_ready),
@@ -266,12 +267,6 @@ class App:
         self._events.put(event)
         errors = event.result.result()
         return _text(500, errors) if errors else _text(200, "reloaded")
-
-    def _front_page(self, _request: Request) -> Response:
-        links = [self._options.telemetry_path, "/api/v1/accounts", "/-/healthy", "/-/ready"]
-        items = "".join(f'<li><a href="{path}">{path}</a></li>' for path in links)
-        page = f"<!doctype html><title>video-api-exporter</title><h1>video-api-exporter</h1><ul>{items}</ul>"
-        return Response(200, page.encode(), "text/html; charset=utf-8")
 
 
 _HEALTH_PATHS = ("/-/healthy", "/-/ready")

@@ -93,7 +93,8 @@ class TestSummary:
         row = summary(self.view(make_account, None, AccountState()), START)
         assert row["up"] is None
         assert row["credits"]["balance"] is None and row["credits"]["level"] is None
-        assert row["storage"] is None and row["last_poll"] is None and row["failure"] is None
+        assert row["storage"]["used"] is None and row["storage"]["ratio"] is None and row["storage"]["level"] is None
+        assert row["last_poll"] is None and row["failure"] is None
 
     def test_unlimited_is_a_word(self, make_account: MakeAccount) -> None:
         usage = Usage(balance=inf, monthly_limit=inf)

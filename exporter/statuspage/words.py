@@ -1,0 +1,69 @@
+"""Figures as people read them. What is not known is said in words, never drawn as 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+UNKNOWN = "not known"
+_BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def amount(value: float | str | None) -> str:
+    """Return a number of credits or channels, at most two decimals; something tiny is not rounded to nothing."""
+    if value is None or isinstance(value, str):
+        return value or UNKNOWN
+    if 0 < abs(value) < 0.01:
+        return "less than 0.01" if value > 0 else "just below 0"
+    if abs(value) >= 1e15:
+        return f"{value:.3g}"
+    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.2f}".rstrip("0").rstrip(".")
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def size(value: float | str | None) -> str:
+    """Return bytes in the largest binary unit that leaves at least 1."""
+    if value is None or isinstance(value, str):
+        return value or UNKNOWN
+    unit = 0
+    while abs(value) >= 1024 and unit < len(_BYTES) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.3g} {_BYTES[unit]}" if abs(value) < 1000 else f"{value:,.0f} {_BYTES[unit]}"
+
+
+def percent(ratio: float | None) -> str:
+    """Return a ratio as a percentage."""
+    return UNKNOWN if ratio is None else f"{ratio * 100:.3g} %" if ratio < 10 else f"{ratio * 100:,.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in one or two units."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 60:
+        return f"{minutes:.0f} min"
+    hours, minutes = divmod(round(minutes), 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    if days < 10:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    return f"{days:,} d" if days < 730 else "over 2 years"
+
+
+def past(seconds: float) -> str:
+    """Return how long ago something was; a clock that was set back makes it no riddle."""
+    return "just now" if seconds < 1 else f"{duration(seconds)} ago"
+
+
+def runway(row: Mapping[str, Any]) -> str:
+    """Return how long the balance lasts at the period's mean spend so far."""
+    credits = row["credits"]
+    if credits["balance"] is None:
+        return UNKNOWN
+    if credits["balance"] == "unlimited":
+        return "unlimited"
+    if credits["runway_seconds"] is None:
+        return "nothing spent yet" if credits["monthly_used"] == 0 else UNKNOWN
+    return duration(credits["runway_seconds"]) if credits["runway_seconds"] else "used up"
