@@ -47,9 +47,10 @@ bench: $(VENV)/.dev ## what a scrape, a poll and a start cost
 soak: $(VENV)/.dev ## ten minutes under faults: memory, threads and descriptors stay flat
 	$(BIN)/python -m bench.soak $(ARGS)
 
-audit: $(VENV)/.dev ## known vulnerabilities in what is installed, and insecure code
-	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/run.txt
+audit: $(VENV)/.dev ## insecure code, and known vulnerabilities in what is installed; asks PyPI's advisories
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive exporter
+	@# Strict: where the advisories are out of reach it fails, rather than finding nothing.
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/run.txt
 
 test-image: $(VENV)/.dev ## build the container image as it is and run it
 	@scripts/tools $(IMAGE_TOOLS)
