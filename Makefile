@@ -30,7 +30,6 @@ test: $(VENV)/.dev ## every test, with what they need
 
 lint: $(VENV)/.dev ## style and common mistakes
 	$(BIN)/ruff check .
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive exporter
 
 type: $(VENV)/.dev ## types, strictly
 	$(BIN)/mypy
@@ -48,7 +47,7 @@ soak: $(VENV)/.dev ## ten minutes under faults: memory, threads and descriptors 
 	$(BIN)/python -m bench.soak $(ARGS)
 
 audit: $(VENV)/.dev ## insecure code, and known vulnerabilities in what is installed; asks PyPI's advisories
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive exporter
+	$(BIN)/ruff check --select S exporter
 	@# Strict: where the advisories are out of reach it fails, rather than finding nothing.
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/run.txt
 
