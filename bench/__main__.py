@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -55,12 +56,12 @@ def poll(options: argparse.Namespace) -> None:
 
     runs = []
     for count in options.accounts or [10_000]:
-        runs.append(capacity(count, "5m", 64, options.window))
+        runs.append(capacity(count, 300, 64, options.window))
         print(report.poll_table([runs[-1]]))
     held = True
     for rate in options.rates:
         if held:
-            runs.append(capacity(rate * 10, "10s", max(64, rate), min(30.0, options.window)))
+            runs.append(capacity(rate * 10, 10, max(64, rate), min(30.0, options.window)))
             print(report.poll_table([runs[-1]]))
             held = runs[-1]["in_time"] >= 0.999
     keep("poll", {"runs": runs})
@@ -170,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rates", type=int, nargs="*", default=[50, 100, 150, 200, 300], help="polls a second to try")
     parser.add_argument("--minutes", type=float, default=4, help="how long memory is watched")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     for part in options.part or [name for name in PARTS if name != "write"]:
         PARTS[part](options)
 

@@ -99,13 +99,13 @@ class Peers:
             client.scrape()
             client.close()
 
-        def target(name: str, prepare: Callable[[str], object]) -> Target:
-            return Target(f"exporter, {name}", url, process, prepare, start)
+        def target(name: str, prepare: Callable[[str], object], at_most: int = 1_000_000) -> Target:
+            return Target(f"exporter, {name}", url, process, prepare, start, at_most)
 
         return [
             # The second of two scrapes, as by a pair of Prometheus servers: within a second all bytes are ready.
             target("nothing changed", scrape),
-            target("own metrics changed", lambda encoding: time.sleep(1.0)),
+            target("own metrics changed", lambda encoding: time.sleep(1.0), 10),
             target("1 % changed", lambda encoding: post(f"{base}/change?share=0.01")),
             target("all changed", lambda encoding: post(f"{base}/change?share=1")),
         ]
@@ -172,7 +172,7 @@ class Peers:
         databases = {"db": {"dsn": f"sqlite:///{database}"}}
         config.write_text(json.dumps({"databases": databases, "metrics": metrics, "queries": queries}))
         query_exporter = environment().parent / "query-exporter"
-        argv = [query_exporter, "--host", "127.0.0.1", "--port", str(port), "--config", config]
+        argv: list[str | Path] = [query_exporter, "--host", "127.0.0.1", "--port", str(port), "--config", config]
         process = self._run("query-exporter", argv)
         url = f"http://127.0.0.1:{port}/metrics"
         # Its queries run one after another: it is ready when the last account stands in every family.

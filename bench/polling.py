@@ -18,14 +18,19 @@ LATENCY = 0.3
 """Seconds that the simulated vendor takes for each answer."""
 
 
-def capacity(count: int, interval: str, concurrency: int, window: float) -> dict[str, Any]:
-    """Poll so many accounts, and after the first round watch for ``window`` seconds."""
+def capacity(count: int, interval: int, concurrency: int, window: float) -> dict[str, Any]:
+    """Poll so many accounts every ``interval`` seconds, and watch for ``window`` seconds.
+
+    Not before the polls are spread evenly: an account's second one comes half an interval after its first
+    at the earliest, then at its place in the interval.
+    """
     with workplace() as directory, ExitStack() as stack:
-        poll = f"interval: {interval}, timeout: 5s, concurrency: {concurrency}"
+        poll = f"interval: {interval}s, timeout: 5s, concurrency: {concurrency}"
         daemon = Daemon(count, poll, LATENCY, directory, stack)
         daemon.start()
         healthy = daemon.until("/-/healthy")
         ready = daemon.until("/-/ready")
+        time.sleep(interval / 2 + 1)
         before, cpu, vendor = daemon.own(), daemon.process.cpu(), daemon.vendor.cpu()
         begin, every = time.perf_counter(), min(15.0, window / 4)
         client = Client(daemon.url + "/metrics", "gzip")

@@ -50,7 +50,7 @@ def poll_table(runs: Sequence[dict[str, Any]]) -> str:
     """Return how many polls were held, and at what cost."""
     names = {
         "accounts": "accounts",
-        "interval": "interval",
+        "interval": "interval s",
         "polls_per_second": "polls a second",
         "in_time": "started within 2 s",
         "mean_lag_ms": "mean lag ms",
@@ -73,7 +73,7 @@ def poll_table(runs: Sequence[dict[str, Any]]) -> str:
             elif name.endswith("share"):
                 cells.append(f"{value:.1%}")
             else:
-                cells.append(value if isinstance(value, str) else _figure(value))
+                cells.append(f"{value:,}" if isinstance(value, int) else _figure(value))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
