@@ -308,7 +308,7 @@ def polls() -> list[tuple[int, Json]]:
                         custom__width=150,
                         custom__cellOptions={"type": "color-text"},
                     ),
-                    override("Last answer", unit=SECONDS, decimals=1, mappings=[NEVER], custom__width=100),
+                    override("Last answer", unit=SECONDS, decimals=1, mappings=[NEVER], custom__width=115),
                 ],
             ),
         ),
@@ -360,8 +360,8 @@ def durations() -> list[tuple[int, Json]]:
 
 def freshness() -> list[tuple[int, Json]]:
     """Return cool-downs and the age of what is exported."""
-    rest = per_account(MANY, "video_api_cooldown_until_timestamp_seconds")
-    known = per_account(MANY, "video_api_up")
+    rests = MANY("video_api_cooldown_until_timestamp_seconds")
+    begun = f"max by ({ACCOUNT}) (changes({rests}[$__rate_interval]))"
     bad = {"rejected": "video_api_rejected_fields", "folded": "video_api_folded_operations"}
     return [
         (
@@ -387,13 +387,16 @@ def freshness() -> list[tuple[int, Json]]:
         (
             8,
             lines(
-                "Accounts in cool-down",
-                "Accounts whose key rests after a 429 or a 503 that names a wait.",
-                Query(f"count({rest} > time()) or 0 * count({known})", "In cool-down"),
+                "New cool-downs",
+                "How many cool-downs began, after a 429 or a 503 that names a wait, per step of the graph, by vendor.",
+                Query(f"sum by (provider) ({begun})", "{{provider}}"),
                 unit=COUNT,
-                no_value="No account polled yet",
+                no_value="No key has had to rest",
+                draw="bars",
+                stacked=True,
+                legend=("sum",),
+                interval="5m",
                 decimals=0,
-                color=colour(ORANGE),
             ),
         ),
         (

@@ -246,7 +246,7 @@ def accounts_table() -> Json:
             override("Spent in 24 h", unit=CREDITS, decimals=1, noValue="–", custom__width=110),
             override("Storage", noValue="–", **space),
             override("Channels", noValue="–", **space),
-            override("Last answer", unit=SECONDS, decimals=0, noValue="Never", custom__width=95),
+            override("Last answer", unit=SECONDS, decimals=0, noValue="Never", custom__width=105),
             override(
                 "Last poll failed",
                 mappings=[FAILURE_WORDS],

@@ -37,7 +37,7 @@ from grafana.server import Prometheus
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/rules"
 SCRAPE_SECONDS = 120.0
-POLL_SECONDS = 300.0
+POLL_SECONDS = 290.0  # the demo's troubles return in whole minutes: so polls meet them now and then
 TARGET = 'job="video-api-exporter",instance="exporter-0:10390"'
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
