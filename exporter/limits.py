@@ -2,7 +2,8 @@
 
 One request too many gets a vendor's key banned for a minute, production traffic included. So each request
 is recorded before it is sent: in memory, and in the state file, where ``poll`` by hand, a running daemon
-and the next start after a crash see it. Where the file cannot be used, memory alone decides.
+and the next start after a crash see it. Where the file cannot be used, memory alone decides. Its minute runs
+anew from its end: the vendor may have counted it at any moment in between.
 
 Within one boot, ages are differences of the monotonic clock, which all processes of a machine share
 and which no one sets; only what was written before a reboot is dated by the wall clock.
@@ -36,6 +37,10 @@ _FORGET_COOLDOWN_SECONDS = 30 * 86400.0
 _HAIR_SECONDS = 0.001  # a wait that ends by a rounding error too early would have to be repeated
 _COOLDOWN_OF_KEY = "SELECT seconds, boot, monotonic, wall FROM cooldowns WHERE key = ?"
 _COOLDOWNS = "SELECT key, seconds, boot, monotonic, wall FROM cooldowns"
+_ENDED = (
+    "UPDATE requests SET monotonic = ?, wall = ? WHERE id ="
+    " (SELECT id FROM requests WHERE key = ? AND writer = ? AND monotonic <= ? ORDER BY monotonic DESC LIMIT 1)"
+)
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 T = TypeVar("T")
@@ -99,6 +104,23 @@ class Limits:
             if wait is None:
                 self._requests.setdefault(target, []).append(self._clock.monotonic())
             return wait
+
+    def ended(self, target: KeyTarget, began: float) -> None:
+        """Count a request that was admitted by ``began``, in monotonic seconds, as one of now."""
+        with self._mutex:
+            now = self._clock.monotonic()
+            times = self._requests.setdefault(target, [])
+            started = max((at for at in times if at <= began), default=None)
+            if started is not None:
+                times.remove(started)
+            times.append(now)
+            if self._state is not None:
+                end = now, self._clock.wall()
+                with suppress(StateUnavailable):
+                    self._write(
+                        self._state,
+                        lambda db: db.execute(_ENDED, (*end, _digest(_salt(db), target), self._writer, began)),
+                    )
 
     def rest(self, target: KeyTarget, seconds: float) -> None:
         """Send nothing with this key for so many seconds, 6 h at most; never ends a cool-down earlier."""

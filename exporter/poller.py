@@ -106,7 +106,8 @@ class Poller:
         next_poll = self._store.state(account_key(account)).next_poll
         if next_poll is None:
             return now
-        return now + min(max(0.0, next_poll - self._clock.wall()), max(account.interval, LONGEST_REFUSAL_REST))
+        # No poll is planned further ahead: where it seems so, the clock was set back while nobody was here.
+        return now + min(max(0.0, next_poll - self._clock.wall()), account.interval * 1.5)
 
     def lift_refusals(self) -> None:
         """Let keys that were refused be tried again, as a reload does."""
@@ -338,7 +339,11 @@ class _Call:
             raise TimeoutError_("no time was left for this request")
         provider = self._poller._providers[self._account.provider]
         connection = self._poller._connect(self._account)
-        raw = connection.get(path, params, {provider.key_header: self.target.key}, left)
+        began = self._poller._clock.monotonic()
+        try:
+            raw = connection.get(path, params, {provider.key_header: self.target.key}, left)
+        finally:
+            self._poller._limits.ended(self.target, began)
         rest = cooldown_seconds(raw.status, raw.headers, raw.document, self._poller._clock.wall())
         if rest is not None:
             self._poller._limits.rest(self.target, rest)

@@ -316,6 +316,15 @@ def test_the_budget_of_a_key_counts_retries_and_puts_polls_off(clock: FakeClock,
     assert bench.value("polls_total") == 1
 
 
+def test_the_minute_of_a_slow_request_runs_from_its_end(clock: FakeClock, make_account: MakeAccount) -> None:
+    bench = Bench(clock, make_account(max_requests_per_minute=1, timeout=50.0))
+    bench.vendor.latency = 40.0
+    bench.poll(good())
+    clock.advance(30)
+    result = bench.poll()
+    assert result.wait is not None and result.wait.seconds == pytest.approx(30, abs=0.01)
+
+
 def test_an_unreadable_key_is_a_credential_failure_and_sends_nothing(
     clock: FakeClock, make_account: MakeAccount, tmp_path: Path
 ) -> None:
@@ -467,6 +476,14 @@ def test_a_restored_account_is_due_when_it_would_have_been(bench: Bench) -> None
     assert bench.poller.first_due(bench.account) == pytest.approx(due)
     bench.clock.advance(3600)
     assert bench.poller.first_due(bench.account) == bench.clock.monotonic()
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_clock_that_was_set_back_before_the_start_holds_up_no_poll_for_long(bench: Bench, refused: bool) -> None:
+    bench.poll(answer({}, 401) if refused else good())
+    bench.clock.jump(-3600)
+    bench.start({bench.saved[-1][0]: bench.saved[-1][1]})
+    assert bench.poller.first_due(bench.account) - bench.clock.monotonic() <= 1.5 * bench.account.interval
 
 
 def test_an_account_that_was_never_polled_is_due_at_once(bench: Bench) -> None:

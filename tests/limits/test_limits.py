@@ -112,6 +112,18 @@ def test_a_request_of_a_minute_ago_counts_no_more(clock: Any) -> None:
     assert limits.admit(key, 1) is None
 
 
+def test_the_minute_of_a_request_runs_from_its_end(start: Start, clock: Any) -> None:
+    limits, key, began = start(), target(), clock.monotonic()
+    limits.admit(key, 1)
+    clock.advance(10)  # on its way: the vendor may count it at the last moment
+    limits.ended(key, began)
+    clock.advance(55)
+    for process in (limits, start(by_hand=True), start()):
+        assert process.admit(key, 1) == Wait(pytest.approx(5, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
+    clock.advance(5.01)
+    assert start().admit(key, 1) is None
+
+
 @given(started=st.floats(0, 1e8), step=st.floats(0, 59), per_minute=st.integers(1, 3), rest=st.floats(0.1, 1e4))
 def test_waiting_exactly_as_long_as_told_is_enough(started: float, step: float, per_minute: int, rest: float) -> None:
     clock, key = FakeClock(), target()

@@ -70,6 +70,14 @@ class Processes(RuleBasedStateMachine):
             else:
                 assert abs(wait.seconds - (recent[-PER_MINUTE] + 60 - now)) < 0.01
 
+    @rule(by_hand=st.booleans(), key=keys, seconds=st.sampled_from([0.01, 3.0, 30.0]))
+    def poll_that_takes_a_while(self, by_hand: bool, key: KeyTarget, seconds: float) -> None:
+        began = self.clock.monotonic()
+        if self.limits[by_hand].admit(key, PER_MINUTE) is None:
+            self.clock.advance(seconds)  # the vendor counts the request at its latest
+            self.sent[key].append(self.clock.monotonic())
+            self.limits[by_hand].ended(key, began)
+
     @rule(by_hand=st.booleans(), key=keys)
     def waiting_as_long_as_told_is_enough(self, by_hand: bool, key: KeyTarget) -> None:
         for _ in range(4):  # a cool-down, another process's longer one, a budget behind it
