@@ -8,7 +8,7 @@ JOBS   ?= 2
 PYTEST  = $(BIN)/python -m pytest
 
 # command:Debian package. What `make test` needs beside Python.
-TEST_TOOLS := promtool:prometheus prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
+TEST_TOOLS := promtool:prometheus faketime:faketime prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
 IMAGE_TOOLS := mmdebstrap:mmdebstrap buildah:buildah podman:podman runc:runc
 NODE_TOOLS := node:nodejs npm:npm
 DEPLOY_TOOLS := $(IMAGE_TOOLS) promtool:prometheus systemd-analyze:systemd
@@ -79,7 +79,7 @@ lock: $(VENV)/.release ## renew requirements/*.txt from pyproject.toml
 	scripts/lock
 
 clean: ## forget the environment and everything built
-	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) grafana/node_modules build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Each stamp stands for one installed lock file.
 $(VENV)/.made:

@@ -19,9 +19,7 @@ from grafana.fields import (
     YELLOW,
     Json,
     account_link,
-    colour,
     override,
-    override_query,
     steps,
 )
 from grafana.panels import Query, bars, lines, row, stat, table
@@ -40,6 +38,7 @@ from grafana.queries import (
     begun,
     below_threshold,
     ends_before_reset,
+    firing,
     firing_since,
     near_limit,
     per_account,
@@ -258,30 +257,18 @@ def accounts_table() -> Json:
     )
 
 
-def problems_over_time() -> Json:
-    """Return how many accounts were in which trouble, and since when."""
-    critical, warning = (below_threshold(MANY, severity) for severity in ("critical", "warning"))
-    problems = [
-        ("No credits left", f"{balance(MANY)} <= 0", RED),
-        ("Credits critical", f"{critical} > 0", "light-red"),
-        ("Credits low", f"{warning} unless ({critical})", ORANGE),
-        ("Polls fail", f"{per_account(MANY, 'video_api_up')} == 0", PURPLE),
-    ]
-    known = per_account(MANY, "video_api_up")
+def alerts_over_time() -> Json:
+    """Return how many accounts each alert fired for, and since when; cheap with any number of accounts."""
     return lines(
-        "Accounts in trouble",
-        "How many accounts were in which trouble: when it began, and whether it is one account or all of them.",
-        *(
-            Query(f"count({problem}) or 0 * count({known})", title, ref=chr(65 + index))
-            for index, (title, problem, _) in enumerate(problems)
-        ),
+        "Alerts over time",
+        "How many alerts of each kind fired: when it began, and whether it is one account or all of them.",
+        Query(f"count by (alertname) ({firing(ALERTS, ALERT_LABELS)})", "{{alertname}}"),
         unit=COUNT,
-        no_value="No account polled yet",
+        no_value="No alert fired in this range (or the alert rules are not loaded)",
         stacked=True,
-        fill=40,
+        fill=50,
         decimals=0,
-        min=0,
-        overrides=[override_query(chr(65 + index), color=colour(tint)) for index, (_, _, tint) in enumerate(problems)],
+        placement="right",
     )
 
 
@@ -349,11 +336,11 @@ def build() -> Json:
                 ],
             ),
             (14, [(24, accounts_table())]),
-            row("Spending"),
+            row("History"),
             (
                 8,
                 [
-                    (12, problems_over_time()),
+                    (12, alerts_over_time()),
                     (
                         12,
                         lines(
@@ -364,6 +351,7 @@ def build() -> Json:
                             Query(f"sum by (provider) ({SPENT_1H})", "{{provider}}"),
                             unit=CREDITS,
                             no_value="No spending known yet",
+                            interval="5m",
                             decimals=1,
                         ),
                     ),
@@ -393,6 +381,7 @@ def build() -> Json:
                             Query(f"sum by (provider) ({finite})", "{{provider}}"),
                             unit=CREDITS,
                             no_value="No limited balance known",
+                            interval="5m",
                             decimals=1,
                         ),
                     ),
