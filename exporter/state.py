@@ -8,11 +8,9 @@ cannot be written is counted, logged once and tried again, and the exporter runs
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import logging
 import os
-import secrets
 import sqlite3
 import threading
 import time
@@ -22,53 +20,20 @@ from contextlib import closing, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
+from exporter.catalogue import AccountKey
 from exporter.clock import Clock
+from exporter.database import FAULTS, Unusable, is_corrupt, lock, make_private, open_for_reading, open_for_writing
 from exporter.errors import StartError, StateUnavailable
 from exporter.readings import AccountState
 
 logger = logging.getLogger(__name__)
 
-AccountKey = tuple[str, str]
 T = TypeVar("T")
-
-APPLICATION_ID = 0x76616578  # "vaex": tells our files from other programs' SQLite files
-SCHEMA_VERSION = 1
-# When a row was written. The checks let a damaged file be found out before anyone reckons with its times.
-_MOMENT = """
-    boot TEXT NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL,
-    CHECK (typeof(monotonic) = 'real' AND abs(monotonic) < 1e12),
-    CHECK (typeof(wall) = 'real' AND abs(wall) < 1e12)
-"""
-SCHEMA = f"""
-CREATE TABLE salt(salt BLOB NOT NULL);
-CREATE TABLE accounts(
-    account TEXT PRIMARY KEY, state BLOB NOT NULL, checksum INTEGER NOT NULL, saved_at REAL NOT NULL
-);
-CREATE TABLE requests(id INTEGER PRIMARY KEY, key BLOB NOT NULL, writer BLOB NOT NULL, {_MOMENT});
-CREATE INDEX requests_by_key ON requests(key);
-CREATE TABLE cooldowns(
-    key BLOB PRIMARY KEY, seconds REAL NOT NULL, {_MOMENT},
-    CHECK (typeof(seconds) = 'real' AND seconds BETWEEN 0 AND 21600)
-) WITHOUT ROWID;
-"""
 KEEP_REMOVED_SECONDS = 30 * 86400.0
-_BUSY_SECONDS = 0.25  # how long a poll waits for another process's transaction
 _RETRY_SECONDS = 5.0  # how long a file that failed is left alone
-_SALT_BYTES = 32
-# SQLite quotes a damaged schema in its message, which the module then cannot decode.
-_FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError)
-
-
-class _Unusable(Exception):
-    """The file will never do: ``why`` becomes part of the name under which it is set aside."""
-
-    def __init__(self, why: str, detail: str) -> None:
-        super().__init__(detail)
-        self.why = why
 
 
 class StateFile:
@@ -159,10 +124,10 @@ class StateFile:
                 try:
                     result = self._commit(work)
                 except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-                    if not (_is_corrupt(error) and self._set_aside("corrupt", error)):
+                    if not (is_corrupt(error) and self._set_aside("corrupt", error)):
                         raise
                     result = self._commit(work)
-            except (*_FAULTS, _Unusable, StartError) as error:
+            except (*FAULTS, Unusable, StartError) as error:
                 self._failed(error)
                 raise StateUnavailable(str(error)) from error
             except StateUnavailable:
@@ -179,9 +144,9 @@ class StateFile:
             try:
                 if self._db is not None:
                     return work(self._db)
-                with closing(self._open_read_only()) as db:
+                with closing(open_for_reading(self._path)) as db:
                     return work(db)
-            except (*_FAULTS, _Unusable) as error:
+            except (*FAULTS, Unusable) as error:
                 if not self._complaints:
                     self._complain(error)
                 raise StateUnavailable(str(error)) from error
@@ -253,11 +218,11 @@ class StateFile:
                 raise StateUnavailable(f"state file {self._path} failed a moment ago")
             self._prepare()
             try:
-                self._db = self._open()
-            except _Unusable as error:
+                self._db = open_for_writing(self._path)
+            except Unusable as error:
                 if not self._set_aside(error.why, error):
                     raise
-                self._db = self._open()
+                self._db = open_for_writing(self._path)
         return self._db
 
     def _prepare(self) -> None:
@@ -266,59 +231,20 @@ class StateFile:
             raise OSError("it is not a regular file")  # a folder, a device: nothing to set aside
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._exclusive and self._lock is None:
-            self._lock = _lock(self._path)
-        _make_private(self._path)
+            self._lock = lock(self._path)
+        make_private(self._path)
         for needed in (self._path, self._path.parent):  # SQLite would only say that it is unable to open it
             if not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise OSError(f"{needed} cannot be written")
 
-    def _open(self) -> sqlite3.Connection:
-        db = _connect(str(self._path))
-        try:
-            if _is_fresh(db):
-                # Both settings are part of the file, written with the schema or not at all.
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("BEGIN IMMEDIATE")
-                if _is_fresh(db):  # another process may have been faster
-                    for statement in SCHEMA.split(";"):
-                        db.execute(statement)
-                    db.execute("INSERT INTO salt VALUES (?)", (secrets.token_bytes(_SALT_BYTES),))
-                    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                db.execute("COMMIT")
-            _inspect(db)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.execute("PRAGMA journal_size_limit = 4194304")
-        except BaseException as error:
-            db.close()
-            if _is_corrupt(error):
-                raise _Unusable("corrupt", str(error)) from error
-            raise
-        return db
-
-    def _open_read_only(self) -> sqlite3.Connection:
-        # A file in WAL mode can be read without writing to its folder only where -wal and -shm are there
-        # already; where they are not, it was closed properly, and SQLite may be told that nobody changes it.
-        for option in ("mode=ro", "mode=ro&immutable=1"):
-            db = _connect(f"file:{quote(str(self._path))}?{option}")
-            try:
-                _inspect(db)
-            except (*_FAULTS, _Unusable) as error:
-                db.close()
-                failure = error
-            else:
-                return db
-        raise failure
-
     def _set_aside(self, why: str, error: Exception) -> bool:
         """Rename a file that cannot be used, so that a new one can be made; False where it must stay."""
         self._disconnect()
-        lock: int | None = None
+        held: int | None = None
         if not self._exclusive:
             # A daemon may be at work on this file: only who could be the daemon may move it.
             try:
-                lock = _lock(self._path)
+                held = lock(self._path)
             except StartError:
                 return False
         try:
@@ -332,109 +258,10 @@ class StateFile:
                 with suppress(FileNotFoundError):
                     os.replace(f"{self._path}{suffix}", f"{aside}{suffix}")
         finally:
-            if lock is not None:
-                os.close(lock)
+            if held is not None:
+                os.close(held)
         logger.error("state file %s is %s (%s): set aside as %s", self._path, why, error, aside)
         return True
-
-
-def _connect(database: str) -> sqlite3.Connection:
-    db = sqlite3.connect(
-        database,
-        timeout=_BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        uri=database.startswith("file:"),
-    )
-    db.text_factory = lambda raw: raw.decode(errors="replace")
-    return db
-
-
-def _schema(db: sqlite3.Connection) -> list[tuple[str, str]]:
-    return db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
-
-
-def _is_fresh(db: sqlite3.Connection) -> bool:
-    return _pragma(db, "application_id") == 0 and _pragma(db, "user_version") == 0 and not _schema(db)
-
-
-def _inspect(db: sqlite3.Connection) -> None:
-    """Raise _Unusable unless this is a whole file of ours in the schema of this version."""
-    if _pragma(db, "application_id") != APPLICATION_ID:
-        raise _Unusable("foreign", "another program's SQLite file")
-    version = _pragma(db, "user_version")
-    if version > SCHEMA_VERSION:
-        raise _Unusable("newer", f"schema {version} of a later release, this one reads {SCHEMA_VERSION}")
-    with closing(sqlite3.connect(":memory:")) as model:
-        model.executescript(SCHEMA)
-        if version != SCHEMA_VERSION or _schema(db) != _schema(model):
-            raise _Unusable("corrupt", "not the schema that this release writes")
-    salts = db.execute("SELECT salt FROM salt").fetchall()
-    if len(salts) != 1 or not isinstance(salts[0][0], bytes) or len(salts[0][0]) != _SALT_BYTES:
-        raise _Unusable("corrupt", "no salt")
-    (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-    if verdict != "ok":
-        raise _Unusable("corrupt", verdict)
-
-
-def _pragma(db: sqlite3.Connection, name: str) -> int:
-    (value,) = db.execute(f"PRAGMA {name}").fetchone()
-    return int(value)
-
-
-def _is_corrupt(error: BaseException) -> bool:
-    # The module has classes of their own for all that may pass (a full disk, a lock, a read-only file);
-    # a malformed file and one that is no database are left to the base class.
-    return type(error) in (sqlite3.DatabaseError, UnicodeDecodeError)
-
-
-def _lock(path: Path) -> int | None:
-    """Take the daemon's lock and return its descriptor; None where the file system has no locks.
-
-    Raises StartError where another process has it. The lock is the kernel's and ends with the process,
-    however that ends; so the file beside it stays: removing it would let two daemons lock two files of
-    one name.
-    """
-    beside = path.with_name(f"{path.name}.lock")
-    _make_private(beside)
-    try:
-        descriptor = os.open(beside, os.O_RDWR)
-    except OSError:  # a read-only disk: a lock needs no more
-        descriptor = os.open(beside, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 20).decode(errors="replace").strip()
-        os.close(descriptor)
-        who = f"another exporter (pid {holder})" if holder.isdigit() else "another exporter"
-        raise StartError(f"state file {path} is in use by {who}; give each a file of its own") from None
-    except OSError as error:
-        os.close(descriptor)
-        logger.warning("state file %s cannot be locked: %s; see that no second exporter uses it", path, error)
-        return None
-    with suppress(OSError):  # the pid only helps whoever is refused
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
-
-
-def _make_private(path: Path) -> None:
-    """Make the file where there is none, and let nobody but its owner read it."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        # Not opened to look at it: closing any descriptor of a database drops SQLite's locks on it.
-        if path.stat().st_mode & 0o077:
-            with suppress(OSError):  # another user's file, open to us: theirs to close
-                path.chmod(0o600)
-        return
-    try:
-        if os.geteuid() == 0:
-            # Root's `poll` by hand before the daemon's first start: the daemon must be able to use the file.
-            folder = path.parent.stat()
-            os.fchown(descriptor, folder.st_uid, folder.st_gid)
-    finally:
-        os.close(descriptor)
 
 
 def _name(account: AccountKey) -> str:

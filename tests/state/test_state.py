@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 
 from exporter.clock import SystemClock
+from exporter.database import SCHEMA_VERSION
 from exporter.errors import StartError
 from exporter.readings import (
     AccountState,
@@ -30,7 +31,7 @@ from exporter.readings import (
     Subscription,
     Usage,
 )
-from exporter.state import SCHEMA_VERSION, StateFile
+from exporter.state import StateFile
 
 INF = float("inf")
 MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
@@ -201,6 +202,16 @@ def test_a_file_that_others_could_read_is_closed_to_them(path: Path, clock: Any)
     path.chmod(0o644)
     StateFile.open(path, clock, exclusive=True).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_files_made_by_root_belong_to_the_owner_of_the_folder(path: Path, clock: Any) -> None:
+    if os.geteuid() == 0:
+        os.chown(path.parent, 65534, 65534)
+    owner = path.parent.stat().st_uid
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        file.save(MEDIA, AccountState())
+        assert {name.stat().st_uid for name in path.parent.iterdir()} == {owner}
+        assert len(list(path.parent.iterdir())) == 4
 
 
 def test_missing_folders_are_made_for_the_owner_alone(tmp_path: Path, clock: Any) -> None:
