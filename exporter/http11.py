@@ -210,14 +210,11 @@ class Connection(asyncio.Protocol):
         if self.phase is Phase.REQUEST:
             self._read()
 
-    def eof_received(self) -> bool:  # noqa: D102  asyncio's
-        if self.phase is Phase.CLOSING:
-            return False
-        self._http.receive_data(b"")
-        if self.phase is Phase.RESPONSE:
-            return not self._tls
-        self._read()
-        return False
+    def eof_received(self) -> None:  # noqa: D102  asyncio's
+        # While an answer is made or sent nothing is read, so this comes before or after it; asyncio then closes.
+        if self.phase is not Phase.CLOSING:
+            self._http.receive_data(b"")
+            self._read()
 
     def pause_writing(self) -> None:  # noqa: D102  asyncio's
         self._blocked = True

@@ -164,4 +164,5 @@ def pattern(size: int) -> bytes:
 _BLOCK = b"".join(b"%07d\n" % number for number in range(9973))
 
 
-PATIENT = Limits(request=PATIENCE, idle=PATIENCE, response=PATIENCE)
+PATIENT = Limits(request=3600, idle=3600, response=3600)
+"""With these a test that waits for a connection to be cut waits for another reason than time."""

@@ -15,7 +15,7 @@ import bcrypt
 import pytest
 
 from exporter import webauth
-from exporter.http11 import Request
+from exporter.http11 import Request, Response
 from exporter.server import Route
 from exporter.webauth import Gate
 from exporter.webconfig import RateLimit, WebConfig
@@ -267,6 +267,15 @@ def test_configured_headers_are_on_every_answer_and_replace_ours(servers: Server
         assert headers.get_all("Strict-Transport-Security") == ["max-age=60"]
         assert "X-XSS-Protection" not in headers
         assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_page_that_sets_a_header_itself_keeps_it_over_the_configured_one(servers: Servers, tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text("http_server_config: {headers: {Content-Security-Policy: default-src *}}\n")
+    own = Route(lambda _request: Response(200, b"", "text/html", (("content-security-policy", "default-src x"),)))
+    client = servers.client(servers.start({"/own": own, "/": Route(hello)}, web_config=path))
+    assert client.ask("/own").headers.get_all("Content-Security-Policy") == ["default-src x"]
+    assert client.ask("/").headers.get_all("Content-Security-Policy") == ["default-src *"]
 
 
 def test_requests_over_the_rate_are_429_on_every_path_but_health(servers: Servers, tmp_path: Path) -> None:

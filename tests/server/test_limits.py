@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -86,6 +88,11 @@ def test_a_slow_reader_that_goes_on_reading_gets_everything_in_order(servers: Se
         assert reader.socket.recv(1) == b""
 
 
+def test_a_fast_reader_gets_everything_in_order(servers: Servers) -> None:
+    client = servers.client(servers.start({"/x": Route(sized)}))
+    assert body(client.ask("/x?bytes=60000000")) == pattern(60_000_000)
+
+
 def test_one_client_too_many_costs_the_one_that_waited_longest(servers: Servers) -> None:
     server = servers.start(limits=replace(PATIENT, connections=3))
     first, second, third = (servers.client(server) for _ in range(3))
@@ -146,14 +153,25 @@ def test_headers_over_the_limit_are_431(servers: Servers, pieces: int) -> None:
     assert servers.client(server).ask(headers={"X": "y" * 3900}).status == 200
 
 
+def test_headers_without_an_end_are_431(servers: Servers) -> None:
+    client = servers.client(servers.start(limits=replace(PATIENT, header_bytes=4096)))
+    client.send(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000)
+    assert client.answer().status == 431
+    client.wait_until_cut()
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 200000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
-def test_a_body_over_the_limit_is_413_and_the_client_can_read_it(servers: Servers, framing: bytes) -> None:
+def test_a_body_over_the_limit_or_in_too_many_pieces_is_413_and_the_client_can_read_it(
+    servers: Servers, framing: bytes
+) -> None:
     client = servers.client(servers.start({"/": Route(hello, methods=("POST",))}, limits=PATIENT))
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\n" + framing)
-    chunk = b"x" * 200_000 if b"Length" in framing else b"2\r\nab\r\n" * 50_000
+    chunk = b"x" * 200_000 if b"Length" in framing else b"1\r\na\r\n" * 10_000
     client.send(chunk)
     answer = client.answer()
     assert (answer.status, answer.headers["Connection"]) == (413, "close")
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.socket.recv(1) == b"", "closed in order, not reset"
 
 
 def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +221,49 @@ def test_a_flood_of_pipelined_requests_is_one_client_among_others(servers: Serve
     flood.send(GET * 5000)
     assert other.ask("/other").status == 200
     assert served.index("/other") < 4000
+
+
+class _Transport:
+    """Remembers whether it was told to stop reading."""
+
+    def __init__(self) -> None:
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high == 0
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        pass
+
+
+def test_nothing_is_read_while_requests_wait_to_be_answered() -> None:
+    loop = asyncio.new_event_loop()
+    replies: list[Callable[[Response], None]] = []
+    connection = http11.Connection(
+        loop, PATIENT, lambda _request, reply: replies.append(reply), lambda _tls: True, lambda _connection: None
+    )
+    transport = _Transport()
+    connection.connection_made(transport)  # type: ignore[arg-type]  # it has what is used
+    connection.data_received(GET * 3)
+    reading = [transport.reading]
+    while replies:
+        replies.pop()(Response(200, b"", "text/plain"))
+        reading.append(transport.reading)
+        loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert reading == [False, False, False, True]
 
 
 def test_pipelined_requests_of_a_client_that_reads_nothing_wait_in_the_kernel(servers: Servers) -> None:
