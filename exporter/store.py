@@ -117,7 +117,9 @@ class Store:
     def views(self) -> list[View]:
         """Return what may be shown of each account now, in the configured order."""
         with self._lock:
-            return [self._view(entry) for entry in self._entries.values()]
+            entries = list(self._entries.values())
+        # Without the lock: a scrape takes it, and this takes a while for thousands of accounts.
+        return [self._view(entry) for entry in entries]
 
     def _show(self, key: AccountKey, entry: _Entry) -> None:
         self._age(key, entry)

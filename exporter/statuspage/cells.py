@@ -2,62 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.statuspage.selection import Row
-from exporter.statuspage.words import UNKNOWN, amount, duration, past, percent, runway, size
+from exporter.statuspage.words import NONE, UNKNOWN, amount, duration, past, percent, runway, size
 
-_NONE = "none"
+COLUMNS = {
+    "plan": "Plan",
+    "balance": "Balance",
+    "runway": "Runway",
+    "storage": "Storage",
+    "channels": "Channels",
+    "last": "Last poll",
+    "next": "Next poll",
+}
+"""Headings of the columns after account and state, by what they are sorted by."""
 _LATE = 15.0
 """Seconds by which a poll may wait for a free connection before the page calls it late."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar of width 100: how far it is filled, and where its thresholds are."""
+class Bar(NamedTuple):
+    """A bar of width 100: how serious it is, how far it is filled, and a path with a stroke at each threshold."""
 
     level: str
     filled: str
     ticks: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A figure, what stands under it, and its bar. ``muted`` where there is no figure."""
+class Cell(NamedTuple):
+    """A figure, what stands under it, its bar, and the moment that it is about in ISO 8601."""
 
     text: str
     note: str = ""
     bar: Bar | None = None
-    muted: bool = False
     at: str = ""
-    """The moment that the text is about, ISO 8601."""
 
 
 def cells(row: Row, now: float) -> dict[str, Any]:
     """Return what the template shows of an account, at the wall time ``now``."""
-    known = not row["stale"] and row["last_success"] is not None
     return {
         "name": row["account"],
         "provider": row["provider"],
-        "labels": "  ".join(f"{name}={value}" for name, value in row["labels"].items()),
+        "labels": ", ".join(f"{name}={value}" for name, value in row["labels"].items()),
         "severity": row["severity"],
         "attention": [item["text"] for item in row["attention"]],
         "message": row["failure"]["message"] if row["failure"] else "",
         "since": _since(row, now),
-        "plan": _plan(row, known, now),
-        "balance": _balance(row),
-        "runway": _figure(runway(row)),
-        "storage": _quota(row["storage"], size),
-        "channels": _quota(row["channels"], amount),
-        "last": _last(row, now),
-        "next": _next(row, now),
+        "columns": zip(
+            COLUMNS.values(),
+            COLUMNS,
+            (
+                _plan(row, now),
+                _balance(row),
+                Cell(runway(row)),
+                _quota(row["storage"], size),
+                _quota(row["channels"], amount),
+                _last(row, now),
+                _next(row, now),
+            ),
+            strict=True,
+        ),
     }
-
-
-def _figure(text: str, note: str = "", bar: Bar | None = None) -> Cell:
-    return Cell(text, note, bar, muted=text == UNKNOWN)
 
 
 def _since(row: Row, now: float) -> str:
@@ -68,14 +75,14 @@ def _since(row: Row, now: float) -> str:
     return "No good answer yet." if good is None else f"Last good answer {past(now - good)}."
 
 
-def _plan(row: Row, known: bool, now: float) -> Cell:
-    if not known:
-        return _figure(UNKNOWN)
+def _plan(row: Row, now: float) -> Cell:
+    if row["stale"] or row["last_success"] is None:
+        return Cell(UNKNOWN)
     end = _unix(row["period_end"])
     notes = [row["subscription"]] if row["plan"] and row["subscription"] else []
     if end is not None:
         notes.append(f"period ends in {duration(end - now)}" if end > now else f"period ended {past(now - end)}")
-    return Cell(row["plan"] or _NONE, ", ".join(notes), muted=not row["plan"])
+    return Cell(row["plan"] or NONE, ", ".join(notes))
 
 
 def _balance(row: Row) -> Cell:
@@ -83,8 +90,8 @@ def _balance(row: Row) -> Cell:
     balance, limit = credits["balance"], credits["monthly_limit"]
     warning, critical = credits["warning_below"], credits["critical_below"]
     if balance is None or isinstance(balance, str):
-        return _figure(amount(balance))
-    note = f"warning below {amount(warning)}, critical below {amount(critical)}"
+        return Cell(amount(balance))
+    note = f"warning < {amount(warning)}, critical < {amount(critical)}"
     # Without a limit the bar ends at four times the warning level: what is well above it looks full.
     whole = max(limit, balance) if isinstance(limit, (int, float)) else 4 * warning
     level = "critical" if credits["level"] == "exhausted" else credits["level"]
@@ -93,16 +100,16 @@ def _balance(row: Row) -> Cell:
     return Cell(amount(balance) + of, note, bar)
 
 
-def _quota(quota: dict[str, Any] | None, write: Any) -> Cell:
+def _quota(quota: dict[str, Any] | None, write: Callable[[float | str | None], str]) -> Cell:
     if quota is None:
-        return Cell(_NONE, muted=True)
+        return Cell(NONE)
     used, limit, ratio = quota["used"], quota["limit"], quota["ratio"]
     if used is None and ratio is None:
-        return _figure(UNKNOWN)
-    of = f"{write(used)} of {write(limit)}"
+        return Cell(UNKNOWN)
     if ratio is None or isinstance(limit, str):
-        return Cell(of)
-    return Cell(percent(ratio), of, _bar(ratio, quota["warning_from"], quota["critical_from"], quota["level"]))
+        return Cell(write(used), limit if isinstance(limit, str) else f"limit {write(limit)}")
+    bar = _bar(ratio, quota["warning_from"], quota["critical_from"], quota["level"])
+    return Cell(percent(ratio), f"{write(used)} of {write(limit)}", bar)
 
 
 def _bar(ratio: float, warning: float, critical: float, level: str) -> Bar:
@@ -116,7 +123,7 @@ def _width(ratio: float) -> str:
 
 def _last(row: Row, now: float) -> Cell:
     at = _unix(row["last_poll"])
-    return Cell("never", muted=True) if at is None else Cell(past(now - at), at=row["last_poll"])
+    return Cell("never") if at is None else Cell(past(now - at), at=row["last_poll"])
 
 
 def _next(row: Row, now: float) -> Cell:
@@ -124,9 +131,9 @@ def _next(row: Row, now: float) -> Cell:
     if rest is not None:
         return Cell("cool-down", f"{duration(rest - now)} more", at=row["cooldown_until"])
     if due is None:
-        return _figure(UNKNOWN)
+        return Cell(UNKNOWN)
     late = now - due
-    text = f"in {duration(-late)}" if late < 0 else "now" if late < _LATE else f"{duration(late)} late"
+    text = f"in {duration(-late)}" if late < -1 else "now" if late < _LATE else f"{duration(late)} late"
     return Cell(text, at=row["next_poll"])
 
 

@@ -20,8 +20,9 @@ from exporter.clock import Clock
 from exporter.exposition import gzip_accepted
 from exporter.options import Options
 from exporter.server import Request, Response, Route
-from exporter.statuspage.cells import cells
+from exporter.statuspage.cells import COLUMNS, cells
 from exporter.statuspage.selection import SORTS, Row, Selection
+from exporter.statuspage.words import NONE, UNKNOWN
 from exporter.summary import EXPLANATIONS, SEVERITIES, summary
 
 ROWS = 1000
@@ -63,6 +64,9 @@ class StatusPage:
             "version": version,
             "shard": f"shard {options.shard_index} of {options.shard_count}" if options.shard_count > 1 else "",
             "sorts": SORTS,
+            "columns": COLUMNS,
+            "words": {severity: severity.capitalize() for severity in SEVERITIES} | {"ok": "OK"},
+            "muted": {UNKNOWN: " not-known", NONE: " none"},
         }
         self._template = environment.get_template("page.html")
 
@@ -92,9 +96,13 @@ class StatusPage:
             "generated": _iso(now),
             "version": self._version,
             "shard": {"index": self._options.shard_index, "count": self._options.shard_count},
-            "accounts": selection.chosen(selection.found(self._rows(now))),
         }
-        return _answer(request, json.dumps(document, allow_nan=False).encode(), "application/json")
+        # Account by account: one call for all would keep other threads, and with them scrapes, waiting.
+        accounts = ",\n".join(
+            json.dumps(row, allow_nan=False) for row in selection.chosen(selection.found(self._rows(now)))
+        )
+        body = f'{json.dumps(document)[:-1]}, "accounts": [\n{accounts}\n]}}\n'
+        return _answer(request, body.encode(), "application/json")
 
     def _serve_asset(self, request: Request) -> Response:
         name = request.path.rpartition("/")[2]

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 UNKNOWN = "not known"
+NONE = "none"
+"""For what the vendor does not have."""
+_FIXED = "\N{NO-BREAK SPACE}"
 _BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -28,28 +31,28 @@ def size(value: float | str | None) -> str:
     unit = 0
     while abs(value) >= 1024 and unit < len(_BYTES) - 1:
         value, unit = value / 1024, unit + 1
-    return f"{value:.3g} {_BYTES[unit]}" if abs(value) < 1000 else f"{value:,.0f} {_BYTES[unit]}"
+    return f"{value:.3g}{_FIXED}{_BYTES[unit]}" if abs(value) < 1000 else f"{value:,.0f}{_FIXED}{_BYTES[unit]}"
 
 
 def percent(ratio: float | None) -> str:
     """Return a ratio as a percentage."""
-    return UNKNOWN if ratio is None else f"{ratio * 100:.3g} %" if ratio < 10 else f"{ratio * 100:,.0f} %"
+    return UNKNOWN if ratio is None else f"{ratio * 100:.3g}{_FIXED}%" if ratio < 10 else f"{ratio * 100:,.0f}{_FIXED}%"
 
 
 def duration(seconds: float) -> str:
     """Return seconds in one or two units."""
     if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
+        return f"{seconds:.0f}{_FIXED}s"
+    minutes = round(seconds / 60)
     if minutes < 60:
-        return f"{minutes:.0f} min"
-    hours, minutes = divmod(round(minutes), 60)
+        return f"{minutes}{_FIXED}min"
+    hours, minutes = divmod(minutes, 60)
     if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+        return f"{hours}{_FIXED}h" + (f" {minutes}{_FIXED}min" if minutes else "")
     days, hours = divmod(hours, 24)
     if days < 10:
-        return f"{days} d {hours} h" if hours else f"{days} d"
-    return f"{days:,} d" if days < 730 else "over 2 years"
+        return f"{days}{_FIXED}d" + (f" {hours}{_FIXED}h" if hours else "")
+    return f"{days}{_FIXED}d" if days < 730 else "over 2 years"
 
 
 def past(seconds: float) -> str:
