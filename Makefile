@@ -38,7 +38,7 @@ golden: $(VENV)/.dev ## rewrite the golden exposition after a change that was me
 	UPDATE_GOLDEN=1 $(PYTEST) -p no:randomly tests/test_golden.py
 
 docs: $(VENV)/.docs ## the documentation as a site, in site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev ## what a scrape, a poll and a start cost
 	$(BIN)/python -m bench $(ARGS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import __version__
@@ -196,6 +197,18 @@ def test_a_state_volume_that_cannot_be_written_is_one_clear_line_and_it_runs(
         assert "Traceback" not in container.logs()
     finally:
         container.stop(seconds=1)
+
+
+def test_the_compose_stack_s_demo_runs_in_it(image: Containers) -> None:
+    service = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())["services"]["exporter"]
+    scratch = [f"--tmpfs={mount}" for mount in service["tmpfs"]]
+    demo = image.start("--network=none", *CONFINED, *scratch, f"--user={service['user']}", IMAGE, *service["command"])
+    try:
+        demo.wait_for("listening on .*:10390")
+        assert "video_api_exporter_build_info" in demo.get(ADDRESS + "/metrics")
+        assert image.run_podman("healthcheck", "run", demo.identity).returncode == 0
+    finally:
+        assert demo.stop() == 0
 
 
 def test_the_chart_s_watcher_reloads_a_configuration_that_the_kubelet_changed(
