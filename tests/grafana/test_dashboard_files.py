@@ -182,12 +182,19 @@ def test_the_account_variables_follow_each_other() -> None:
             assert used <= set(chain[: chain.index(variable["name"])])
 
 
-def test_provisioning_files_point_at_the_dashboards_and_fix_no_uid() -> None:
+def test_provisioning_files_fit_the_compose_stack_and_fix_no_uid() -> None:
+    compose = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())["services"]
+    scrapes = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())["global"]
     folder = ROOT / "grafana/provisioning"
     [provider] = yaml.safe_load((folder / "dashboards/video-api-exporter.yaml").read_text())["providers"]
     assert provider["type"] == "file"
     assert provider["allowUiUpdates"] is False
-    assert provider["options"]["path"].startswith("/")
+    mounts = dict(mount.split(":")[:2] for mount in compose["grafana"]["volumes"])
+    assert mounts["../../grafana/dashboards"] == provider["options"]["path"]
+    assert mounts["../../grafana/provisioning"] == "/etc/grafana/provisioning"
     [source] = yaml.safe_load((folder / "datasources/prometheus.yaml").read_text())["datasources"]
     assert source["type"] == "prometheus"
     assert "uid" not in source
+    host = re.fullmatch(r"http://([a-z]+):9090", source["url"])
+    assert host and host[1] in compose
+    assert source["jsonData"]["timeInterval"] == scrapes["scrape_interval"]
