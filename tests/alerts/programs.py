@@ -1,4 +1,4 @@
-"""The programs under test beside Prometheus; a missing one fails every test here, in one line."""
+"""The programs under test: a missing one fails every test here, in one line; servers take a free port and end."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,36 +30,44 @@ def _program(name: str, package: str) -> str:
 
 
 PROMTOOL = _program("promtool", "prometheus")
+PROMETHEUS = _program("prometheus", "prometheus")
 AMTOOL = _program("amtool", "prometheus-alertmanager")
 ALERTMANAGER = _program("prometheus-alertmanager", "prometheus-alertmanager")
 
 
 @dataclass
-class Alertmanager:
-    """A running Alertmanager."""
+class Server:
+    """A running Prometheus or Alertmanager."""
 
     url: str
 
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=PATIENT) as answer:
+    def get(self, path: str, **parameters: str) -> Any:
+        """Return the decoded JSON of an answer."""
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        with urllib.request.urlopen(self.url + path + query, timeout=PATIENT) as answer:
             return json.load(answer)
 
 
-@contextmanager
-def alertmanager(directory: Path, config: str) -> Iterator[Alertmanager]:
+def alertmanager(directory: Path, config: str) -> AbstractContextManager[Server]:
     """Run Debian's Alertmanager with this configuration, alone, until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "alertmanager.yml").write_text(config)
-    log = directory / "log"
+    flags = (f"--storage.path={directory / 'data'}", "--cluster.listen-address=")
+    return _running(ALERTMANAGER, directory, config, flags)
+
+
+def prometheus(directory: Path, config: str, *flags: str) -> AbstractContextManager[Server]:
+    """Run Debian's Prometheus with this configuration over `directory`/data until the block ends."""
+    directory.mkdir(parents=True, exist_ok=True)
+    return _running(PROMETHEUS, directory, config, (f"--storage.tsdb.path={directory / 'data'}", *flags))
+
+
+@contextmanager
+def _running(program: str, directory: Path, config: str, flags: tuple[str, ...]) -> Iterator[Server]:
+    file, log = directory / "config.yml", directory / "log"
+    file.write_text(config)
     with log.open("w") as output:
         process = subprocess.Popen(
-            [
-                ALERTMANAGER,
-                f"--config.file={directory / 'alertmanager.yml'}",
-                f"--storage.path={directory / 'data'}",
-                "--web.listen-address=127.0.0.1:0",
-                "--cluster.listen-address=",
-            ],
+            [program, f"--config.file={file}", "--web.listen-address=127.0.0.1:0", *flags],
             stdout=output,
             stderr=output,
             env=environment(),
@@ -68,8 +77,17 @@ def alertmanager(directory: Path, config: str) -> Iterator[Alertmanager]:
             assert process.poll() is None, log.read_text()
             return re.search(r'msg="Listening on" address=(\S+)', log.read_text())
 
+        def ready() -> bool:
+            try:
+                with urllib.request.urlopen(server.url + "/-/ready", timeout=PATIENT) as answer:
+                    return answer.status == 200
+            except OSError:
+                return False
+
         try:
-            yield Alertmanager(f"http://{until(listening, 'Alertmanager listens')[1]}")
+            server = Server(f"http://{until(listening, 'it listens')[1]}")
+            until(ready, "it is ready")
+            yield server
         finally:
             process.terminate()
             process.wait(PATIENT)

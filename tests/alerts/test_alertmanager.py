@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from tests.alerts.programs import AMTOOL, ROOT, RULES, Alertmanager, alertmanager
+from tests.alerts.programs import AMTOOL, ROOT, RULES, Server, alertmanager
 from tests.program.running import until
 
 CONFIG = ROOT / "deploy/alertmanager/alertmanager.yml"
@@ -72,7 +72,7 @@ def test_inhibition_names_alerts_that_exist() -> None:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Alertmanager with the routes and inhibitions of the file; it notifies nobody."""
     directory = tmp_path_factory.mktemp("alertmanager")
     config = yaml.safe_load(CONFIG.read_text())
@@ -85,13 +85,13 @@ ACCOUNTS = map("account-{}".format, itertools.count())
 LAST = ({"alertname": "VideoApiSubscriptionInactive"}, {"alertname": "VideoApiSubscriptionEnding"})
 
 
-def inhibited(server: Alertmanager, *alerts: dict[str, str]) -> set[str]:
+def inhibited(server: Server, *alerts: dict[str, str]) -> set[str]:
     """Send alerts of one account, never used before; return the names and severities of the silenced ones."""
     account = {"provider": "videodb", "account": next(ACCOUNTS)}
     return {f"{a['alertname']} {a['severity']}" for a in silenced(server, [{**account, **alert} for alert in alerts])}
 
 
-def silenced(server: Alertmanager, alerts: list[dict[str, str]]) -> list[dict[str, str]]:
+def silenced(server: Server, alerts: list[dict[str, str]]) -> list[dict[str, str]]:
     """Send alerts of one account; return the labels of the silenced ones.
 
     Alertmanager takes alerts in one by one, after it has answered: once the last two sent are seen to work, all are in.
@@ -123,35 +123,35 @@ FAILING = {"alertname": "VideoApiPollFailing", "severity": "warning"}
 STALE = {"alertname": "VideoApiDataStale", "severity": "warning"}
 
 
-def test_the_critical_threshold_silences_the_warning_one(running: Alertmanager) -> None:
+def test_the_critical_threshold_silences_the_warning_one(running: Server) -> None:
     assert inhibited(running, LOW, CRITICALLY_LOW) == {"VideoApiCreditsLow warning"}
     for name in ("VideoApiStorageNearLimit", "VideoApiChannelsNearLimit"):
         pair = ({"alertname": name, "severity": severity} for severity in ("warning", "critical"))
         assert inhibited(running, *pair) == {f"{name} warning"}
 
 
-def test_the_critical_threshold_of_something_else_silences_nothing(running: Alertmanager) -> None:
+def test_the_critical_threshold_of_something_else_silences_nothing(running: Server) -> None:
     storage = {"alertname": "VideoApiStorageNearLimit", "severity": "critical"}
     assert inhibited(running, LOW, storage) == set()
 
 
-def test_exhausted_silences_what_led_there(running: Alertmanager) -> None:
+def test_exhausted_silences_what_led_there(running: Server) -> None:
     lower = {"VideoApiCreditsLow warning", "VideoApiCreditsLow critical"}
     sooner = {"VideoApiCreditsRunOutSoon critical", "VideoApiCreditsRunOutBeforeReset warning"}
     assert inhibited(running, EXHAUSTED, LOW, CRITICALLY_LOW, SOON, BEFORE_RESET) == lower | sooner
 
 
-def test_hours_left_silence_days_left(running: Alertmanager) -> None:
+def test_hours_left_silence_days_left(running: Server) -> None:
     assert inhibited(running, SOON, BEFORE_RESET, LOW) == {"VideoApiCreditsRunOutBeforeReset warning"}
 
 
-def test_inactive_silences_ending(running: Alertmanager) -> None:
+def test_inactive_silences_ending(running: Server) -> None:
     inactive = {"alertname": "VideoApiSubscriptionInactive", "severity": "critical"}
     ending = {"alertname": "VideoApiSubscriptionEnding", "severity": "warning"}
     assert inhibited(running, inactive, ending) == {"VideoApiSubscriptionEnding warning"}
 
 
-def test_a_reason_silences_the_failing_polls_and_these_the_old_figures(running: Alertmanager) -> None:
+def test_a_reason_silences_the_failing_polls_and_these_the_old_figures(running: Server) -> None:
     both = {"VideoApiPollFailing warning", "VideoApiDataStale warning"}
     assert inhibited(running, FAILING, STALE) == {"VideoApiDataStale warning"}
     for name, severity in (("VideoApiKeyRejected", "critical"), ("VideoApiRateLimited", "warning")):
@@ -159,13 +159,13 @@ def test_a_reason_silences_the_failing_polls_and_these_the_old_figures(running: 
         assert inhibited(running, reason, FAILING, STALE) == both
 
 
-def test_a_scrape_that_fails_silences_that_nothing_is_scraped(running: Alertmanager) -> None:
+def test_a_scrape_that_fails_silences_that_nothing_is_scraped(running: Server) -> None:
     down = {"alertname": "VideoApiExporterDown", "severity": "critical", "job": "video-api-exporter"}
     absent = {"alertname": "VideoApiExporterAbsent", "severity": "critical"}
     assert inhibited(running, down, absent) == {"VideoApiExporterAbsent critical"}
 
 
-def test_an_account_of_the_same_name_at_another_vendor_is_not_silenced(running: Alertmanager) -> None:
+def test_an_account_of_the_same_name_at_another_vendor_is_not_silenced(running: Server) -> None:
     name = next(ACCOUNTS)
     pair = (("videodb", EXHAUSTED), ("vidnavigator", LOW))
     assert silenced(running, [{"provider": provider, "account": name, **alert} for provider, alert in pair]) == []
