@@ -19,7 +19,7 @@ DEPLOY_TOOLS := $(IMAGE_TOOLS) promtool:prometheus systemd-analyze:systemd
         test-dashboards test-image test-deploy release-check manifests lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.run ## the exporter over simulated vendors, until Ctrl-C
 	@$(BIN)/video-api-exporter demo $(ARGS)

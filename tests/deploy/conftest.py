@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ TOOLS = ROOT / ".venv/tools/bin"
 
 
 @pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    made = Containers(tmp_path_factory.mktemp("containers"))
+def containers() -> Iterator[Containers]:
+    # Not pytest's folder: podman takes paths of 50 characters at most for what runs.
+    made = Containers(Path(tempfile.mkdtemp(prefix="containers-")))
     yield made
     made.remove()

@@ -61,8 +61,10 @@ def test_every_image_is_an_exact_version(stack: dict[str, Any]) -> None:
 
 
 def test_every_file_that_is_mounted_is_in_the_project(stack: dict[str, Any]) -> None:
-    assert mounts(stack)
-    for source in mounts(stack):
+    # Secrets are the operator's.
+    sources = [source for source in mounts(stack) if STACK / "secrets" not in source.parents]
+    assert sources
+    for source in sources:
         assert source.exists(), source
         assert ROOT in source.parents
 
