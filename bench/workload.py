@@ -10,14 +10,14 @@ import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from exporter.catalogue import FAMILIES, AccountKey, Family, View
+from exporter.catalogue import FAMILIES, Family, View
 from exporter.config import load
 from exporter.demo import apis
 from exporter.ledger import advance
 from exporter.providers import PROVIDERS
 from exporter.providers.base import Options
 from exporter.providers.vidnavigator import parse_usage
-from exporter.readings import AccountState
+from exporter.readings import AccountKey, AccountState
 
 LABELS = ("provider", "account", "team")
 TEAMS = ("media", "search", "archive", "newsroom")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from exporter import __version__
-from exporter.catalogue import FAMILIES, AccountKey, account_key
+from exporter.catalogue import FAMILIES, account_key
 from exporter.clock import Clock, SystemClock
 from exporter.config import Account, Config, load
 from exporter.errors import ConfigError
@@ -22,7 +22,7 @@ from exporter.limits import Limits
 from exporter.options import Options
 from exporter.poller import Poller
 from exporter.providers import PROVIDERS
-from exporter.readings import AccountState
+from exporter.readings import AccountKey, AccountState
 from exporter.redaction import Redactor
 from exporter.scheduler import Scheduler
 from exporter.self_metrics import SelfMetrics

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 
 from exporter.config import Account
 from exporter.errors import REASONS
-from exporter.readings import AccountState, AutoRecharge, Invoices, Period, Quota, Subscription, Usage
+from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Period, Quota, Subscription, Usage
 from exporter.thresholds import CREDITS_WITHOUT_LIMIT, Threshold
-
-AccountKey = tuple[str, str]
-"""Provider and account name."""
 
 
 def account_key(account: Account) -> AccountKey:

@@ -26,8 +26,9 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from exporter.catalogue import AccountKey, Family
+from exporter.catalogue import Family
 from exporter.clock import Clock
+from exporter.readings import AccountKey
 
 Sample = tuple[Sequence[str], float]
 """The values of a family's own labels, and the value."""
@@ -161,23 +162,17 @@ def _compress(text: bytes) -> _Segment:
     return _Segment(deflated, isal_zlib.crc32(text), len(text))
 
 
-def _concatenate(segments: Iterable[_Segment]) -> _Segment:
-    parts, crc, size = [], 0, 0
-    for segment in segments:
-        parts.append(segment.deflated)
-        crc = isal_zlib.crc32_combine(crc, segment.crc, segment.size)
-        size += segment.size
-    return _Segment(b"".join(parts), crc, size)
-
-
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
 _LAST_BLOCK = b"\x03\0"
 
 
-def _gzip_member(*segments: _Segment) -> bytes:
-    whole = _concatenate(segments)
-    trailer = struct.pack("<II", whole.crc, whole.size & 0xFFFFFFFF)
-    return b"".join((_GZIP_HEADER, whole.deflated, _LAST_BLOCK, trailer))
+def _combine(checked: tuple[int, int], segments: Iterable[_Segment]) -> tuple[int, int]:
+    """Return CRC and size of a text of which these are given, and of the segments after it."""
+    crc, size = checked
+    for segment in segments:
+        crc = isal_zlib.crc32_combine(crc, segment.crc, segment.size)
+        size += segment.size
+    return crc, size
 
 
 _CELL = 512
@@ -260,7 +255,7 @@ class _Page:
         self._grid: _Grid | None = None
         self._generation = -1  # of the segments
         self._segments: list[_Segment] = []
-        self._accounts = _Segment(b"", 0, 0)  # all of them
+        self._checked = 0, 0  # CRC and size of all segments together
         self._ready: dict[bool, tuple[int, bytes]] = {}  # gzipped or not: generation and body
 
     def expire_own(self) -> None:
@@ -298,9 +293,13 @@ class _Page:
         for segment, parts in zip(dirty, pieces, strict=True):
             self._segments[segment] = _compress(b"".join(parts))
         if dirty:
-            self._accounts = _concatenate(self._segments)
+            self._checked = _combine((0, 0), self._segments)
         self._generation = generation
-        return generation, _gzip_member(self._accounts, _compress(self._own_text))
+        own = _compress(self._own_text)
+        crc, size = _combine(self._checked, [own])
+        deflated = [segment.deflated for segment in self._segments]
+        trailer = struct.pack("<II", crc, size & 0xFFFFFFFF)
+        return generation, b"".join((_GZIP_HEADER, *deflated, own.deflated, _LAST_BLOCK, trailer))
 
 
 class Exposition:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from exporter import ledger
-from exporter.catalogue import AccountKey, account_key
+from exporter.catalogue import account_key
 from exporter.clock import Clock
 from exporter.config import Account
 from exporter.errors import (
@@ -28,7 +28,7 @@ from exporter.errors import (
 from exporter.limits import KeyTarget, Limits, Wait, cooldown_seconds
 from exporter.logs import fields
 from exporter.providers.base import Answer, Options, Provider, refusal
-from exporter.readings import AccountState, Failure, Part, Usage
+from exporter.readings import AccountKey, AccountState, Failure, Part, Usage
 from exporter.redaction import Redactor, redact_parts
 from exporter.self_metrics import SelfMetrics
 from exporter.slots import Slots
@@ -190,16 +190,15 @@ class Poller:
         return state
 
     def _read(self, account: Account, state: AccountState, usage: Part) -> AccountState:
-        """Take a good usage answer; one that was generated before the last one is kept out altogether."""
+        """Take a good usage answer; one that was generated before the last one is kept out, and the last one ages."""
         wall = self._clock.wall()
-        before = state.usage
+        before, read_before = state.usage, state.part_times.get("usage")
         book = state.ledger
         if isinstance(usage, Usage):
             if before is not None and ledger.is_lagging(book, usage):
                 logger.info("the answer is older than the last one and was left out", extra=_about(account))
-                usage = before
-            else:
-                book = ledger.advance(book, usage, wall)
+                return replace(state, last_success=wall)
+            book = ledger.advance(book, usage, wall)
         if usage.rejected and (before is None or before.rejected != usage.rejected):
             logger.warning(
                 "%d fields of the answer could not be read: %s",
@@ -213,7 +212,7 @@ class Poller:
             part_times={**state.part_times, "usage": wall},
             ledger=book,
             last_success=wall,
-            reading_gap=None if state.last_success is None else max(0.0, wall - state.last_success),
+            reading_gap=None if read_before is None else max(0.0, wall - read_before),
         )
 
     def _put_off(self, account: Account, state: AccountState, target: KeyTarget, wait: Wait, now: float) -> Result:

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+AccountKey = tuple[str, str]
+"""What an account is known by: provider and name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quota:

@@ -16,9 +16,10 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from exporter.catalogue import AccountKey, account_key
+from exporter.catalogue import account_key
 from exporter.clock import Clock
 from exporter.config import Account
+from exporter.readings import AccountKey
 
 logger = logging.getLogger(__name__)
 

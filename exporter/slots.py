@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from exporter.catalogue import AccountKey
 from exporter.clock import Clock
+from exporter.readings import AccountKey
 
 
 class Slots:

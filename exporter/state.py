@@ -23,11 +23,10 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from exporter.catalogue import AccountKey
 from exporter.clock import Clock
 from exporter.database import FAULTS, Unusable, is_corrupt, lock, make_private, open_for_reading, open_for_writing
 from exporter.errors import StartError, StateUnavailable
-from exporter.readings import AccountState
+from exporter.readings import AccountKey, AccountState
 
 logger = logging.getLogger(__name__)
 

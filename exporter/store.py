@@ -7,11 +7,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exporter.catalogue import FAMILIES, AccountKey, View, account_key
+from exporter.catalogue import FAMILIES, View, account_key
 from exporter.clock import Clock
 from exporter.config import Account
 from exporter.exposition import Exposition, Renderer
-from exporter.readings import AccountState, AutoRecharge, Invoices, Usage
+from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
 
 BILLING_STALE_AFTER = 3 * 3600.0
 """Age in seconds at which invoices and the auto recharge are withdrawn: three of their hourly requests."""

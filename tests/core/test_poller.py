@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from exporter.catalogue import FAMILIES, AccountKey, account_key
+from exporter.catalogue import FAMILIES, account_key
 from exporter.config import Account
 from exporter.credentials import KeySource
 from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
@@ -19,7 +19,7 @@ from exporter.exposition import Exposition
 from exporter.limits import Limits
 from exporter.poller import Poller, Result
 from exporter.providers import PROVIDERS
-from exporter.readings import AccountState
+from exporter.readings import AccountKey, AccountState
 from exporter.redaction import Redactor
 from exporter.self_metrics import SelfMetrics
 from exporter.slots import Slots
@@ -354,6 +354,18 @@ def test_an_answer_older_than_the_last_one_is_kept_out_altogether(bench: Bench) 
     assert bench.value("credits_balance") == 112.5
     assert bench.value("credits_added_total") == 0
     assert bench.value("up") == 1
+
+
+def test_figures_that_only_older_answers_follow_become_stale(bench: Bench) -> None:
+    bench.poll(good(generated_at="2026-03-28T10:00:00Z"))
+    for _ in range(2):
+        bench.clock.advance(100)
+        bench.poll(good(generated_at="2026-03-28T09:00:00Z"))
+    assert bench.value("credits_balance") is None
+    assert bench.value("last_success_timestamp_seconds") == bench.clock.wall()
+    bench.poll(good(generated_at="2026-03-28T10:03:20Z"))
+    assert bench.value("credits_balance") == 112.5
+    assert bench.value("reading_gap_seconds") == 200
 
 
 def test_what_was_spent_between_two_readings_is_booked(bench: Bench) -> None:
