@@ -28,8 +28,8 @@ from exporter.thresholds import DEFAULTS
 ACCOUNTS = 100_000
 SHARED = 0.2
 """Share of the accounts whose key is another's too, in groups of up to twenty: a customer with several names."""
-SCRAPES = 20
-INTERVAL = 3
+SCRAPES = 8
+INTERVAL = 15
 
 
 def accounts(count: int) -> list[Account]:
@@ -118,7 +118,7 @@ def prometheus(count: int) -> dict[str, Any]:
                 return {
                     "accounts": count,
                     "series_each": series,
-                    "series": _query(url, "scrape_samples_scraped"),
+                    "series": _query(url, "max_over_time(scrape_samples_scraped[10m])"),
                     "wire": wire,
                     "duration": _query(url, "max_over_time(scrape_duration_seconds[10m])"),
                     "memory": server.memory("VmHWM"),
