@@ -15,7 +15,7 @@ DEPLOY_TOOLS := $(IMAGE_TOOLS) promtool:prometheus systemd-analyze:systemd
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint type golden docs bench soak audit stack dashboards preview \
+.PHONY: help demo test lint type golden docs bench soak audit mutate stack dashboards preview \
         test-dashboards test-image test-deploy release-check manifests lock clean
 
 help: ## list these targets
@@ -61,6 +61,14 @@ test-deploy: $(VENV)/.dev $(VENV)/.tools ## what is in deploy/, by the programs 
 
 release-check: $(VENV)/.dev $(VENV)/.release $(VENV)/.tools ## what a release publishes: wheel, locks, bill of materials, workflows
 	@$(PYTEST) tests/packaging/test_release.py $(ARGS)
+
+mutate: $(VENV)/.dev ## change the alert rules one thing at a time: each change has to fail a unit test
+	@scripts/tools promtool:prometheus
+	@$(BIN)/python scripts/mutate_rules.py
+
+stack: $(VENV)/.run ## demo, exporter, Prometheus and Alertmanager on loopback, until Ctrl-C
+	@scripts/tools prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager
+	@$(BIN)/python scripts/stack.py $(ARGS)
 
 dashboards: ## write grafana/dashboards/ from the builders in grafana/
 	@$(PYTHON) -m grafana
