@@ -155,7 +155,11 @@ class Connection(asyncio.Protocol):
 
     def _opened(self, opening: asyncio.Task[None]) -> None:
         self._opening = None
-        if opening.cancelled() or opening.exception() is not None:
+        error = None if opening.cancelled() else opening.exception()
+        if error is not None:
+            # Its frames hold the future that holds it: 50 kB of TLS would wait for the garbage collector.
+            error.__traceback__ = None
+        if opening.cancelled() or error is not None:
             self._lost(self)
         if not self._owned and self._socket is not None:
             # Cancelled before it began. Otherwise asyncio closes the socket: doing so here as well could hit
@@ -210,12 +214,6 @@ class Connection(asyncio.Protocol):
         if self.phase is Phase.REQUEST:
             self._read()
 
-    def eof_received(self) -> None:  # noqa: D102  asyncio's
-        # While an answer is made or sent nothing is read, so this comes before or after it; asyncio then closes.
-        if self.phase is not Phase.CLOSING:
-            self._http.receive_data(b"")
-            self._read()
-
     def pause_writing(self) -> None:  # noqa: D102  asyncio's
         self._blocked = True
 
@@ -246,8 +244,6 @@ class Connection(asyncio.Protocol):
                     self._enter(Phase.RESPONSE, self._limits.response)
                     self._dispatch()
                     return
-                elif isinstance(event, h11.ConnectionClosed):
-                    self._close()
                 else:
                     if self._http.they_are_waiting_for_100_continue:
                         self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
@@ -335,8 +331,8 @@ class Connection(asyncio.Protocol):
             return
         self._http.start_next_cycle()
         self._request = None
-        waiting, ended = self._http.trailing_data
-        if waiting or ended:
+        waiting, _ = self._http.trailing_data
+        if waiting:
             # One request in each turn of the loop: a client that sends thousands at once is one among others.
             self._enter(Phase.REQUEST, self._limits.request)
             self._pause()

@@ -102,12 +102,11 @@ class WebConfigFile:
         except ConfigError as error:
             for problem in error.problems:
                 logger.error("%s; what was read before stays in force", problem)
-            # Whichever file is put right next, of this reading or of the one in force, it is noticed.
-            self._stamps = {**{file: _stamp(file) for file in self._stamps}, **reader.stamps}
             return
+        finally:
+            self._stamps = reader.stamps
         logger.info("%s was read again", self._path)
         self._config = config
-        self._stamps = reader.stamps
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:

@@ -155,6 +155,13 @@ def test_a_changed_hash_ends_what_was_known(servers: Servers, users: Path) -> No
     assert client.ask().status == 200
 
 
+def test_a_removed_user_stays_out_even_if_another_has_the_same_hash(servers: Servers, users: Path) -> None:
+    client = servers.client(servers.start(web_config=users))
+    assert client.ask(headers=basic("bob", PASSWORD)).status == 200
+    users.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
+    assert client.ask(headers=basic("bob", PASSWORD)).status == 401
+
+
 def test_an_unknown_user_costs_what_a_known_one_does(servers: Servers, users: Path, comparisons: Comparisons) -> None:
     client = servers.client(servers.start(web_config=users))
     for user in ("alice", "mallory", "mallory", ""):

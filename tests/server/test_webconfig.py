@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from pathlib import Path
 
 import bcrypt
@@ -80,6 +81,7 @@ rate_limit:
     )
     config = load(path, {})
     assert config.tls is not None
+    assert config.tls.options & ssl.OP_NO_RENEGOTIATION, "a client could have us compute handshakes for nothing"
     assert config.allowed_sans == {"prometheus.example", "10.0.0.1"}
     assert dict(config.headers) == {
         "content-security-policy": "default-src 'self'",
