@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
 import sys
 import urllib.request
@@ -55,7 +56,9 @@ class Daemon:
 
     def own(self) -> dict[str, float]:
         """Return the exporter's own samples without labels, and histogram buckets by their ``le``."""
-        text = urllib.request.urlopen(self.url + "/metrics").read().decode()
+        # Packed, as Prometheus asks for it: of the plain text the exporter would have to hold a copy.
+        request = urllib.request.Request(self.url + "/metrics", headers={"Accept-Encoding": "gzip"})
+        text = gzip.decompress(urllib.request.urlopen(request).read()).decode()
         text = text[text.index("# HELP video_api_exporter_") :]
         found = {}
         for family in parse(text):
