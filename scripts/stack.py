@@ -146,7 +146,7 @@ def main() -> int:
                 ],
                 listening,
             )
-            config = prometheus_config(exporter, alertmanager, str(DEPLOY / "prometheus/rules/*.yml"), "10s")
+            config = prometheus_config(exporter, alertmanager, str(DEPLOY / "prometheus/rules/*.yml"), "5s")
             (directory / "prometheus.yml").write_text(config)
             prometheus = start(
                 "prometheus",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +13,7 @@ import pytest
 import yaml
 
 from exporter.catalogue import FAMILIES
-from tests.alerts.programs import PROMTOOL, ROOT, RULES
+from tests.alerts.programs import PROMTOOL, ROOT, RULES, script
 
 UNIT_TESTS = sorted((ROOT / "tests/alerts/rules").glob("*.yml"))
 FILES = sorted(RULES.glob("*.yml"))
@@ -136,14 +134,8 @@ def test_a_recorded_figure_is_explained(rule: dict[str, Any]) -> None:
 
 @pytest.fixture
 def mutate_rules() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("mutate_rules", ROOT / "scripts/mutate_rules.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with script("mutate_rules") as module:
+        yield module
 
 
 def test_every_change_to_a_rule_fails_one_of_its_unit_tests(mutate_rules: ModuleType) -> None:

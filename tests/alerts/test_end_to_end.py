@@ -1,0 +1,141 @@
+"""A simulated vendor's account is spent and topped up: what a webhook hears by way of all programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exporter.demo.vendors import Vendors, vidnavigator_account
+from tests.alerts.programs import ROOT, RULES, alertmanager, prometheus, script
+from tests.program.running import environment, running, until, write_config
+
+PATIENT = 90.0
+LOW = {
+    "alertname": "VideoApiCreditsLow",
+    "severity": "critical",
+    "provider": "vidnavigator",
+    "account": "media-prod",
+    "team": "media",
+    "env": "prod",
+    "job": "video-api-exporter",
+}
+
+
+def impatient(directory: Path) -> str:
+    """Write the rules without their waiting; return the glob that finds them."""
+    directory.mkdir()
+    for path in RULES.glob("*.yml"):
+        rules = yaml.safe_load(path.read_text())
+        for group in rules["groups"]:
+            group["interval"] = "1s"
+            for rule in group["rules"]:
+                rule.pop("for", None)
+                rule.pop("keep_firing_for", None)
+        (directory / path.name).write_text(yaml.safe_dump(rules))
+    return str(directory / "*.yml")
+
+
+def test_a_webhook_hears_that_credits_are_low_and_after_a_top_up_that_they_are_not(tmp_path: Path) -> None:
+    heard: list[dict[str, Any]] = []
+
+    def alert(receiver: str, status: str) -> dict[str, Any] | None:
+        """Return the critical alert as this receiver was told of it."""
+        for notification in heard:
+            for told in notification["alerts"]:
+                if (notification["receiver"], told["status"]) == (receiver, status) and told["labels"] == LOW:
+                    return dict(told)
+        return None
+
+    with Vendors() as vendors, script("stack") as stack, stack.webhook(heard.append) as url:
+        key = vendors.add(vidnavigator_account(monthly_remaining=62.5, purchased=0))
+        account = {
+            "name": "media-prod",
+            "provider": "vidnavigator",
+            "api_key": key,
+            "base_url": vendors.vidnavigator_url,
+            "labels": {"team": "media", "env": "prod"},
+        }
+        config = write_config(tmp_path / "config.yaml", [account], poll={"interval": "10s", "timeout": "5s"})
+        with (
+            running(f"--config.file={config}") as exporter,
+            alertmanager(tmp_path / "alertmanager", stack.alertmanager_config(url, "1s", "1s")) as manager,
+            prometheus(
+                tmp_path / "prometheus",
+                stack.prometheus_config(
+                    exporter.url.removeprefix("http://"),
+                    manager.url.removeprefix("http://"),
+                    impatient(tmp_path / "rules"),
+                    "1s",
+                ),
+            ) as server,
+        ):
+            exporter.ready()
+            balance = "video_api:credits_balance"
+            until(lambda: server.get("/api/v1/query", query=balance)["data"]["result"], "a balance", PATIENT)
+            credits = vendors.accounts[key].answers["/usage"]["credits"]
+
+            credits["monthly_remaining"] = 3.5
+            firing = until(lambda: alert("media", "firing"), "the team hears of it", PATIENT)
+            assert firing["annotations"]["description"].startswith(
+                "vidnavigator account media-prod has 3.50 credits left"
+            )
+            assert firing["annotations"]["runbook_url"].endswith("/runbooks/#videoapicreditslow")
+            until(lambda: alert("on-call", "firing"), "who is on call hears of it", PATIENT)
+
+            credits["purchased"] = 50
+            until(lambda: alert("media", "resolved"), "the team hears that it is over", PATIENT)
+            until(lambda: alert("on-call", "resolved"), "who is on call hears it too", PATIENT)
+
+
+def test_the_stack_prints_its_addresses_and_a_notification_and_stops_with_all_it_started(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "scripts/stack.py", "--speed=600"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**environment(), "TMPDIR": str(tmp_path)},
+    )
+    lines: list[str] = []
+
+    def read() -> None:
+        assert process.stdout is not None
+        lines.extend(process.stdout)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+
+        def addresses() -> dict[str, str] | None:
+            found = dict(re.findall(r"(?m)^(\S+)\s+(http://\S+?)/", "".join(lines)))
+            return found if len(found) == 3 else None
+
+        urls = until(addresses, "the addresses", PATIENT)
+        assert set(urls) == {"exporter", "Prometheus", "Alertmanager"}
+        for url in urls.values():
+            with urllib.request.urlopen(url + "/-/healthy", timeout=PATIENT) as answer:
+                assert answer.status == 200
+        # Of the demo's accounts, one has an invoice that failed: an alert that waits for nothing.
+        until(lambda: "VideoApiInvoiceFailed" in "".join(lines), "a notification", PATIENT)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENT) == 0
+        reader.join(PATIENT)
+        assert process.stdout is not None
+        process.stdout.close()
+    assert os.listdir(tmp_path) == []
+    for url in urls.values():
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            continue
+        raise AssertionError(f"{url} still answers")
