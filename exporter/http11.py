@@ -144,7 +144,6 @@ class Connection(asyncio.Protocol):
 
     def open(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Begin to talk to the client that has connected, with a TLS handshake where there is a context."""
-
         self._socket = sock
         self._opening = self._loop.create_task(self._open(sock, tls))
         self._opening.add_done_callback(self._opened)
@@ -160,6 +159,7 @@ class Connection(asyncio.Protocol):
             # Its frames hold the future that holds it: 50 kB of TLS would wait for the garbage collector.
             error.__traceback__ = None
         if opening.cancelled() or error is not None:
+            logger.debug("a client was lost before its first request: %s", error or "it took too long")
             self._lost(self)
         if not self._owned and self._socket is not None:
             # Cancelled before it began. Otherwise asyncio closes the socket: doing so here as well could hit

@@ -293,7 +293,12 @@ class Server:
                 continue
             if len(self._connections) >= self._limits.connections:
                 self._make_room()
-            self._take(sock, site)
+            try:
+                self._take(sock, site)
+            except Exception:
+                # One client that cannot be served must not end the service to all.
+                logger.exception("a client could not be served")
+                sock.close()
 
     def _take(self, sock: socket.socket, site: _Site) -> None:
         # asyncio does this only for sockets that name their protocol. Without it the end of an answer waits 40 ms.
@@ -330,7 +335,10 @@ class Server:
             await asyncio.sleep(pause)
             now = loop.time()
             for connection in [each for each in self._connections if each.deadline < now]:
-                connection.expire()
+                try:
+                    connection.expire()
+                except Exception:
+                    logger.exception("a connection could not be ended")
 
 
 def _is_allowed(tls: ssl.SSLObject, sans: frozenset[str]) -> bool:

@@ -9,11 +9,13 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from exporter import http11
 from exporter.server import Limits, Request, Response, Route
+from exporter.webconfig import WebConfigFile
 
 from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
 
@@ -333,6 +335,18 @@ def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
     scraper = servers.client(server)
     assert scraper.ask().status == 200
     idle.wait_until_cut()
+
+
+def test_a_client_that_cannot_be_served_ends_nothing_for_others(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "web.yml").write_text("{}")
+    server = servers.start(web_config=tmp_path / "web.yml", limits=PATIENT)
+    with monkeypatch.context() as patch:
+        patch.setattr(WebConfigFile, "current", lambda _self: 1 / 0)
+        servers.client(server).wait_until_cut()
+    assert "ZeroDivisionError" in caplog.text
+    assert servers.client(server).ask().status == 200
 
 
 def test_the_limits_let_prometheus_keep_its_connection() -> None:

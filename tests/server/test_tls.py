@@ -16,7 +16,7 @@ import trustme
 
 from exporter.server import Route
 
-from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized
+from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
 
 CA = trustme.CA()
 OTHER_CA = trustme.CA()
@@ -92,6 +92,16 @@ def test_certificate_and_key_may_stand_in_the_file_itself(servers: Servers, dire
     site = Site(servers, directory, text + "  client_auth_type: RequireAndVerifyClientCert\n")
     assert not site.refuses(trusting(certificate=CA.issue_cert("prometheus")))
     assert site.refuses(trusting())
+
+
+def test_a_failed_handshake_is_explained_at_debug_level(
+    servers: Servers, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    site = Site(servers, directory, CLIENTS + "RequireAndVerifyClientCert\n")
+    assert site.refuses(trusting())
+    wait_for(lambda: "a client was lost before its first request" in caplog.text)
+    assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in caplog.text
 
 
 def test_a_client_speaking_plain_http_to_tls_gets_nothing(servers: Servers, directory: Path) -> None:
