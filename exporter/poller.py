@@ -7,6 +7,7 @@ import hmac
 import logging
 import random
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -99,6 +100,7 @@ class Poller:
         self._metrics = metrics
         self._pause = pause
         self._memories: dict[AccountKey, _Memory] = {}
+        self._keeping = threading.RLock()
 
     def first_due(self, account: Account) -> float:
         """Return when a restored account is due, in monotonic seconds: not before its next poll would have been."""
@@ -113,13 +115,15 @@ class Poller:
         """Let keys that were refused be tried again, as a reload does."""
         for key, memory in list(self._memories.items()):
             memory.refused_until = float("-inf")
-            account, state = self._store.account(key), self._store.state(key)
-            if account is not None and state.refusals:
-                self._keep(account, replace(state, refusals=0, refused_key="", refused_until=None))
+            with self._keeping:  # a poll that ends now must not be undone by the state from before it
+                account, state = self._store.account(key), self._store.state(key)
+                if account is not None and state.refusals:
+                    self._keep(account, replace(state, refusals=0, refused_key="", refused_until=None))
 
     def forget(self, keep: Callable[[AccountKey], bool]) -> None:
         """Drop what is remembered of accounts that are no longer there."""
-        self._memories = {key: memory for key, memory in self._memories.items() if keep(key)}
+        for key in [key for key in list(self._memories) if not keep(key)]:  # polls under way add to them meanwhile
+            self._memories.pop(key, None)
 
     def poll(self, account: Account) -> Result:
         """Poll the account once, or find that it has to wait; never raises."""
@@ -267,9 +271,10 @@ class Poller:
     def _keep(self, account: Account, state: AccountState) -> None:
         """Commit a state, then show it, unless a reload has replaced the account meanwhile."""
         key = account_key(account)
-        if self._store.account(key) is account:
-            self._save(key, state)
-            self._store.publish(account, state)
+        with self._keeping:
+            if self._store.account(key) is account:
+                self._save(key, state)
+                self._store.publish(account, state)
 
     def _memory(self, account: Account) -> _Memory:
         key = account_key(account)

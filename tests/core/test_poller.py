@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -295,6 +296,43 @@ def test_a_reload_lifts_the_rest_of_a_refused_key_but_no_cooldown(bench: Bench) 
     bench.poller.lift_refusals()
     result = bench.poll()
     assert result.wait is not None and result.wait.reason == "cooldown"
+
+
+def test_a_reload_undoes_no_poll_that_ends_meanwhile(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.poll(answer({}, 401))
+    ended = threading.Event()
+
+    def poll() -> None:
+        bench.poll(good())
+        ended.set()
+
+    other = threading.Thread(target=poll)
+    look = bench.store.state
+
+    def look_and_let_the_poll_end(key: AccountKey) -> AccountState:
+        found = look(key)
+        if threading.current_thread() is not other and other.ident is None:
+            other.start()
+            ended.wait(0.5)  # in vain where it has to wait for us
+        return found
+
+    monkeypatch.setattr(bench.store, "state", look_and_let_the_poll_end)
+    bench.poller.lift_refusals()
+    other.join()
+    assert (bench.state.polls, bench.state.failure, bench.value("polls_total")) == (2, None, 2)
+
+
+def test_a_reload_may_come_while_accounts_are_polled_for_the_first_time(
+    bench: Bench, make_account: MakeAccount
+) -> None:
+    others = iter(range(100))
+    bench.poll(good())
+
+    def keep(_key: AccountKey) -> bool:
+        bench.poller.poll(make_account(name=f"new{next(others)}"))
+        return False
+
+    bench.poller.forget(keep)
 
 
 def test_a_refused_key_stays_refused_after_a_restart(bench: Bench) -> None:
