@@ -8,7 +8,7 @@ JOBS   ?= 2
 PYTEST  = $(BIN)/python -m pytest
 
 # command:Debian package. What `make test` needs beside Python.
-TEST_TOOLS := promtool:prometheus faketime:faketime prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
+TEST_TOOLS := promtool:prometheus chromium:chromium faketime:faketime prometheus-alertmanager:prometheus-alertmanager amtool:prometheus-alertmanager
 IMAGE_TOOLS := mmdebstrap:mmdebstrap buildah:buildah podman:podman runc:runc
 NODE_TOOLS := node:nodejs npm:npm
 DEPLOY_TOOLS := $(IMAGE_TOOLS) promtool:prometheus systemd-analyze:systemd

@@ -1,0 +1,216 @@
+"""Clients in numbers against the running program, at its own limits: it answers meanwhile, and gets everything back."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import secrets
+import select
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bcrypt
+import pytest
+import trustme
+
+from exporter.demo.vendors import Vendors
+from tests.program.running import PATIENT, Program, running, until, write_config
+from tests.program.test_reliability import navigator
+
+SLOW, IDLE = 300, 200
+BEGUN = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+HANDSHAKE_BEGUN = b"\x16\x03\x01\x02\x00\x01"
+CLOSED = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+COST = 12
+"""bcrypt's, as people use it: a comparison takes a fifth of a second of a processor."""
+
+
+@dataclass
+class Door:
+    """The program as its clients reach it."""
+
+    program: Program
+    context: ssl.SSLContext | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def port(self) -> int:
+        return int(self.program.url.rpartition(":")[2])
+
+    def connect(self) -> socket.socket:
+        plain = socket.create_connection(("127.0.0.1", self.port), PATIENT)
+        return self.context.wrap_socket(plain, server_hostname="localhost") if self.context else plain
+
+    def scrape(self, headers: dict[str, str] | None = None) -> int:
+        """Return the status of a scrape over a connection of its own."""
+        client = (
+            http.client.HTTPSConnection("localhost", self.port, timeout=PATIENT, context=self.context)
+            if self.context
+            else http.client.HTTPConnection("localhost", self.port, timeout=PATIENT)
+        )
+        try:
+            client.request("GET", "/metrics", headers=self.headers if headers is None else headers)
+            answer = client.getresponse()
+            body = answer.read()
+            assert answer.status != 200 or b"video_api_up{" in body
+            return answer.status
+        finally:
+            client.close()
+
+    def slow(self, number: int) -> socket.socket:
+        """Begin a request, or under TLS every other time a handshake, and leave it at that."""
+        if self.context and number % 2:
+            client = socket.create_connection(("127.0.0.1", self.port), PATIENT)
+            client.sendall(HANDSHAKE_BEGUN)
+        else:
+            client = self.connect()
+            client.sendall(BEGUN)
+        return client
+
+    def idle(self) -> socket.socket:
+        """Get an answer and ask for nothing more."""
+        client = self.connect()
+        fields = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        client.sendall(f"HEAD /-/healthy HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n".encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
+        return client
+
+    @property
+    def holds(self) -> tuple[int, int]:
+        """Return how many descriptors and threads the program has."""
+        proc = Path(f"/proc/{self.program.process.pid}")
+        return len(os.listdir(proc / "fd")), len(os.listdir(proc / "task"))
+
+    @property
+    def resident(self) -> int:
+        """Return the program's memory in bytes."""
+        pages = Path(f"/proc/{self.program.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def processor(self) -> float:
+        """Return the seconds that the program has spent on a processor."""
+        fields = Path(f"/proc/{self.program.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def open_ones(clients: list[socket.socket]) -> int:
+    """Return how many connections the program has not closed."""
+    poll = select.poll()
+    for client in clients:
+        poll.register(client, CLOSED)
+    return len(clients) - len(poll.poll(0))
+
+
+@pytest.fixture(scope="module")
+def vendors() -> Iterator[Vendors]:
+    with Vendors() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def doors(vendors: Vendors, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Door]]:
+    """The program open to all, and the program behind TLS and a password."""
+    directory = tmp_path_factory.mktemp("doors")
+    config = write_config(directory / "config.yaml", [navigator(vendors)])
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    (directory / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    (directory / "key.pem").write_bytes(certificate.private_key_pem.bytes())
+    password = secrets.token_hex(8)
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode()
+    (directory / "web.yaml").write_text(
+        "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
+        f"basic_auth_users:\n  prometheus: {hashed}\n"
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    given = base64.b64encode(f"prometheus:{password}".encode()).decode()
+    with ExitStack() as stack:
+        plain = stack.enter_context(running(f"--config.file={config}"))
+        guarded = stack.enter_context(
+            running(f"--config.file={config}", f"--web.config.file={directory / 'web.yaml'}")
+        )
+        found = {"plain": Door(plain), "TLS and password": Door(guarded, context, {"Authorization": f"Basic {given}"})}
+        for door in found.values():
+            until(lambda door=door: door.scrape() == 200 and vendors.wait_for_requests(2), "the first polls")
+        yield found
+
+
+@pytest.fixture(params=["plain", "TLS and password"])
+def door(request: pytest.FixtureRequest, doors: dict[str, Door]) -> Door:
+    return doors[request.param]
+
+
+@pytest.fixture
+def crowd() -> Iterator[list[socket.socket]]:
+    clients: list[socket.socket] = []
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def test_scrapes_are_answered_between_300_slow_and_200_idle_clients_and_nothing_is_left_of_them(
+    door: Door, crowd: list[socket.socket]
+) -> None:
+    before, resident = door.holds, []
+    for _ in range(3):
+        crowd += [door.idle() for _ in range(IDLE)]
+        crowd += [door.slow(number) for number in range(SLOW)]
+        statuses = [door.scrape() for _ in range(5)]
+        assert open_ones(crowd) == SLOW + IDLE, "all are there when the answer is"
+        assert statuses == [200] * 5
+        for client in crowd:
+            client.close()
+        crowd.clear()
+        until(lambda: door.holds == before, f"{before} descriptors and threads again")
+        resident.append(door.resident)
+    assert resident[-1] - resident[0] < 10_000_000, f"{resident} after each crowd"
+
+
+def test_slow_clients_that_do_not_leave_are_made_to_and_idle_ones_may_stay(
+    doors: dict[str, Door], crowd: list[socket.socket]
+) -> None:
+    slow, idle = [], []
+    for door in doors.values():
+        idle += [door.idle() for _ in range(10)]
+        slow += [door.slow(number) for number in range(50)]
+    crowd += idle + slow
+    until(lambda: open_ones(slow) == 0, "the slow ones are gone")
+    assert open_ones(idle) == len(idle)
+
+
+def test_more_clients_than_it_takes_cost_the_oldest_their_place(
+    doors: dict[str, Door], crowd: list[socket.socket]
+) -> None:
+    door = doors["plain"]
+    before = door.holds[0]
+    crowd += [door.slow(0) for _ in range(600)]
+    assert door.scrape() == 200
+    assert door.holds[0] <= before + 512
+    assert open_ones(crowd[:50]) == 0
+    assert open_ones(crowd[-50:]) == 50
+
+
+class TestPassword:
+    def test_without_it_nobody_comes_in(self, doors: dict[str, Door]) -> None:
+        door = doors["TLS and password"]
+        wrong = base64.b64encode(b"prometheus:" + secrets.token_hex(8).encode()).decode()
+        assert door.scrape(headers={}) == 401
+        assert door.scrape(headers={"Authorization": f"Basic {wrong}"}) == 401
+
+    def test_scrapes_cost_no_comparison(self, doors: dict[str, Door]) -> None:
+        door = doors["TLS and password"]
+        began = time.process_time()
+        bcrypt.checkpw(b"", bcrypt.hashpw(b"", bcrypt.gensalt(COST)))
+        two_comparisons = time.process_time() - began
+        before = door.processor
+        for _ in range(20):
+            assert door.scrape() == 200
+        assert door.processor - before < 3 * two_comparisons, "20 scrapes"
