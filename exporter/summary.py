@@ -44,12 +44,12 @@ def summary(view: View, wall: float) -> dict[str, Any]:
     account, state, usage = view.account, view.state, view.usage
     plan = usage.subscription if usage is not None else None
     levels = _credit_levels(view)
-    attention = list(_attention(view, wall))
+    attention = sorted(_attention(view, wall), key=lambda item: SEVERITIES.index(item[0]))
     return {
         "provider": account.provider,
         "account": account.name,
         "labels": dict(account.labels),
-        "severity": min((severity for severity, _ in attention), key=SEVERITIES.index, default="ok"),
+        "severity": attention[0][0] if attention else "ok",
         "attention": [{"severity": severity, "text": text} for severity, text in attention],
         "up": None if not state.polls else state.failure is None,
         "stale": usage is None and state.usage is not None,
@@ -85,7 +85,7 @@ def summary(view: View, wall: float) -> dict[str, Any]:
 
 
 def _attention(view: View, wall: float) -> Iterator[tuple[str, str]]:
-    """Yield everything that someone should look at, by the measures of the alerts but at this moment."""
+    """Yield everything that someone should look at, by the measures of the alerts but of this moment."""
     state, usage = view.state, view.usage
     if not state.polls:
         yield "unknown", "Not polled yet."

@@ -41,7 +41,7 @@ def percent(ratio: float | None) -> str:
 
 def duration(seconds: float) -> str:
     """Return seconds in one or two units."""
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f}{_FIXED}s"
     minutes = round(seconds / 60)
     if minutes < 60:

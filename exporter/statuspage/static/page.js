@@ -8,6 +8,7 @@
   const form = document.getElementById("filter");
   const trouble = document.getElementById("trouble");
   const pause = document.getElementById("pause");
+  let wanted = location.search;
   let running = null;
   let typing = 0;
 
@@ -22,7 +23,7 @@
 
   function asked() {
     const fields = [...new FormData(form)].filter(([name, value]) => value && !(name === "sort" && value === "attention"));
-    return "?" + new URLSearchParams(fields);
+    return fields.length ? "?" + new URLSearchParams(fields) : "";
   }
 
   function show(fresh) {
@@ -36,7 +37,8 @@
     trouble.textContent = "";
   }
 
-  async function load(search) {
+  async function load(search, isRefresh = false) {
+    wanted = search;
     running?.abort();
     const request = (running = new AbortController());
     const timer = setTimeout(() => request.abort(new Error("no answer within 10 s")), PATIENCE);
@@ -46,9 +48,9 @@
       if (!answer.ok) throw new Error(`it answers ${answer.status}`);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (!fresh.getElementById("board")) throw new Error("something else answers in its place");
-      if (request !== running) return;
+      if (request !== running || (isRefresh && isSelecting())) return;
       show(fresh);
-      history.replaceState(null, "", location.pathname + (search === "?" ? "" : search));
+      history.replaceState(null, "", location.pathname + search);
     } catch (error) {
       if (request !== running) return;
       const why = error instanceof TypeError ? "it cannot be reached" : error.message;
@@ -59,7 +61,7 @@
   }
 
   function refresh() {
-    if (!document.hidden && !isPaused() && !isSelecting()) load(location.search || "?");
+    if (!document.hidden && !isPaused() && !isSelecting()) load(wanted, true);
   }
 
   form.addEventListener("submit", (event) => {
@@ -78,7 +80,7 @@
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
     if (link.id === "show-every") form.elements.q.value = "";
-    load(link.search || "?");
+    load(link.search);
   });
   pause.addEventListener("click", () => {
     pause.setAttribute("aria-pressed", String(!isPaused()));
