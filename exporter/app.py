@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import queue
@@ -9,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -37,9 +39,10 @@ from exporter.transport import Transport
 
 logger = logging.getLogger(__name__)
 
+_M_ARENA_MAX = -8  # malloc.h
 HEARTBEAT_MISSED = 120.0
 """Seconds without a sign of life from the scheduler after which the exporter is not healthy."""
-GRACE = 2.5
+GRACE = 2.0
 """Seconds that polls under way have to end by themselves when the exporter stops; then they are cut."""
 
 
@@ -77,6 +80,7 @@ def serve(
 
     ``announce`` is called with the addresses that are served, with their real ports.
     """
+    _share_malloc_arenas()
     config = _load(options, environ)
     clock = SystemClock()
     state = StateFile.open(config.state_path, clock, exclusive=True) if config.state_path else None
@@ -85,6 +89,16 @@ def serve(
     finally:
         if state is not None:
             state.close()
+
+
+def _share_malloc_arenas() -> None:
+    """Have all threads allocate from two arenas.
+
+    By default glibc gives each thread one of its own, which keeps what the thread once needed: with 64 of them
+    and 10,000 accounts that was 100 MB. Other C libraries have no mallopt, or no arenas.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _load(options: Options, environ: Mapping[str, str]) -> Config:
@@ -157,6 +171,8 @@ class App:
             server.start()
             for address in server.addresses:
                 logger.info("listening on %s", address)
+            for address in server.health_addresses:
+                logger.info("serving health alone on %s", address)
             announce(server.addresses)
             self._scheduler.start()
             self._polling.set()
@@ -175,10 +191,8 @@ class App:
         # An account that is as before stays the same object, by which store and scheduler know it.
         served = ((account, self._store.account(account_key(account))) for account in mine)
         accounts = [before if before == account else account for account, before in served]
-        restored: Mapping[AccountKey, AccountState] = {}
-        if self._state is not None and any(self._store.account(account_key(account)) is None for account in accounts):
-            restored = self._state.load()
-        self._store.replace(accounts, config.label_names, restored)
+        new = [key for key in map(account_key, accounts) if self._store.account(key) is None]
+        self._store.replace(accounts, config.label_names, self._state.load(new) if self._state is not None else {})
         if self._state is not None:
             self._state.forget(map(account_key, accounts))
         self._poller.forget(lambda key: self._store.account(key) is not None)
@@ -193,7 +207,7 @@ class App:
         while True:
             try:
                 # Not for ever: a signal that comes just before the wait begins would not end it.
-                event = self._events.get(timeout=1.0)
+                event = self._events.get(timeout=0.5)
             except queue.Empty:
                 if self._notifier.wants_watchdog and self._is_healthy():
                     self._notifier.send("WATCHDOG=1")

@@ -38,7 +38,7 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
     store = Store(exposition, clock)
     state = StateFile.open(config.state_path, clock, exclusive=False) if config.state_path else None
     try:
-        store.replace(accounts, config.label_names, state.load() if state is not None else {})
+        store.replace(accounts, config.label_names, state.load(map(account_key, accounts)) if state is not None else {})
         poller = Poller(
             providers=PROVIDERS,
             connect=Transports(config.concurrency).of,

@@ -57,7 +57,7 @@ def configure(level: str, output: str, redactor: Redactor) -> None:
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
     # Their debug and info lines tell of connections and jobs, one or more a poll, and nothing an operator asks for.
-    for noisy in ("apscheduler", "urllib3", "hypercorn", "asyncio"):
+    for noisy in ("apscheduler", "urllib3", "asyncio"):
         logging.getLogger(noisy).setLevel(max(LEVELS[level], logging.WARNING))
 
 

@@ -71,21 +71,28 @@ class StateFile:
         """Return how many changes could not be committed since the start."""
         return self._failures
 
-    def load(self) -> dict[AccountKey, AccountState]:
-        """Return every account in the file, removed ones too; unreadable rows are logged and skipped."""
+    def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
+        """Return what the file has of these accounts; unreadable rows are logged and skipped."""
         decode = TypeAdapter(AccountState).validate_json
         states: dict[AccountKey, AccountState] = {}
-        with suppress(StateUnavailable):
-            for name, content, checksum in self.read(
-                lambda db: db.execute("SELECT account, state, checksum FROM accounts").fetchall()
-            ):
+
+        def read(db: sqlite3.Connection) -> None:
+            # One by one: all rows at once, before they are decoded, would double the memory of a large fleet.
+            for account in accounts:
+                name = _name(account)
+                row = db.execute("SELECT state, checksum FROM accounts WHERE account = ?", (name,)).fetchone()
+                if row is None:
+                    continue
+                content, checksum = row
                 try:
                     if checksum != _checksum(name, content):
                         raise ValueError("the checksum does not match")
-                    provider, account = json.loads(name)
-                    states[provider, account] = decode(content)
+                    states[account] = decode(content)
                 except (ValueError, TypeError) as error:  # one bad row must not cost the others
                     logger.warning("state file %s: account %s is skipped: %s", self._path, name, error)
+
+        with suppress(StateUnavailable):
+            self.read(read)
         return states
 
     def save(self, account: AccountKey, state: AccountState) -> None:

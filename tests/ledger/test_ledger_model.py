@@ -66,7 +66,7 @@ class _Account(RuleBasedStateMachine):
         state.save(account, AccountState(ledger=self.ledger))
         state.close()
         state = StateFile.open(self.path, SystemClock(), exclusive=True)
-        self.ledger = state.load()[account].ledger
+        self.ledger = state.load([account])[account].ledger
         state.close()
 
     @invariant()

@@ -32,6 +32,7 @@ from exporter.readings import (
     Usage,
 )
 from exporter.state import StateFile
+from tests.state.everything import everything
 
 INF = float("inf")
 MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
@@ -93,7 +94,7 @@ def test_every_state_comes_back_as_it_was_saved(path: Path, clock: Any) -> None:
         @settings(max_examples=100, deadline=None)
         def comes_back(state: AccountState) -> None:
             file.save(MEDIA, state)
-            assert file.load() == {MEDIA: state}
+            assert everything(file) == {MEDIA: state}
 
         comes_back()
         assert file.write_failures == 0
@@ -106,7 +107,7 @@ def test_amounts_keep_their_last_digit_and_unlimited_stays_unlimited(path: Path,
     )
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, state)
-        (loaded,) = file.load().values()
+        (loaded,) = everything(file).values()
     assert loaded == state
     assert str(loaded.ledger.spent) == "0.1000000000000000000000000000000000000000001"  # type: ignore[union-attr]  # equal
 
@@ -114,7 +115,7 @@ def test_amounts_keep_their_last_digit_and_unlimited_stays_unlimited(path: Path,
 def test_half_a_surrogate_pair_costs_one_character(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(failure=Failure("auth", "bad \ud800 key"), polls=3))
-        assert file.load() == {MEDIA: AccountState(failure=Failure("auth", "bad ? key"), polls=3)}
+        assert everything(file) == {MEDIA: AccountState(failure=Failure("auth", "bad ? key"), polls=3)}
         assert file.write_failures == 0
 
 
@@ -124,14 +125,14 @@ def test_the_last_save_of_each_account_outlives_the_process(path: Path, clock: A
             file.save(MEDIA, AccountState(polls=polls))
             file.save(ARCHIVE, AccountState(polls=polls * 10))
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert file.load() == {MEDIA: AccountState(polls=2), ARCHIVE: AccountState(polls=20)}
+        assert everything(file) == {MEDIA: AccountState(polls=2), ARCHIVE: AccountState(polls=20)}
 
 
 def test_a_save_is_committed_when_it_returns(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=7))
         with closing(StateFile.open(path, clock, exclusive=False)) as other:
-            assert other.load() == {MEDIA: AccountState(polls=7)}
+            assert everything(other) == {MEDIA: AccountState(polls=7)}
 
 
 def test_a_save_touches_no_other_account(path: Path, clock: Any) -> None:
@@ -142,7 +143,7 @@ def test_a_save_touches_no_other_account(path: Path, clock: Any) -> None:
         daemon.save(MEDIA, AccountState(polls=1))
         poll.save(MEDIA, AccountState(polls=2))
         daemon.save(ARCHIVE, AccountState(polls=1))
-        assert daemon.load()[MEDIA] == AccountState(polls=2)
+        assert everything(daemon)[MEDIA] == AccountState(polls=2)
 
 
 def test_threads_lose_nothing_to_each_other(path: Path, clock: Any) -> None:
@@ -156,7 +157,7 @@ def test_threads_lose_nothing_to_each_other(path: Path, clock: Any) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(file.load()) == 160
+        assert len(everything(file)) == 160
         assert file.write_failures == 0
 
 
@@ -169,7 +170,7 @@ def test_an_unreadable_row_costs_one_account_and_is_logged(
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("UPDATE accounts SET state = CAST(replace(state, '1', '9') AS BLOB) WHERE account LIKE '%media%'")
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert file.load() == {ARCHIVE: AccountState(polls=2)}
+        assert everything(file) == {ARCHIVE: AccountState(polls=2)}
     assert "media" in caplog.text
     assert "checksum" in caplog.text
 
@@ -180,10 +181,10 @@ def test_a_removed_account_is_kept_for_thirty_days(path: Path, clock: Any) -> No
         file.save(ARCHIVE, AccountState(polls=2))
         clock.advance(29 * 86400)
         file.forget(keep=[ARCHIVE])
-        assert set(file.load()) == {MEDIA, ARCHIVE}
+        assert set(everything(file)) == {MEDIA, ARCHIVE}
         clock.advance(2 * 86400)
         file.forget(keep=[ARCHIVE])
-        assert set(file.load()) == {ARCHIVE}
+        assert set(everything(file)) == {ARCHIVE}
 
 
 def test_nobody_else_may_read_the_file(path: Path, clock: Any) -> None:
@@ -250,7 +251,7 @@ def test_a_save_after_the_close_is_ignored(path: Path, clock: Any) -> None:
     file = StateFile.open(path, clock, exclusive=True)
     file.close()
     file.save(MEDIA, AccountState())
-    assert (file.load(), file.write_failures) == ({}, 0)
+    assert (everything(file), file.write_failures) == ({}, 0)
     file.close()
 
 
@@ -261,7 +262,7 @@ def test_a_poll_by_hand_opens_the_file_beside_a_daemon(path: Path, clock: Any) -
     ):
         poll.save(ARCHIVE, AccountState(polls=1))
         daemon.save(MEDIA, AccountState(polls=2))
-        assert daemon.load() == poll.load() == {ARCHIVE: AccountState(polls=1), MEDIA: AccountState(polls=2)}
+        assert everything(daemon) == everything(poll) == {ARCHIVE: AccountState(polls=1), MEDIA: AccountState(polls=2)}
 
 
 def test_many_polls_by_hand_may_make_the_file_together(path: Path) -> None:
@@ -280,7 +281,7 @@ def test_many_polls_by_hand_may_make_the_file_together(path: Path) -> None:
     for number, file in enumerate(files):
         file.save(("videodb", str(number)), AccountState())
     assert [file.write_failures for file in files] == [0] * 8
-    assert len(files[0].load()) == 8
+    assert len(everything(files[0])) == 8
     for file in files:
         file.close()
 

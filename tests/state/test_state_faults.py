@@ -25,6 +25,7 @@ from exporter.errors import StartError
 from exporter.limits import KeyTarget, Limits
 from exporter.readings import AccountState, Failure
 from exporter.state import StateFile
+from tests.state.everything import everything
 
 MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
 RETRY = 60.0
@@ -55,9 +56,9 @@ def aside(path: Path) -> list[str]:
 def test_a_file_that_is_no_database_is_set_aside(path: Path, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text("credits: 100\n" * 200)
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert file.load() == {}
+        assert everything(file) == {}
         file.save(MEDIA, AccountState(polls=1))
-        assert (file.load(), file.write_failures) == ({MEDIA: AccountState(polls=1)}, 0)
+        assert (everything(file), file.write_failures) == ({MEDIA: AccountState(polls=1)}, 0)
     (name,) = aside(path)
     assert name == "state.db.corrupt-20270115T080000Z"
     assert path.with_name(name).read_text() == "credits: 100\n" * 200
@@ -70,7 +71,7 @@ def test_another_programs_database_is_set_aside_whole(path: Path, clock: Any) ->
         db.execute("INSERT INTO accounts VALUES ('theirs')")
         db.commit()
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert (file.load(), file.write_failures) == ({}, 0)
+        assert (everything(file), file.write_failures) == ({}, 0)
     (name,) = aside(path)
     assert name.startswith("state.db.foreign-")
     with closing(sqlite3.connect(path.with_name(name))) as db:
@@ -83,7 +84,7 @@ def test_a_later_releases_file_is_set_aside_whole(path: Path, clock: Any, caplog
         db.execute("PRAGMA user_version = 2")
         db.execute("ALTER TABLE accounts ADD COLUMN more TEXT")
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert (file.load(), file.write_failures) == ({}, 0)
+        assert (everything(file), file.write_failures) == ({}, 0)
     (name,) = aside(path)
     assert name.startswith("state.db.newer-")
     assert "schema 2 of a later release" in caplog.text
@@ -96,7 +97,7 @@ def test_a_file_without_its_tables_is_set_aside(path: Path, clock: Any) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("DROP TABLE cooldowns")
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert (file.load(), file.write_failures) == ({}, 0)
+        assert (everything(file), file.write_failures) == ({}, 0)
     assert len(aside(path)) == 1
 
 
@@ -104,7 +105,7 @@ def test_a_file_with_a_name_that_is_no_text_is_set_aside(path: Path, clock: Any)
     saved(path)
     path.write_bytes(path.read_bytes().replace(b"cooldowns", b"cooldown\x80"))
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert (file.load(), file.write_failures) == ({}, 0)
+        assert (everything(file), file.write_failures) == ({}, 0)
     assert len(aside(path)) == 1
 
 
@@ -124,7 +125,7 @@ def test_an_empty_file_is_filled(path: Path, clock: Any) -> None:
     path.touch()
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=1))
-        assert (file.load(), file.write_failures) == ({MEDIA: AccountState(polls=1)}, 0)
+        assert (everything(file), file.write_failures) == ({MEDIA: AccountState(polls=1)}, 0)
     assert aside(path) == []
 
 
@@ -141,7 +142,7 @@ def test_what_a_killed_daemon_left_in_the_log_is_set_aside_too(tmp_path: Path, p
         file.write(lambda db: db.execute("PRAGMA user_version = 2"))
         copy(tmp_path / "first.db", path)
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert file.load() == {}
+        assert everything(file) == {}
     (name,) = [name for name in aside(path) if name == "state.db.newer-20270115T080000Z"]
     with closing(sqlite3.connect(path.with_name(name))) as db:
         assert db.execute("SELECT count(*) FROM accounts").fetchone() == (1,)
@@ -161,7 +162,7 @@ def test_a_poll_by_hand_alone_sets_a_bad_file_aside(path: Path, clock: Any) -> N
     path.write_text("no database " * 100)
     with closing(StateFile.open(path, clock, exclusive=False)) as poll:
         poll.save(MEDIA, AccountState(polls=1))
-        assert (poll.load(), poll.write_failures) == ({MEDIA: AccountState(polls=1)}, 0)
+        assert (everything(poll), poll.write_failures) == ({MEDIA: AccountState(polls=1)}, 0)
     assert len(aside(path)) == 1
     saved(path)  # and the daemon's lock is free again
 
@@ -177,7 +178,7 @@ def test_a_file_damaged_while_in_use_is_set_aside_and_saved_anew(path: Path, clo
             content.write(os.urandom(path.stat().st_size - 4096))
         for number in range(200):
             file.save(("videodb", str(number)), AccountState(polls=number))
-        assert file.load() == {("videodb", str(number)): AccountState(polls=number) for number in range(200)}
+        assert everything(file) == {("videodb", str(number)): AccountState(polls=number) for number in range(200)}
     assert aside(path)[0].startswith("state.db.corrupt-")
 
 
@@ -194,7 +195,7 @@ def test_a_path_that_cannot_be_a_file_is_left_alone(
     before = sorted(tmp_path.rglob("*"))
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState())
-        assert file.load() == {}
+        assert everything(file) == {}
         assert file.write_failures > 0
         assert Limits(clock, file).admit(KeyTarget("videodb", "u", "k"), 1) is None
     assert sorted(tmp_path.rglob("*")) == before
@@ -251,7 +252,7 @@ def test_damage_anywhere_costs_content_at_most(content: dict[str, bytes], damage
                     continue  # the database alone, as after a proper end
                 path.with_name(path.name + suffix).write_bytes(data)
             with closing(StateFile.open(path, SystemClock(), exclusive=True)) as file:
-                for state in file.load().values():
+                for state in everything(file).values():
                     assert state.polls in {1, 2}
                     assert state.failure == Failure("auth", "x" * 300)
                 limits = Limits(SystemClock(), file)
@@ -261,7 +262,7 @@ def test_damage_anywhere_costs_content_at_most(content: dict[str, bytes], damage
                     file.save(("videodb", str(number)), AccountState(polls=3))
             with closing(StateFile.open(path, SystemClock(), exclusive=True)) as file:
                 if file.write_failures == 0:
-                    assert [state.polls for state in file.load().values()] == [3] * 10
+                    assert [state.polls for state in everything(file).values()] == [3] * 10
 
     survives()
 
@@ -319,7 +320,7 @@ def test_a_full_disk_costs_a_count_and_ends_by_itself(path: Path, clock: Any, ca
         assert str(path) in error
         file.save(MEDIA, AccountState(polls=99))
         assert file.write_failures == failures
-        assert file.load() == {MEDIA: AccountState(polls=99), ARCHIVE: AccountState(polls=11)}
+        assert everything(file) == {MEDIA: AccountState(polls=99), ARCHIVE: AccountState(polls=11)}
         assert "is written again" in caplog.text
         file.save(MEDIA, AccountState(polls=100))
         with full_disk(0):
@@ -334,18 +335,18 @@ def test_what_a_full_disk_kept_out_is_written_at_the_end(path: Path, clock: Any)
     assert file.write_failures == 1
     file.close()
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert file.load() == {MEDIA: AccountState(polls=5)}
+        assert everything(file) == {MEDIA: AccountState(polls=5)}
 
 
 def test_a_disk_full_from_the_start_costs_nothing_else(path: Path, clock: Any) -> None:
     with full_disk(0):
         file = StateFile.open(path, clock, exclusive=True)
         file.save(MEDIA, AccountState(polls=5))
-        assert file.load() == {}
+        assert everything(file) == {}
         assert file.write_failures > 0
     clock.advance(RETRY)
     file.save(ARCHIVE, AccountState(polls=6))
-    assert file.load() == {MEDIA: AccountState(polls=5), ARCHIVE: AccountState(polls=6)}
+    assert everything(file) == {MEDIA: AccountState(polls=5), ARCHIVE: AccountState(polls=6)}
     file.close()
 
 
@@ -364,7 +365,7 @@ def test_a_read_only_disk_is_read_and_written_when_it_can_be(
     path.with_name("state.db.lock").touch()
     with read_only(path):
         file = StateFile.open(path, clock, exclusive=True)
-        assert file.load() == {MEDIA: AccountState(polls=5)}
+        assert everything(file) == {MEDIA: AccountState(polls=5)}
         limits = Limits(clock, file)
         assert limits.cooldown(target) == pytest.approx(600)
         assert limits.admit(KeyTarget("videodb", "u", "other"), 50) is None
@@ -373,7 +374,7 @@ def test_a_read_only_disk_is_read_and_written_when_it_can_be(
         assert f"{path} cannot be written" in caplog.text
     clock.advance(RETRY)
     file.save(ARCHIVE, AccountState(polls=1))
-    assert file.load() == {MEDIA: AccountState(polls=6), ARCHIVE: AccountState(polls=1)}
+    assert everything(file) == {MEDIA: AccountState(polls=6), ARCHIVE: AccountState(polls=1)}
     file.close()
 
 
@@ -391,7 +392,7 @@ def test_a_folder_that_cannot_be_written_costs_one_clear_line(
         for _ in range(3):
             file.save(MEDIA, AccountState())
             clock.advance(RETRY)
-        assert file.load() == {}
+        assert everything(file) == {}
         assert file.write_failures > 0
     errors = [record.getMessage() for record in caplog.records]
     assert len(errors) == 1
@@ -410,7 +411,7 @@ def test_a_file_locked_by_another_program_delays_no_poll_for_long(path: Path, cl
             other.execute("ROLLBACK")
         clock.advance(RETRY)
         file.save(ARCHIVE, AccountState(polls=1))
-        assert file.load() == {MEDIA: AccountState(polls=49), ARCHIVE: AccountState(polls=1)}
+        assert everything(file) == {MEDIA: AccountState(polls=49), ARCHIVE: AccountState(polls=1)}
 
 
 # -- sudden death
@@ -424,7 +425,7 @@ from exporter.state import StateFile
 os.write(1, b"-\\n")
 file = StateFile.open(Path(sys.argv[1]), SystemClock(), exclusive=True)
 account = ("videodb", "archive")
-polls = file.load().get(account, AccountState()).polls
+polls = file.load([account]).get(account, AccountState()).polls
 while True:
     polls += 1
     file.save(account, AccountState(polls=polls, failure=Failure("auth", "x" * 20_000)))
@@ -446,7 +447,7 @@ def test_a_daemon_killed_at_any_moment_keeps_all_that_it_had_committed(path: Pat
         child.wait()
         child.stdout.close()
         with closing(StateFile.open(path, SystemClock(), exclusive=True)) as file:
-            polls = file.load().get(("videodb", "archive"), AccountState()).polls
+            polls = everything(file).get(("videodb", "archive"), AccountState()).polls
         reported = int(rest[-1]) if rest and rest[-1] != b"-" else committed
         assert polls >= max(committed, reported), f"round {round_}"
         committed = polls

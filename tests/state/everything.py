@@ -1,0 +1,23 @@
+"""All that a state file holds, which the exporter itself never asks for."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+from exporter.errors import StateUnavailable
+from exporter.readings import AccountKey, AccountState
+from exporter.state import StateFile
+
+
+def everything(file: StateFile) -> dict[AccountKey, AccountState]:
+    """Return every account in the file whose name can be read."""
+    rows: list[tuple[str]] = []
+    with suppress(StateUnavailable):
+        rows = file.read(lambda db: db.execute("SELECT account FROM accounts").fetchall())
+    names: list[AccountKey] = []
+    for (name,) in rows:
+        with suppress(ValueError, TypeError):
+            provider, account = json.loads(name)
+            names.append((provider, account))
+    return file.load(names)
