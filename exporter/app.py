@@ -147,6 +147,7 @@ class App:
             redactor=redactor,
             metrics=self._metrics,
             pause=self._stopping.wait,
+            is_stopping=self._stopping.is_set,
         )
         self._scheduler = Scheduler(
             lambda account: self._poller.poll(account).next_due, clock, self._metrics.poll_lag.observe
@@ -174,6 +175,12 @@ class App:
             for address in server.health_addresses:
                 logger.info("serving health alone on %s", address)
             announce(server.addresses)
+            logger.info(
+                "version %s polls %d accounts of %s",
+                __version__,
+                len(self._config.accounts),
+                self._options.config_file,
+            )
             self._scheduler.start()
             self._polling.set()
             self._notifier.send("READY=1", f"STATUS=polling {len(self._config.accounts)} accounts")

@@ -87,6 +87,7 @@ class Poller:
         redactor: Redactor,
         metrics: SelfMetrics,
         pause: Callable[[float], object],
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """``save`` commits a state before it can be scraped; ``pause`` waits some seconds, less when stopping."""
         self._providers = providers
@@ -99,6 +100,7 @@ class Poller:
         self._redactor = redactor
         self._metrics = metrics
         self._pause = pause
+        self._is_stopping = is_stopping
         self._memories: dict[AccountKey, _Memory] = {}
         self._keeping = threading.RLock()
 
@@ -155,6 +157,9 @@ class Poller:
             try:
                 usage = self._fetch(account, "usage", call)
             except PollError as error:
+                if self._is_stopping() and isinstance(error, ConnectionError_):
+                    # Cut by us: no poll, and due again after the restart.
+                    return Result(start)
                 state = self._with_cooldown(state, target)
                 if isinstance(error, (AuthError, ForbiddenError)):
                     state = replace(state, refusals=state.refusals + 1, refused_key=_hidden(key))
@@ -205,8 +210,7 @@ class Poller:
             book = ledger.advance(book, usage, wall)
         if usage.rejected and (before is None or before.rejected != usage.rejected):
             logger.warning(
-                "%d fields of the answer could not be read: %s",
-                len(usage.rejected),
+                "could not be read in the answer: %s",
                 ", ".join(usage.rejected[:10]),
                 extra=_about(account),
             )
@@ -262,6 +266,8 @@ class Poller:
             logger.warning("poll failed: %s", error, extra=_about(account, reason=error.reason))
         elif error is None and before is not None:
             logger.info("poll succeeded again", extra=_about(account))
+        else:
+            logger.debug("polled in %.3f s", now - start, extra=_about(account, reason=error.reason if error else ""))
         return Result(next_due)
 
     def _with_cooldown(self, state: AccountState, target: KeyTarget) -> AccountState:

@@ -45,6 +45,7 @@ class StateFile:
         self._exclusive = exclusive
         self._mutex = threading.RLock()
         self._db: sqlite3.Connection | None = None
+        self._inode = 0
         self._lock: int | None = None
         self._closed = False
         self._failures = 0
@@ -219,6 +220,13 @@ class StateFile:
             self._db = None
 
     def _connected(self) -> sqlite3.Connection:
+        if self._db is not None and self._is_gone():
+            self._failures += 1
+            logger.error("state file %s was removed or replaced while in use; it is begun anew", self._path)
+            self._disconnect()
+            if self._lock is not None:
+                os.close(self._lock)  # on a file that the next daemon would not find
+                self._lock = None
         if self._db is None:
             if self._clock.monotonic() < self._retry_at:
                 raise StateUnavailable(f"state file {self._path} failed a moment ago")
@@ -228,8 +236,17 @@ class StateFile:
             except Unusable as error:
                 if not self._set_aside(error.why, error):
                     raise
+                self._prepare()
                 self._db = open_for_writing(self._path)
+            self._inode = self._path.stat().st_ino
         return self._db
+
+    def _is_gone(self) -> bool:
+        """Return whether what is open is no longer the file of that name: SQLite would write on, for nobody."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
 
     def _prepare(self) -> None:
         """Make folder and file, take the daemon's lock, see that we can write it and nobody else reads it."""

@@ -189,7 +189,7 @@ class _Lookups:
         if not lookup.done.wait(timeout):
             raise TimeoutError_(f"looking up {host} took too long")
         if lookup.error is not None:
-            raise ConnectionError_(f"cannot look up {host}: {lookup.error}")
+            raise ConnectionError_(f"cannot look up {host}: {getattr(lookup.error, 'strerror', None) or lookup.error}")
         return lookup.addresses
 
     def _run(self, lookup: _Lookup, host: str, port: int) -> None:
@@ -408,6 +408,11 @@ def _reason(chain: list[BaseException]) -> str:
     for link in chain:
         if isinstance(link, ssl.SSLError):
             return f"TLS: {link.reason or link}"
+    for link in chain:
+        if isinstance(link, http.client.IncompleteRead):
+            return "the answer ended too early"
+        if isinstance(link, http.client.RemoteDisconnected):
+            return "the vendor closed the connection without an answer"
     for link in chain:
         if isinstance(link, OSError) and not isinstance(link, requests.exceptions.RequestException):
             return link.strerror or str(link) or type(link).__name__

@@ -86,7 +86,9 @@ def parse_usage(document: object, options: Options) -> Usage:
 def _balance(remaining: float | None, purchased: float | None, *, purchased_sent: bool) -> float | None:
     if remaining is None or (purchased is None and purchased_sent):
         return None
-    return exact_sum(remaining, purchased or 0.0)
+    balance = exact_sum(remaining, purchased or 0.0)
+    # Two absurd amounts must not add up to what would read as unlimited.
+    return None if isinf(balance) and isfinite(remaining) and isfinite(purchased or 0.0) else balance
 
 
 def _difference(total: float | None, remaining: float | None) -> float | None:
