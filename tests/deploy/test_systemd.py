@@ -105,6 +105,7 @@ def shown(container: Container, name: str) -> str:
 def test_it_is_active_only_once_its_port_is_bound(service: Container) -> None:
     # Type=notify: `systemctl start` has returned, so READY=1 was said.
     assert shown(service, "ActiveState") == "active"
+    assert shown(service, "WatchdogUSec") == "2min"
     code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:10390/-/healthy').status)"
     assert service.exec("/opt/video-api-exporter/bin/python3", "-c", code).stdout == "200\n"
 
