@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from exporter import __version__
 from exporter.errors import ConfigError, StartError, UsageError
@@ -79,10 +79,21 @@ FLAGS: tuple[Flag, ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments; return its exit status."""
+    try:
+        return _main(argv)
+    except BrokenPipeError:
+        return _without_output(1)
+    except OSError as error:
+        return _fail(_without_output(1), f"standard output: {error.strerror or error}")
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace, Mapping[str, str]], int] = arguments.run
     try:
-        return run(arguments, os.environ)
+        status = run(arguments, os.environ)
+        sys.stdout.flush()
+        return status
     except UsageError as error:
         return _fail(2, str(error))
     except ConfigError as error:
@@ -91,10 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(1, str(error))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Who read our output has gone; the interpreter must not fail once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+
+
+def _without_output(status: int) -> int:
+    """Throw away what cannot be written: the interpreter must not fail once more when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
 
 
 def _fail(status: int, message: str) -> int:
@@ -103,7 +116,12 @@ def _fail(status: int, message: str) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse's own passes over a failure to write.
+        print(message, end="", file=file or sys.stderr, flush=True)
+
     def error(self, message: str) -> NoReturn:
+        message = message.replace("ignored explicit argument", "takes no value, but was given")
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -133,20 +151,22 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", "Serve the metrics of simulated vendors: everything without a key.", _demo)
     demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
     for child, names in (
-        (check, ("config.file",)),
+        (check, ("config.file", "web.config.file")),
         (poll, ("config.file", "log.level", "log.format")),
         (demo, ("web.", "log.")),
     ):
-        _add_flags(child, names)
+        _add_flags(child, names, "127.0.0.1:10390" if child is demo else DEFAULT_LISTEN)
     return parser
 
 
-def _add_flags(parser: argparse.ArgumentParser, prefixes: tuple[str, ...] = ("",)) -> None:
+def _add_flags(
+    parser: argparse.ArgumentParser, prefixes: tuple[str, ...] = ("",), listen: str = DEFAULT_LISTEN
+) -> None:
     for flag in FLAGS:
         if not flag.name.startswith(prefixes):
             continue
         # No default here: a subcommand's would hide what was given before its name.
-        default = f" (default: {flag.default})" if flag.default else ""
+        default = f" (default: {listen if flag.default == DEFAULT_LISTEN else flag.default})" if flag.default else ""
         if flag.switch:
             parser.add_argument(
                 "--" + flag.name,
@@ -192,8 +212,14 @@ def options(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Option
     path = text("web.telemetry-path")
     if not re.fullmatch(r"/[\w./-]*", path) or path == "/" or path.startswith(("/-/", "/api/", "/static/")):
         raise UsageError(f"--web.telemetry-path: {path!r} is no path that can be served; write one such as /metrics")
-    count = _whole_number("shard.count", text("shard.count"), least=1)
-    index = _whole_number("shard.index", text("shard.index").rpartition("-")[2], least=0)
+
+    def origin(name: str) -> str:
+        flag = next(flag for flag in FLAGS if flag.name == name)
+        given = getattr(arguments, flag.field, None) is not None
+        return f"--{name}" if given or not environ.get(flag.variable) else flag.variable
+
+    count = _whole_number(origin("shard.count"), text("shard.count"), least=1)
+    index = _whole_number(origin("shard.index"), text("shard.index").rpartition("-")[2], least=0)
     if index >= count:
         raise UsageError(f"--shard.index: {index} is no shard of {count}; they are numbered from 0 to {count - 1}")
     web_config, health = text("web.config.file"), text("web.health-address")
@@ -213,7 +239,7 @@ def options(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Option
 
 def _whole_number(name: str, text: str, least: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
-        raise UsageError(f"--{name}: {text!r} is not a whole number of at least {least}")
+        raise UsageError(f"{name}: {text!r} is not a whole number of at least {least}")
     return int(text)
 
 
@@ -238,6 +264,11 @@ def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
     from exporter.providers import PROVIDERS
 
     path = Path(str(_value("config.file", arguments, environ)))
+    web = str(_value("web.config.file", arguments, environ))
+    if web:
+        from exporter import webconfig
+
+        webconfig.load(Path(web), environ)
     config = load(path, PROVIDERS, environ, strict=True)
     for warning in config.warnings:
         print(f"{warning} (warning)", file=sys.stderr)

@@ -57,7 +57,11 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
         if state is not None:
             state.close()
     rows = [
-        {**summary(view, clock.wall()), "waits": _in_words(wait)}
+        {
+            **summary(view, clock.wall()),
+            "rejected": [path for part in view.state.parts.values() for path in part.rejected],
+            "waits": _in_words(wait),
+        }
         for view, wait in zip(store.views(), waits, strict=True)
     ]
     if output == "prometheus":
@@ -73,16 +77,20 @@ def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
     if not names:
         return list(config.accounts)
     chosen: dict[tuple[str, str], Account] = {}
+    mistakes = []
     for name in names:
         found = [a for a in config.accounts if name in (a.name, f"{a.provider}/{a.name}")]
         if not found:
             known = ", ".join(f"{a.provider}/{a.name}" for a in config.accounts[:10])
             more = ", …" if len(config.accounts) > 10 else ""
-            raise UsageError(f"poll: no account is named {name!r}; there are {known}{more}")
-        if len(found) > 1:
+            mistakes.append(f"poll: no account is named {name!r}; there are {known}{more}")
+        elif len(found) > 1:
             full = " or ".join(f"{a.provider}/{a.name}" for a in found)
-            raise UsageError(f"poll: {name!r} stands under several providers; write {full}")
-        chosen[account_key(found[0])] = found[0]
+            mistakes.append(f"poll: {name!r} stands under several providers; write {full}")
+        else:
+            chosen[account_key(found[0])] = found[0]
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
     return list(chosen.values())
 
 
@@ -111,6 +119,10 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
             notes.append(f"{name}: {failure['explanation']} {_printable(failure['message'])}")
         elif row["subscription"] == "none":
             result = "no subscription"
+        elif credits["balance"] is None:
+            notes.append(f"{name}: the answer holds no balance that can be read")
+        if row["rejected"]:
+            notes.append(f"{name}: could not be read in the answer: {_printable(', '.join(row['rejected'][:10]))}")
         lines.append(
             (
                 name,

@@ -257,8 +257,13 @@ class Connection(asyncio.Protocol):
         self._received = 0
         # h11 measures only what is incomplete: a request that came in one piece has to be measured here.
         size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+        lengths = [value for name, value in request.headers if name == b"content-length"]
         if size > self._limits.header_bytes:
             self._refuse(431)
+        elif lengths and int(lengths[0]) > self._limits.body_bytes:
+            self._refuse(413)
+        elif lengths and any(name == b"transfer-encoding" for name, _ in request.headers):
+            self._refuse(400)  # two lengths: a proxy in between may believe the other one
         elif not request.http_version.startswith(b"1."):
             self._refuse(505)
 

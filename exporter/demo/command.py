@@ -36,9 +36,9 @@ def run_demo(speed: float, options: Options, run: Callable[[Options, Announce], 
         def announce(addresses: Sequence[str]) -> None:
             print(f"\n{len(world.accounts)} simulated accounts, {speed:g} simulated seconds a second. Open:\n")
             for address in addresses:
-                print(f"  {address}/                   the accounts at a glance")
-                print(f"  {address}{options.telemetry_path:<20} what Prometheus scrapes")
-                print(f"  {address}/api/v1/accounts    the same as JSON")
+                print(f"  {address + '/':<42} the accounts at a glance")
+                print(f"  {address + options.telemetry_path:<42} what Prometheus scrapes")
+                print(f"  {address + '/api/v1/accounts':<42} the same as JSON")
             print("\nCtrl-C stops the demo.\n", flush=True)
 
         return run(options, announce)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from exporter.cli import FLAGS
 from exporter.demo import faults
 from exporter.demo.vendors import Vendors, videodb_account, vidnavigator_account
-from tests.program.running import run, running, until, write_config
+from tests.program.running import command, environment, run, running, until, write_config
 
 
 @pytest.fixture
@@ -118,6 +119,27 @@ def test_the_shard_is_taken_from_a_pods_name(config: Path) -> None:
         assert program.metrics()["video_api_exporter_shard_count"] == 4
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["config-schema"]], ids=lambda words: words[0])
+def test_output_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, env=environment())
+    assert done.returncode == 1
+    assert done.stderr == "standard output: No space left on device\n"
+
+
+def test_check_config_checks_the_web_configuration_too(config: Path, tmp_path: Path) -> None:
+    web = tmp_path / "web.yaml"
+    web.write_text("basic_auth_user: {}\n")
+    done = run("check-config", f"--config.file={config}", f"--web.config.file={web}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{web}:1: ")
+
+
+def test_a_wrong_variable_is_called_by_its_name(config: Path) -> None:
+    done = run(f"--config.file={config}", VIDEO_API_EXPORTER_SHARD_COUNT="many")
+    assert done.stderr == "VIDEO_API_EXPORTER_SHARD_COUNT: 'many' is not a whole number of at least 1\n"
+
+
 def test_version_and_help() -> None:
     assert run("--version").stdout.startswith("video-api-exporter ")
     text = run("--help").stdout
@@ -172,6 +194,18 @@ class TestPoll:
         assert done.returncode == 0
         [row] = json.loads(done.stdout)
         assert (row["account"], row["credits"]["balance"]) == ("media", 74.25)
+
+    def test_what_an_answer_lacks_is_named(self, config: Path, vendors: Vendors) -> None:
+        for account in vendors.accounts.values():
+            account.fault = faults.body({"success": True, "data": {"credit_balance": "NaN"}})
+        done = run("poll", "videodb/media", f"--config.file={config}")
+        assert done.returncode == 0
+        assert "videodb/media: the answer holds no balance that can be read" in done.stdout
+        assert "videodb/media: could not be read in the answer: data.credit_balance" in done.stdout
+
+    def test_every_unknown_name_is_told(self, config: Path) -> None:
+        done = run("poll", "one", "two", f"--config.file={config}")
+        assert len(done.stderr.strip().splitlines()) == 2
 
     def test_as_prometheus_would_see_it(self, config: Path) -> None:
         done = run("poll", "bad", f"--config.file={config}", "--output=prometheus")

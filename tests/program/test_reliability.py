@@ -78,6 +78,19 @@ class TestStopping:
             assert program.get("/-/ready")[0] == 503
             assert program.value("poll_interval_seconds", "hung") == 300
 
+    def test_a_poll_that_stopping_cut_is_no_poll_and_due_again(self, vendors: Vendors, tmp_path: Path) -> None:
+        account = hanging(vendors)
+        config = stateful(tmp_path, [account], poll={"interval": "5m", "timeout": "4m"})
+        with running(f"--config.file={config}") as program:
+            assert vendors.wait_for_requests(1)
+            assert program.stop() == 0
+        vendors.accounts[account["api_key"]].fault = None
+        with running(f"--config.file={config}") as program:
+            program.ready()
+            assert program.value("up", "hung") == 1
+            assert program.value("polls_total", "hung") == 1
+            assert program.value("poll_failures_total", "hung", reason="connection") == 0
+
 
 class TestRestart:
     def test_after_a_kill_it_goes_on_where_it_was_and_polls_nothing_before_it_is_due(
