@@ -361,7 +361,7 @@ def main() -> int:
             samples.append(look(process, began))
         soak.end()
         cleared = time.monotonic() + CLEARED_SECONDS
-        while (last := look(process, began)).descriptors > alone.descriptors + 40 and time.monotonic() < cleared:
+        while (last := look(process, began)).descriptors > alone.descriptors + 10 and time.monotonic() < cleared:
             time.sleep(0.5)
         cpu = process.cpu()
         process.stop()
@@ -373,7 +373,7 @@ def main() -> int:
         f"{cpu:.0f} s of CPU, {fleet.bans()} bans"
     )
     problems = [*soak.problems, *compare(samples)]
-    if last.descriptors > alone.descriptors + 40:
+    if last.descriptors > alone.descriptors + 10:
         problems.append(f"descriptors went from {alone.descriptors} only to {last.descriptors}")
     if fleet.bans():
         problems.append(f"a key was banned {fleet.bans()} times")

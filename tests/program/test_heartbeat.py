@@ -1,0 +1,84 @@
+"""``/-/healthy`` tells whether the scheduler lives: by its heartbeat, not by what was due."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter import scheduler as scheduler_module
+from exporter.app import HEARTBEAT_MISSED, App
+from exporter.clock import SystemClock
+from exporter.config import load
+from exporter.options import Options
+from exporter.providers import PROVIDERS
+from exporter.redaction import Redactor
+from exporter.scheduler import Scheduler
+from exporter.server import Request
+from tests.conftest import FakeClock
+from tests.program.running import until, write_config
+
+
+@pytest.fixture
+def app(clock: FakeClock, tmp_path: Path) -> App:
+    path = write_config(tmp_path / "c.yaml", [{"name": "a", "provider": "videodb", "api_key_env": "NO_KEY"}])
+    config = load(path, PROVIDERS, {})
+    return App(Options(config_file=path), {}, Redactor(), clock, config, None)
+
+
+def health(app: App) -> int:
+    return app._routes()["/-/healthy"].handler(Request("GET", "/-/healthy", {}, {})).status
+
+
+def test_it_is_healthy_for_two_minutes_without_a_heartbeat_and_no_longer(app: App, clock: FakeClock) -> None:
+    assert HEARTBEAT_MISSED == 120
+    clock.advance(119.9)
+    assert health(app) == 200
+    clock.advance(0.1)
+    assert health(app) == 503
+    app._scheduler._last_beat = clock.monotonic()
+    assert health(app) == 200
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_the_wall_clock_has_no_say_in_it(app: App, clock: FakeClock, jump: float) -> None:
+    clock.jump(jump)
+    assert health(app) == 200
+
+
+class Beats:
+    """A scheduler whose heart beats fast, with nothing to do."""
+
+    def __init__(self) -> None:
+        self.scheduler = Scheduler(lambda _account: 0.0, SystemClock(), lambda _lag: None)
+        self.scheduler.start()
+
+    def further(self) -> bool:
+        last = self.scheduler._last_beat
+        pause = threading.Event()
+        for _ in range(100):
+            if self.scheduler._last_beat != last:
+                return True
+            pause.wait(0.01)
+        return False
+
+
+@pytest.fixture
+def beats(monkeypatch: pytest.MonkeyPatch) -> Iterator[Beats]:
+    monkeypatch.setattr(scheduler_module, "HEARTBEAT", 0.01)
+    made = Beats()
+    yield made
+    made.scheduler.stop(5)
+
+
+def test_the_heart_beats_where_nothing_is_due(beats: Beats) -> None:
+    for _ in range(3):
+        until(beats.further, "a heartbeat")
+
+
+def test_the_heart_stops_with_the_thread_that_starts_polls(beats: Beats) -> None:
+    until(beats.further, "a heartbeat")
+    beats.scheduler._scheduler.shutdown()
+    assert not beats.further()

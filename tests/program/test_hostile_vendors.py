@@ -1,0 +1,123 @@
+"""Vendors that are broken or hostile, each under an account of the running program: reasons, memory, secrets."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from exporter.demo import faults
+from exporter.demo.faults import Fault
+from exporter.demo.vendors import Vendors, vidnavigator_account
+from tests.program.running import Program, running, write_config
+from tests.program.test_reliability import navigator
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "hangs": (faults.hang(), "timeout"),
+    "drips headers": (faults.drip_headers(), "timeout"),
+    "drips the body": (faults.drip_body(), "timeout"),
+    "resets": (faults.reset(), "connection"),
+    "resets in the body": (faults.reset(after=300), "connection"),
+    "garbage": (faults.garbage(), "invalid_response"),
+    "no HTTP": (Fault(lambda call: call.exchange.write(b"220 ready\r\n" * 100)), "invalid_response"),
+    "half the JSON": (faults.truncated_json(), "invalid_response"),
+    "50 MB": (faults.big_body(), "invalid_response"),
+    "50 MB in chunks": (faults.big_body(framing="chunked"), "invalid_response"),
+    "50 MB without an end": (faults.big_body(framing="close"), "invalid_response"),
+    "gzip bomb": (faults.gzip_bomb(), "invalid_response"),
+    "deep JSON": (faults.deep_json(), "invalid_response"),
+    "refusal in a 200": (faults.success_false(), "invalid_response"),
+    "processing": (faults.processing(), "invalid_response"),
+    "redirect": (faults.redirect("http://127.0.0.1:9/"), "client_error"),
+    "repeats the key": (faults.repeat_key(403), "forbidden"),
+}
+NUMBERS = ("NaN", "Infinity", "1e400")
+MOST_MEMORY = 150_000_000
+
+
+class Site:
+    """The running program, and every key that it knows."""
+
+    def __init__(self, program: Program, keys: list[str], state: Path) -> None:
+        self.program = program
+        self.keys = keys
+        self.state = state
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("hostile")
+    ours, theirs = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path(directory / "ca.pem")
+    stranger, misnamed = Vendors(tls=_server(theirs, "127.0.0.1")), Vendors(tls=_server(ours, "elsewhere.invalid"))
+    with Vendors() as vendors, stranger, misnamed:
+        accounts: list[dict[str, Any]] = []
+        for name, (fault, _) in FAULTS.items():
+            accounts.append(navigator(vendors, name))
+            vendors.accounts[accounts[-1]["api_key"]].fault = fault
+        for token in NUMBERS:
+            accounts.append(navigator(vendors, token))
+            vendors.accounts[accounts[-1]["api_key"]].fault = faults.bad_numbers(token)
+        for name, there in (("strange certificate", stranger), ("misnamed certificate", misnamed)):
+            key = there.add(vidnavigator_account())
+            accounts.append({**navigator(there, name, key), "ca_file": str(directory / "ca.pem")})
+        accounts.append(navigator(vendors, "well"))
+        config = write_config(
+            directory / "config.yaml",
+            accounts,
+            poll={"interval": "5m", "timeout": "2s", "concurrency": 32},
+            state={"path": str(directory / "state.db")},
+        )
+        with running(f"--config.file={config}", "--log.level=debug") as program:
+            program.ready()
+            assert stranger.requests == misnamed.requests == [], "the key was sent before the certificate was seen"
+            yield Site(program, [account["api_key"] for account in accounts], directory / "state.db")
+
+
+def _server(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+REASONS = {name: reason for name, (_, reason) in FAULTS.items()}
+REASONS.update({"strange certificate": "connection", "misnamed certificate": "connection"})
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_each_lands_under_its_reason(site: Site, name: str) -> None:
+    assert site.program.value("up", name) == 0
+    assert site.program.value("last_poll_failure", name, reason=REASONS[name]) == 1
+    assert site.program.value("credits_balance", name) is None
+
+
+@pytest.mark.parametrize("token", NUMBERS)
+def test_what_is_no_number_is_rejected_and_the_rest_stands(site: Site, token: str) -> None:
+    assert site.program.value("up", token) == 1
+    assert site.program.value("rejected_fields", token) > 3  # type: ignore[operator]  # it is there
+    assert site.program.value("credits_balance", token) is None
+    assert site.program.value("subscription_active", token) == 1
+
+
+def test_the_account_that_is_well_has_its_figures(site: Site) -> None:
+    assert site.program.value("credits_balance", "well") == 112.5
+
+
+def test_memory_stays_bounded(site: Site) -> None:
+    status = Path(f"/proc/{site.program.process.pid}/status").read_text()
+    peak = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    assert peak < MOST_MEMORY, "150 MB of bodies and a bomb of 128 MB were sent"
+
+
+def test_no_key_is_anywhere(site: Site) -> None:
+    pages = [site.program.get(path)[1] for path in ("/", "/metrics", "/api/v1/accounts", "/-/ready", "/no")]
+    stored = b"".join(path.read_bytes() for path in site.state.parent.glob("state.db*")).decode("latin-1")
+    everything = "\n".join([*pages, site.program.log, stored])
+    assert "repeats the key" in everything
+    for key in site.keys:
+        for at in range(len(key) - 7):
+            assert key[at : at + 8] not in everything
