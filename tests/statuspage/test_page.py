@@ -6,8 +6,10 @@ import gzip
 import json
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
@@ -23,6 +25,17 @@ from tests.conftest import START, FakeClock, MakeAccount
 from tests.statuspage.conftest import Site, usage
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def named(value: object) -> Iterator[str]:
+    """Yield the name of every field in a JSON value, but those of labels, which users choose."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield name
+            yield from named(below if name != "labels" else None)
+    elif isinstance(value, list):
+        for below in value:
+            yield from named(below)
 
 
 def fleet(site: Site) -> None:
@@ -240,6 +253,16 @@ class TestJson:
         assert rows["unlimited"]["storage"]["limit"] == "unlimited"
         assert rows["unpolled"]["credits"]["balance"] is None
         assert rows["unpolled"]["up"] is None
+
+    def test_every_field_and_parameter_is_documented(self, site: Site) -> None:
+        fleet(site)
+        text = (Path(__file__).parents[2] / "docs" / "status-page.md").read_text()
+        document = json.loads(site.get("/api/v1/accounts").body)
+        fields = {field for row in document["accounts"] for field in named(row)} | set(document)
+        missing = [
+            name for name in (*fields, *SORTS, *SEVERITIES, *Selection.__dataclass_fields__) if f"`{name}`" not in text
+        ]
+        assert missing == []
 
     def test_names_of_any_letters_come_through(self, site: Site) -> None:
         names = ["<b>\"&'", "\u202eevil\u2066", "\U0001f600" * 256, "\u05d0\u05d1", "lone \ud800"]
