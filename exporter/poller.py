@@ -321,7 +321,7 @@ class _Call:
             try:
                 return self._once(path, params or {}, accept)
             except (ConnectionError_, ServerError):
-                backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+                backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
                 if (
                     attempt == ATTEMPTS
                     or backoff >= self._left()
