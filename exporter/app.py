@@ -176,14 +176,14 @@ class App:
                 logger.info("serving health alone on %s", address)
             announce(server.addresses)
             logger.info(
-                "version %s polls %d accounts of %s",
+                "version %s, accounts to poll: %d, from %s",
                 __version__,
                 len(self._config.accounts),
                 self._options.config_file,
             )
             self._scheduler.start()
             self._polling.set()
-            self._notifier.send("READY=1", f"STATUS=polling {len(self._config.accounts)} accounts")
+            self._notifier.send("READY=1", f"STATUS=accounts polled: {len(self._config.accounts)}")
             self._wait()
             self._stop()
             return 0
@@ -237,7 +237,7 @@ class App:
                 logger.warning("state.path has changed: it is taken at the next start")
             self._poller.lift_refusals()
             self._apply(config)
-            logger.info("the configuration was loaded again: %d accounts", len(config.accounts))
+            logger.info("the configuration was loaded again, accounts: %d", len(config.accounts))
             return ""
         finally:
             self._exposition.expire_own()
