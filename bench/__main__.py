@@ -94,6 +94,15 @@ def profile(options: argparse.Namespace) -> None:
     print(report.profile_table(read("profile")))
 
 
+def page(options: argparse.Namespace) -> None:
+    """The status page: made, drawn in Chromium, and what scrapes feel of it."""
+    from bench import report
+    from bench.status_page import page as measure
+
+    keep("page", {"runs": [measure(count) for count in options.accounts or (100, 1_000, 10_000)]})
+    print(report.page_table(read("page")))
+
+
 def write(options: argparse.Namespace) -> None:
     """Put all that was kept into docs/performance.md, and draw the plot."""
     from bench import report
@@ -108,6 +117,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "start": start,
     "growth": growth,
     "profile": profile,
+    "page": page,
     "write": write,
 }
 

@@ -119,6 +119,22 @@ def profile_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def page_table(result: dict[str, Any]) -> str:
+    """Return what the status page costs; of scrapes the p50 and the p99, alone and while it is read all the time."""
+    lines = [
+        "| accounts | made ms | drawn ms | at worst ms | browser's CPU ms | kB | kB gzip | scrape ms | meanwhile ms |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for run in result["runs"]:
+        figures = [run[name] for name in ("made", "drawn", "drawn_at_worst", "browser_cpu")]
+        figures += [run["bytes"] / 1e3, run["gzip_bytes"] / 1e3]
+        scrapes = [
+            " / ".join(_figure(run[name][part]) for part in ("p50", "p99")) for name in ("scrape", "scrape_meanwhile")
+        ]
+        lines.append("| " + " | ".join([f"{run['accounts']:,}", *map(_figure, figures), *scrapes]) + " |")
+    return "\n".join(lines)
+
+
 def write(page: Path, read: Callable[[str], dict[str, Any]]) -> None:
     """Replace what stands between each pair of markers on the page with the figures that were kept."""
     machine = read("scrape-1000")["machine"]

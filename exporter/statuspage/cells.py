@@ -19,6 +19,7 @@ COLUMNS = {
     "next": "Next poll",
 }
 """Headings of the columns after account and state, by what they are sorted by."""
+_MUTED = {UNKNOWN: " not-known", NONE: " none"}
 _LATE = 15.0
 """Seconds by which a poll may wait for a free connection before the page calls it late."""
 
@@ -41,7 +42,16 @@ class Cell(NamedTuple):
 
 
 def cells(row: Row, now: float) -> dict[str, Any]:
-    """Return what the template shows of an account, at the wall time ``now``."""
+    """Return what the template shows of an account, at the wall time ``now``; ``columns`` with their CSS classes."""
+    figures = (
+        _plan(row, now),
+        _balance(row),
+        Cell(runway(row)),
+        _quota(row["storage"], size),
+        _quota(row["channels"], amount),
+        _last(row, now),
+        _next(row, now),
+    )
     return {
         "name": row["account"],
         "provider": row["provider"],
@@ -50,20 +60,7 @@ def cells(row: Row, now: float) -> dict[str, Any]:
         "attention": [item["text"] for item in row["attention"]],
         "message": row["failure"]["message"] if row["failure"] else "",
         "since": _since(row, now),
-        "columns": zip(
-            COLUMNS.values(),
-            COLUMNS,
-            (
-                _plan(row, now),
-                _balance(row),
-                Cell(runway(row)),
-                _quota(row["storage"], size),
-                _quota(row["channels"], amount),
-                _last(row, now),
-                _next(row, now),
-            ),
-            strict=True,
-        ),
+        "columns": [(column + _MUTED.get(cell.text, ""), cell) for column, cell in zip(COLUMNS, figures, strict=True)],
     }
 
 

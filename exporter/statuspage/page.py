@@ -22,7 +22,6 @@ from exporter.options import Options
 from exporter.server import Request, Response, Route
 from exporter.statuspage.cells import COLUMNS, cells
 from exporter.statuspage.selection import SORTS, Row, Selection
-from exporter.statuspage.words import NONE, UNKNOWN
 from exporter.summary import EXPLANATIONS, SEVERITIES, summary
 
 ROWS = 1000
@@ -66,7 +65,6 @@ class StatusPage:
             "sorts": SORTS,
             "columns": COLUMNS,
             "words": {severity: severity.capitalize() for severity in SEVERITIES} | {"ok": "OK"},
-            "muted": {UNKNOWN: " not-known", NONE: " none"},
         }
         self._template = environment.get_template("page.html")
 
