@@ -46,15 +46,15 @@ class Store:
     ) -> None:
         """Serve these accounts alone; one that was here before keeps its state, a new one gets its restored one."""
         with self._lock:
-            old, self._entries = self._entries, {}
+            entries: dict[AccountKey, _Entry] = {}
             names = ("provider", "account", *label_names)
             same_labels, self._names = names == self._names, names
             self._exposition.reset([account_key(account) for account in accounts])
             for account in accounts:
                 key = account_key(account)
-                before = old.get(key)
+                before = self._entries.get(key)
                 if before is not None and before.account is account and same_labels:
-                    self._entries[key] = before
+                    entries[key] = before
                     continue
                 values = (*key, *(account.labels.get(name, "") for name in label_names))
                 state = before.state if before else restored.get(key, AccountState())
@@ -65,8 +65,10 @@ class Store:
                     settled=before.settled if before else state.polls > 0,
                     expiry=before.expiry if before and before.account.stale_after == account.stale_after else {},
                 )
-                self._entries[key] = entry
+                entries[key] = entry
                 self._show(key, entry)
+            # At once: polls look without the lock, and one that found no state would begin again from nothing.
+            self._entries = entries
 
     def account(self, key: AccountKey) -> Account | None:
         """Return the account's present configuration, None where it is not served."""

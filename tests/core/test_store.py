@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from exporter.catalogue import FAMILIES
+from exporter.catalogue import FAMILIES, account_key
 from exporter.exposition import Exposition
 from exporter.providers.base import Options
 from exporter.providers.vidnavigator import parse_usage
-from exporter.readings import AccountState, Invoices, Ledger
+from exporter.readings import AccountKey, AccountState, Invoices, Ledger
 from exporter.self_metrics import SelfMetrics
 from exporter.store import Store
 from tests.conftest import FakeClock, MakeAccount
@@ -155,6 +156,27 @@ def test_a_removed_account_is_gone_and_the_others_keep_their_figures(shown: Show
     assert [line for line in shown.lines("credits_balance", "up") if 'account="first"' in line] == []
     assert len(shown.lines("credits_balance")) == 1
     assert shown.store.publish(first, shown.polled()) is False
+
+
+def test_a_poll_that_begins_during_a_reload_finds_its_account(
+    shown: Shown, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make_account(name="first"), make_account(name="second")
+    shown.store.replace([first, second], (), {})
+    for account in (first, second):
+        shown.store.publish(account, shown.polled(polls=7))
+    found: list[tuple[int, bool]] = []
+    put = shown.exposition.put
+
+    def look_and_put(key: AccountKey, fragments: Sequence[bytes]) -> None:
+        for account in (first, second):
+            served = shown.store.account(account_key(account))
+            found.append((shown.store.state(account_key(account)).polls, served is account))
+        put(key, fragments)
+
+    monkeypatch.setattr(shown.exposition, "put", look_and_put)
+    shown.store.replace([make_account(name="first", interval=90.0), second], (), {})
+    assert found == [(7, True)] * 2
 
 
 def test_every_configured_label_stands_on_every_account(shown: Shown, make_account: MakeAccount) -> None:
