@@ -69,7 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         config = write_config(
             directory / "config.yaml",
             accounts,
-            poll={"interval": "5m", "timeout": "2s", "concurrency": 32},
+            poll={"interval": "5m", "timeout": "5s", "concurrency": 32},
             state={"path": str(directory / "state.db")},
         )
         with running(f"--config.file={config}", "--log.level=debug") as program:
