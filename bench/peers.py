@@ -107,7 +107,7 @@ class Peers:
             target("nothing changed", scrape),
             target("own metrics changed", lambda encoding: time.sleep(1.0), 10),
             target("1 % changed", lambda encoding: post(f"{base}/change?share=0.01")),
-            target("all changed", lambda encoding: post(f"{base}/change?share=1")),
+            target("all changed", lambda encoding: post(f"{base}/change?share=1"), 20),
         ]
 
     def _nginx(self) -> list[Target]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import socket
 import subprocess
@@ -58,8 +59,11 @@ class Process:
         """Return the seconds from the start until the address answered 200, and as ``until`` wants it."""
         while time.perf_counter() - self.started < seconds:
             self.check()
-            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=60) as answer:
-                if until(answer.read()):
+            # Packed where it can be, as Prometheus asks for it.
+            request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
+            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=60) as answer:
+                body = answer.read()
+                if until(gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body):
                     return time.perf_counter() - self.started
             time.sleep(0.01)
         raise RuntimeError(f"no answer from {url} in {seconds} s: {self.log.read_text(errors='replace')[-2000:]}")

@@ -24,6 +24,7 @@ def starting(counts: tuple[int, ...] = (10, 10_000)) -> dict[str, Any]:
             for _ in range(5 if count < 1000 else 1):
                 (directory / "state.db").unlink(missing_ok=True)
                 daemon.start()
+                daemon.until("/-/ready")
                 times.append(daemon.until("/metrics", daemon.is_complete))
                 memory.append(daemon.process.memory())
                 daemon.process.stop()
