@@ -216,7 +216,7 @@ class Soak:
                 reason = labels.partition('reason="')[2].partition('"')[0]
                 series = f"{name} {account} {labels.partition('provider=')[2][:6]} {reason}"
                 if float(value) < self._counters.get(series, 0.0):
-                    self.problems.append(f"a counter fell: {series}")
+                    self.problems.append(f"a counter fell to {value} from {self._counters[series]}: {series}")
                 self._counters[series] = float(value)
             found.setdefault(account, {})[name] = float(value)
         for account, values in found.items():

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import ipaddress
 import logging
@@ -18,6 +19,7 @@ import threading
 from asyncio import sslproto
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ DEFAULT_LIMITS = Limits()
 _BACKLOG = 1024
 _SEND_BUFFER = 212_992
 """Bytes: the most that Linux grants without further settings."""
+_CROWD = 100
+"""So many clients fewer than there were, and memory is returned."""
 _TLS_READ = 16 * 1024
 """Bytes: the largest TLS record. asyncio sets 256 KiB aside for every connection."""
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
@@ -174,6 +178,7 @@ class Server:
         self._limits = limits
         self._listeners: list[tuple[socket.socket, _Site]] = []
         self._connections: set[Connection] = set()
+        self._most = 0
         self._gate = Gate(limits.password_checks)
         self._pool = ThreadPoolExecutor(1, "http-handler")
         self._thread: threading.Thread | None = None
@@ -318,6 +323,7 @@ class Server:
             self._lost,
         )
         self._connections.add(connection)
+        self._most = max(self._most, len(self._connections))
         connection.open(sock, config.tls)
 
     def _make_room(self) -> None:
@@ -334,11 +340,20 @@ class Server:
         while True:
             await asyncio.sleep(pause)
             now = loop.time()
+            if self._most - len(self._connections) >= _CROWD:
+                self._most = len(self._connections)
+                _return_memory()
             for connection in [each for each in self._connections if each.deadline < now]:
                 try:
                     connection.expire()
                 except Exception:
                     logger.exception("a connection could not be ended")
+
+
+def _return_memory() -> None:
+    """Have glibc return what it holds free: of 500 TLS clients that is 27 MB. Other C libraries have no such call."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _is_allowed(tls: ssl.SSLObject, sans: frozenset[str]) -> bool:

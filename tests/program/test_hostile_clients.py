@@ -27,6 +27,8 @@ SLOW, IDLE = 300, 200
 BEGUN = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 HANDSHAKE_BEGUN = b"\x16\x03\x01\x02\x00\x01"
 CLOSED = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+MARGIN = 12_000_000
+"""Bytes that may stay, of what 500 clients took: 3 MB, and 27 MB behind TLS."""
 COST = 12
 """bcrypt's, as people use it: a comparison takes a fifth of a second of a processor."""
 
@@ -156,7 +158,7 @@ def crowd() -> Iterator[list[socket.socket]]:
 def test_scrapes_are_answered_between_300_slow_and_200_idle_clients_and_nothing_is_left_of_them(
     door: Door, crowd: list[socket.socket]
 ) -> None:
-    before, resident = door.holds, []
+    before, resident = door.holds, door.resident
     for _ in range(3):
         crowd += [door.idle() for _ in range(IDLE)]
         crowd += [door.slow(number) for number in range(SLOW)]
@@ -167,9 +169,8 @@ def test_scrapes_are_answered_between_300_slow_and_200_idle_clients_and_nothing_
             client.close()
         crowd.clear()
         until(lambda: door.holds[0] <= before[0], f"{before[0]} descriptors again")
-        assert door.holds[1] <= before[1], "threads"
-        resident.append(door.resident)
-    assert resident[-1] - resident[0] < 10_000_000, f"{resident} after each crowd"
+        assert door.holds[1] <= before[1] + 1, "threads; the scheduler's first heartbeat brings one"
+        until(lambda: door.resident < resident + MARGIN, f"{resident} bytes of memory again")
 
 
 def test_slow_clients_that_do_not_leave_are_made_to_and_idle_ones_may_stay(
