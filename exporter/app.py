@@ -92,13 +92,13 @@ def serve(
 
 
 def _share_malloc_arenas() -> None:
-    """Have all threads allocate from two arenas.
+    """Have all threads allocate from one arena.
 
     By default glibc gives each thread one of its own, which keeps what the thread once needed: with 64 of them
     and 10,000 accounts that was 100 MB. Other C libraries have no mallopt, or no arenas.
     """
     with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _load(options: Options, environ: Mapping[str, str]) -> Config:
