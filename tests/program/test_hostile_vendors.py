@@ -36,7 +36,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "repeats the key": (faults.repeat_key(403), "forbidden"),
 }
 NUMBERS = ("NaN", "Infinity", "1e400")
-MOST_MEMORY = 150_000_000
+MOST_MEMORY = 100_000_000
 
 
 class Site:
