@@ -110,9 +110,7 @@ def make_context(settings: TlsSettings) -> ssl.SSLContext:
 def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:
     for name, has in (("TLS10", ssl.HAS_TLSv1), ("TLS11", ssl.HAS_TLSv1_1)):
         if settings.minimum == name and not has:
-            raise ValueError(
-                "min_version", f"{name} is not possible with {ssl.OPENSSL_VERSION}; use TLS12 or TLS13"
-            )
+            raise ValueError("min_version", f"{name} is not possible with {ssl.OPENSSL_VERSION}; use TLS12 or TLS13")
     with warnings.catch_warnings():
         # Python advises against the old versions; who names one has been told by docs/web-config.md.
         warnings.simplefilter("ignore", DeprecationWarning)
