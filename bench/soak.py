@@ -101,7 +101,7 @@ class Fleet:
     def _chaos(self) -> Fault:
         def act(call: Call) -> None:
             if self._chance.random() < 0.4:
-                call.exchange.send_json(200, call.api.success(call.normal()["data"]))  # type: ignore[index]
+                call.exchange.send_json(200, call.api.success(call.normal()["data"]))  # type: ignore[index]  # an object, as sent
             else:
                 self._chance.choice(CHAOS).act(call)
 

@@ -129,7 +129,7 @@ class Vendors:
         self._log: deque[Request] = deque(maxlen=log_limit)
         self._logged = threading.Condition(self.lock)
         self._servers = {
-            api.provider: LoopbackServer(lambda exchange, api=api: self._answer(exchange, api), tls)  # type: ignore[misc]
+            api.provider: LoopbackServer(lambda exchange, api=api: self._answer(exchange, api), tls)  # type: ignore[misc]  # the default binds the loop variable
             for api in (VIDEODB, VIDNAVIGATOR)
         }
 

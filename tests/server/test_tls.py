@@ -25,7 +25,7 @@ CLIENTS = FILES + "  client_ca_file: ca.pem\n  client_auth_type: "
 
 
 def write_certificate(directory: Path, authority: trustme.CA = CA, **options: object) -> trustme.LeafCert:
-    certificate = authority.issue_cert("localhost", **options)  # type: ignore[arg-type]
+    certificate = authority.issue_cert("localhost", **options)  # type: ignore[arg-type]  # any of its options
     (directory / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     (directory / "key.pem").write_bytes(certificate.private_key_pem.bytes())
     return certificate
