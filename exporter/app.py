@@ -232,6 +232,11 @@ class App:
             self._metrics.reload_successful.set(0)
             logger.error("the configuration was not taken, nothing has changed: %s", error)
             return str(error)
+        except Exception:
+            # A reload that meets a bug must not end the polls.
+            self._metrics.reload_successful.set(0)
+            logger.exception("the configuration was not taken")
+            return "a bug in the exporter; see its log"
         else:
             if config.state_path != self._config.state_path:
                 logger.warning("state.path has changed: it is taken at the next start")

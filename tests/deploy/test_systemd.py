@@ -125,9 +125,9 @@ def test_it_runs_as_nobody_else_with_its_state_and_can_read_its_key(service: Con
 
 def test_reload_reaches_it(service: Container) -> None:
     service.exec(
-        "sh", "-c", "echo 'accounts: 3' >/var/tmp/broken && cp /etc/video-api-exporter/config.yaml /var/tmp/good"
+        "sh", "-c", "echo 'accounts: 3' >/var/lib/broken && cp /etc/video-api-exporter/config.yaml /var/lib/good"
     )
-    service.exec("cp", "/var/tmp/broken", "/etc/video-api-exporter/config.yaml")
+    service.exec("cp", "/var/lib/broken", "/etc/video-api-exporter/config.yaml")
     try:
         assert systemctl(service, "reload").returncode == 0
         service.exec(
@@ -136,21 +136,21 @@ def test_reload_reaches_it(service: Container) -> None:
         assert "must be a list" in journal(service)
         assert shown(service, "ActiveState") == "active"
     finally:
-        service.exec("cp", "/var/tmp/good", "/etc/video-api-exporter/config.yaml")
+        service.exec("cp", "/var/lib/good", "/etc/video-api-exporter/config.yaml")
 
 
 def test_a_wrong_configuration_is_not_tried_again(systemd: Container) -> None:
     systemd.exec(
         "sh",
         "-c",
-        "cp /etc/video-api-exporter/config.yaml /var/tmp/good; echo 'accounts: 3' >/etc/video-api-exporter/config.yaml",
+        "cp /etc/video-api-exporter/config.yaml /var/lib/good; echo 'accounts: 3' >/etc/video-api-exporter/config.yaml",
     )
     try:
         assert systemctl(systemd, "start").returncode != 0
         assert (shown(systemd, "ExecMainStatus"), shown(systemd, "ActiveState")) == ("2", "failed")
         assert shown(systemd, "NRestarts") == "0"
     finally:
-        systemd.exec("cp", "/var/tmp/good", "/etc/video-api-exporter/config.yaml")
+        systemd.exec("cp", "/var/lib/good", "/etc/video-api-exporter/config.yaml")
         systemctl(systemd, "reset-failed")
 
 
