@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from exporter import __version__
 from exporter.errors import ConfigError, StartError, UsageError
+from exporter.logs import FORMATS, LEVELS, configure
 from exporter.options import DEFAULT_LISTEN, Options
 
 
@@ -65,8 +66,8 @@ FLAGS: tuple[Flag, ...] = (
         "Address that serves /-/healthy and /-/ready alone, plain and open, for probes. Off by default.",
         metavar="ADDRESS",
     ),
-    Flag("log.level", "Least severe level to log.", "info", choices=("debug", "info", "warn", "error")),
-    Flag("log.format", "Format of log lines.", "logfmt", choices=("logfmt", "json")),
+    Flag("log.level", "Least severe level to log.", "info", choices=tuple(LEVELS)),
+    Flag("log.format", "Format of log lines.", "logfmt", choices=FORMATS),
     Flag(
         "shard.index",
         "Number of this shard, from 0; or the name of a StatefulSet's pod, which ends in it.",
@@ -155,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         (poll, ("config.file", "log.level", "log.format")),
         (demo, ("web.", "log.")),
     ):
-        _add_flags(child, names, "127.0.0.1:10390" if child is demo else DEFAULT_LISTEN)
+        _add_flags(child, names, "127.0.0.1" + DEFAULT_LISTEN if child is demo else DEFAULT_LISTEN)
     return parser
 
 
@@ -251,7 +252,6 @@ def _run(
     chosen: Options, environ: Mapping[str, str], announce: Callable[[Sequence[str]], None] = lambda _: None
 ) -> int:
     from exporter.app import serve
-    from exporter.logs import configure
     from exporter.redaction import Redactor
 
     redactor = Redactor()
@@ -289,12 +289,12 @@ def _config_schema(_arguments: argparse.Namespace, _environ: Mapping[str, str]) 
 
 def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from exporter.handpoll import poll_once
-    from exporter.logs import configure
     from exporter.redaction import Redactor
 
     redactor = Redactor()
-    level = getattr(arguments, "log_level", "error")
-    configure(level, str(_value("log.format", arguments, environ)), redactor)
+    # Its table explains the failures: the log tells of more only where somebody asks for it.
+    asked = _value("log.level", arguments, {"VIDEO_API_EXPORTER_LOG_LEVEL": "error", **environ})
+    configure(str(asked), str(_value("log.format", arguments, environ)), redactor)
     path = Path(str(_value("config.file", arguments, environ)))
     return poll_once(path, arguments.accounts, arguments.output, environ, redactor)
 
