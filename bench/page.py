@@ -14,11 +14,11 @@ from pathlib import Path
 
 from bench.processes import workplace
 from bench.workload import LABELS, Workload, account_keys, label_values
-from exporter.catalogue import FAMILIES
-from exporter.clock import SystemClock
-from exporter.exposition import Exposition, Renderer
-from exporter.self_metrics import SelfMetrics
-from exporter.server import Request, Response, Route, Server
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.page import Exposition, Renderer
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.runtime.clock import SystemClock
+from exporter.web.server import Request, Response, Route, Server
 
 
 class Page:

@@ -24,9 +24,9 @@ from prometheus_client import CollectorRegistry
 from bench.processes import ROOT, Process, free_port
 from bench.scrapes import Client, Target, post
 from bench.workload import LABELS, Row, Workload, account_keys, label_values
-from exporter.catalogue import FAMILIES, Family
-from exporter.clock import SystemClock
-from exporter.exposition import Exposition, Renderer
+from exporter.metrics.catalogue import FAMILIES, Family
+from exporter.metrics.page import Exposition, Renderer
+from exporter.runtime.clock import SystemClock
 
 ENVIRONMENT = ROOT / ".venv" / "bench"
 REQUIREMENTS = ROOT / "bench" / "requirements.txt"

@@ -15,18 +15,18 @@ from bench.daemon import Daemon
 from bench.page import Page
 from bench.processes import workplace
 from exporter.app import Transports
-from exporter.catalogue import FAMILIES
-from exporter.clock import SystemClock
-from exporter.config import load
-from exporter.exposition import Exposition
-from exporter.limits import Limits
-from exporter.poller import Poller
+from exporter.config.load import load
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
+from exporter.polling.limits import Limits
+from exporter.polling.poller import Poller
+from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
-from exporter.redaction import Redactor
-from exporter.self_metrics import SelfMetrics
-from exporter.slots import Slots
-from exporter.state import StateFile
-from exporter.store import Store
+from exporter.runtime.clock import SystemClock
+from exporter.runtime.redaction import Redactor
+from exporter.state.sqlite import StateFile
 
 ROUNDS = 20
 

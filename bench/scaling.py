@@ -20,10 +20,10 @@ from typing import Any
 from bench.__main__ import RESULTS, keep
 from bench.processes import Process, free_port, workplace
 from bench.workload import Workload
-from exporter.config import Account
-from exporter.credentials import KeySource
-from exporter.shards import shard_of
-from exporter.thresholds import DEFAULTS
+from exporter.config.credentials import KeySource
+from exporter.config.load import Account
+from exporter.config.thresholds import DEFAULTS
+from exporter.polling.shards import shard_of
 
 ACCOUNTS = 100_000
 SHARED = 0.2

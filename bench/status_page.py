@@ -18,20 +18,20 @@ from playwright.sync_api import sync_playwright
 
 from bench.processes import Process, workplace
 from bench.workload import configuration
-from exporter.catalogue import FAMILIES
-from exporter.clock import SystemClock
-from exporter.config import load
+from exporter.config.load import load
 from exporter.demo import apis
-from exporter.exposition import Exposition
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
 from exporter.options import Options
 from exporter.providers import PROVIDERS
 from exporter.providers.base import Options as ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure
-from exporter.self_metrics import SelfMetrics
-from exporter.server import Request, Response, Route, Server
-from exporter.statuspage import StatusPage
-from exporter.store import Store
+from exporter.runtime.clock import SystemClock
+from exporter.status.page import StatusPage
+from exporter.web.server import Request, Response, Route, Server
 
 # From the click to the frame after the one in which everything is there.
 DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"

@@ -10,10 +10,10 @@ import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from exporter.catalogue import FAMILIES, Family, View
-from exporter.config import load
+from exporter.config.load import load
 from exporter.demo import apis
-from exporter.ledger import advance
+from exporter.metrics.catalogue import FAMILIES, Family, View
+from exporter.polling.ledger import advance
 from exporter.providers import PROVIDERS
 from exporter.providers.base import Options
 from exporter.providers.vidnavigator import parse_usage

@@ -8,9 +8,9 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from exporter import schema
+from exporter.config import schema
+from exporter.config.rules import TAKEN_LABELS, Rule
 from exporter.providers import PROVIDERS
-from exporter.values import TAKEN_LABELS, Rule
 
 TARGET = Path(__file__).parent / "configuration.md"
 
@@ -163,7 +163,7 @@ def render() -> str:
         f"Names that begin with two underscores, and {taken}: the metrics, Prometheus or its operator set "
         "them.\n"
     )
-    note = "<!-- Written by docs/generate_configuration.py from exporter/schema.py: change it there. -->\n\n"
+    note = "<!-- Written by docs/generate_configuration.py from exporter/config/schema.py: change it there. -->\n\n"
     return note + HEAD + "\n" + NOTES + "## Every key\n\n" + keys + labels
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from exporter.catalogue import FAMILIES
 from exporter.errors import POLL_ERRORS
-from exporter.self_metrics import SelfMetrics
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.self_metrics import SelfMetrics
 
 TARGET = Path(__file__).parent / "metrics.md"
 
-HEAD = """<!-- Written by docs/generate_metrics.py from exporter/catalogue.py: change it there. -->
+HEAD = """<!-- Written by docs/generate_metrics.py from exporter/metrics/catalogue.py: change it there. -->
 
 # Metrics
 

@@ -15,27 +15,27 @@ from pathlib import Path
 from types import FrameType
 
 from exporter import __version__
-from exporter.catalogue import FAMILIES, account_key
-from exporter.clock import Clock, SystemClock
-from exporter.config import Account, Config, load
+from exporter.config.load import Account, Config, load
 from exporter.errors import ConfigError
-from exporter.exposition import Exposition
-from exporter.limits import Limits
+from exporter.metrics.catalogue import FAMILIES, account_key
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
 from exporter.options import Options
-from exporter.poller import Poller
+from exporter.polling.limits import Limits
+from exporter.polling.poller import Poller
+from exporter.polling.scheduler import Scheduler
+from exporter.polling.shards import accounts_of_shard
+from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
-from exporter.redaction import Redactor
-from exporter.scheduler import Scheduler
-from exporter.self_metrics import SelfMetrics
-from exporter.server import Request, Response, Route, Server
-from exporter.shards import accounts_of_shard
-from exporter.slots import Slots
-from exporter.state import StateFile
-from exporter.statuspage import StatusPage
-from exporter.store import Store
-from exporter.systemd import Notifier
-from exporter.transport import Transport
+from exporter.runtime.clock import Clock, SystemClock
+from exporter.runtime.redaction import Redactor
+from exporter.runtime.systemd import Notifier
+from exporter.state.sqlite import StateFile
+from exporter.status.page import StatusPage
+from exporter.transport.client import Transport
+from exporter.web.server import Request, Response, Route, Server
 
 logger = logging.getLogger(__name__)
 

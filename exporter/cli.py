@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 
 from exporter import __version__
 from exporter.errors import ConfigError, StartError, UsageError
-from exporter.logs import FORMATS, LEVELS, configure
 from exporter.options import DEFAULT_LISTEN, Options
+from exporter.runtime.logs import FORMATS, LEVELS, configure
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ def _run(
     chosen: Options, environ: Mapping[str, str], announce: Callable[[Sequence[str]], None] = lambda _: None
 ) -> int:
     from exporter.app import serve
-    from exporter.redaction import Redactor
+    from exporter.runtime.redaction import Redactor
 
     redactor = Redactor()
     configure(chosen.log_level, chosen.log_format, redactor)
@@ -260,13 +260,13 @@ def _run(
 
 
 def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from exporter.config import load
+    from exporter.config.load import load
     from exporter.providers import PROVIDERS
 
     path = Path(str(_value("config.file", arguments, environ)))
     web = str(_value("web.config.file", arguments, environ))
     if web:
-        from exporter import webconfig
+        from exporter.web import config as webconfig
 
         webconfig.load(Path(web), environ)
     config = load(path, PROVIDERS, environ, strict=True)
@@ -280,7 +280,7 @@ def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
 def _config_schema(_arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     import json
 
-    from exporter.config import json_schema
+    from exporter.config.load import json_schema
     from exporter.providers import PROVIDERS
 
     print(json.dumps(json_schema(PROVIDERS), indent=2))
@@ -288,8 +288,8 @@ def _config_schema(_arguments: argparse.Namespace, _environ: Mapping[str, str]) 
 
 
 def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from exporter.handpoll import poll_once
-    from exporter.redaction import Redactor
+    from exporter.poll import poll_once
+    from exporter.runtime.redaction import Redactor
 
     redactor = Redactor()
     # Its table explains the failures: the log tells of more only where somebody asks for it.

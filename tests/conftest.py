@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Account
-from exporter.credentials import KeySource
+from exporter.config.credentials import KeySource
+from exporter.config.load import Account
+from exporter.config.thresholds import DEFAULTS
 from exporter.demo.vendors import Vendors
 from exporter.providers import PROVIDERS
-from exporter.thresholds import DEFAULTS
 
 START = 1_800_000_000.0
 

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from exporter.catalogue import FAMILIES
 from exporter.cli import FLAGS
 from exporter.errors import REASONS
+from exporter.metrics.catalogue import FAMILIES
 from exporter.providers import PROVIDERS
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +33,7 @@ def test_the_metrics_reference_is_the_catalogues() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_help_says_that_values_are_cached_and_names_the_vendors_field(family: object) -> None:
-    from exporter.catalogue import Family
+    from exporter.metrics.catalogue import Family
 
     assert isinstance(family, Family)
     assert family.help.endswith("Cached; polled on an interval.")

@@ -12,16 +12,16 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.catalogue import FAMILIES
-from exporter.exposition import Exposition
-from exporter.limits import Limits
-from exporter.poller import Poller
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
+from exporter.polling.limits import Limits
+from exporter.polling.poller import Poller
+from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
-from exporter.redaction import Redactor
-from exporter.self_metrics import SelfMetrics
-from exporter.slots import Slots
-from exporter.store import Store
-from exporter.transport import RawAnswer
+from exporter.runtime.redaction import Redactor
+from exporter.transport.client import RawAnswer
 from tests.conftest import FakeClock, MakeAccount
 from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, voyager
 

@@ -20,19 +20,19 @@ from typing import Any
 
 import yaml
 
-from exporter.catalogue import FAMILIES
-from exporter.config import load
+from exporter.config.load import load
 from exporter.demo.vendors import Vendors
 from exporter.demo.world import make_world
-from exporter.exposition import Exposition
-from exporter.limits import Limits
-from exporter.poller import Poller
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
+from exporter.polling.limits import Limits
+from exporter.polling.poller import Poller
+from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
-from exporter.redaction import Redactor
-from exporter.self_metrics import SelfMetrics
-from exporter.slots import Slots
-from exporter.store import Store
-from exporter.transport import Transport
+from exporter.runtime.redaction import Redactor
+from exporter.transport.client import Transport
 from grafana.server import Prometheus
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/rules"

@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from exporter.catalogue import FAMILIES
-from exporter.config import Account
-from exporter.credentials import KeySource
+from exporter.config.credentials import KeySource
+from exporter.config.load import Account
+from exporter.config.thresholds import DEFAULTS
 from exporter.demo import apis
 from exporter.errors import PollError
-from exporter.exposition import Exposition
-from exporter.limits import Limits
-from exporter.poller import Poller
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
+from exporter.polling.limits import Limits
+from exporter.polling.poller import Poller
+from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
-from exporter.redaction import Redactor
-from exporter.self_metrics import SelfMetrics
-from exporter.slots import Slots
-from exporter.store import Store
-from exporter.thresholds import DEFAULTS
-from exporter.transport import RawAnswer
+from exporter.runtime.redaction import Redactor
+from exporter.transport.client import RawAnswer
 from tests.alerts.programs import RULES
 
 HOURS = 144

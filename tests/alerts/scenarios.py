@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter.demo import apis
 from exporter.errors import ConnectionError_
-from exporter.transport import RawAnswer
+from exporter.transport.client import RawAnswer
 from tests.alerts.lives import HOURS, Life, Run
 
 Expected = dict[tuple[str, str], tuple[float, float]]

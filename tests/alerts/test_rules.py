@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.catalogue import FAMILIES
+from exporter.metrics.catalogue import FAMILIES
 from tests.alerts.programs import PROMTOOL, ROOT, RULES, script
 
 UNIT_TESTS = sorted((ROOT / "tests/alerts/rules").glob("*.yml"))

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter import schema
-from exporter.config import load
+from exporter.config import schema
+from exporter.config.load import load
 from exporter.errors import ConfigError, Problem
 from exporter.providers import PROVIDERS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import load
+from exporter.config.load import load
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.credentials import KeySource, flaw
+from exporter.config.credentials import KeySource, flaw
 from exporter.errors import CredentialError
 
 KEY = secrets.token_hex(16)

@@ -13,11 +13,11 @@ import jsonschema
 import pytest
 import yaml
 
-from exporter import schema
-from exporter.config import json_schema, load
+from exporter.config import schema
+from exporter.config.load import json_schema, load
+from exporter.config.rules import TAKEN_LABELS
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
-from exporter.values import TAKEN_LABELS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"

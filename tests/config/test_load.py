@@ -11,10 +11,10 @@ from types import MappingProxyType
 import pytest
 import trustme
 
-from exporter.config import Account, Config, load
+from exporter.config.load import Account, Config, load
+from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT, DEFAULTS, Level, Threshold
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
-from exporter.thresholds import CREDITS_WITHOUT_LIMIT, DEFAULTS, Level, Threshold
 
 KEY = secrets.token_hex(16)
 ENVIRON = {"KEY": KEY, "TEAM": "media", "NUMBER": "7", "EMPTY": ""}

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vidnavigator.exceptions import AuthenticationError, NotFoundError, RateLimitExceeded
 
-from exporter import config
+from exporter.config import load as config
 from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors
 from exporter.demo.world import LAG_SECONDS, Trouble, World, make_world

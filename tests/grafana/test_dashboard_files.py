@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 import yaml
 
-from exporter.catalogue import FAMILIES
+from exporter.metrics.catalogue import FAMILIES
 from grafana.fields import GREY, LOWEST
 from grafana.files import FOLDER, rendered
 from tests.grafana.boards import BOARDS, Json, panels, queries, selectors, targets, variables

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter import scheduler as scheduler_module
 from exporter.app import HEARTBEAT_MISSED, App
-from exporter.clock import SystemClock
-from exporter.config import load
+from exporter.config.load import load
 from exporter.options import Options
+from exporter.polling import scheduler as scheduler_module
+from exporter.polling.scheduler import Scheduler
 from exporter.providers import PROVIDERS
-from exporter.redaction import Redactor
-from exporter.scheduler import Scheduler
-from exporter.server import Request
+from exporter.runtime.clock import SystemClock
+from exporter.runtime.redaction import Redactor
+from exporter.web.server import Request
 from tests.conftest import FakeClock
 from tests.program.running import until, write_config
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from exporter.errors import StateUnavailable
 from exporter.readings import AccountKey, AccountState
-from exporter.state import StateFile
+from exporter.state.sqlite import StateFile
 
 
 def everything(file: StateFile) -> dict[AccountKey, AccountState]:

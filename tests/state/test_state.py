@@ -15,8 +15,6 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from exporter.clock import SystemClock
-from exporter.database import SCHEMA_VERSION
 from exporter.errors import StartError
 from exporter.readings import (
     AccountState,
@@ -31,7 +29,9 @@ from exporter.readings import (
     Subscription,
     Usage,
 )
-from exporter.state import StateFile
+from exporter.runtime.clock import SystemClock
+from exporter.state.database import SCHEMA_VERSION
+from exporter.state.sqlite import StateFile
 from tests.state.everything import everything
 
 INF = float("inf")

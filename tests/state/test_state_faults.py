@@ -20,11 +20,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from exporter.clock import SystemClock
 from exporter.errors import StartError
-from exporter.limits import KeyTarget, Limits
+from exporter.polling.limits import KeyTarget, Limits
 from exporter.readings import AccountState, Failure
-from exporter.state import StateFile
+from exporter.runtime.clock import SystemClock
+from exporter.state.sqlite import StateFile
 from tests.state.everything import everything
 
 MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
@@ -419,9 +419,9 @@ def test_a_file_locked_by_another_program_delays_no_poll_for_long(path: Path, cl
 SAVER = """
 import os, sys
 from pathlib import Path
-from exporter.clock import SystemClock
+from exporter.runtime.clock import SystemClock
 from exporter.readings import AccountState, Failure
-from exporter.state import StateFile
+from exporter.state.sqlite import StateFile
 os.write(1, b"-\\n")
 file = StateFile.open(Path(sys.argv[1]), SystemClock(), exclusive=True)
 account = ("videodb", "archive")

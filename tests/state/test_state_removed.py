@@ -9,7 +9,7 @@ import pytest
 
 from exporter.errors import StartError
 from exporter.readings import AccountState
-from exporter.state import StateFile
+from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
 from tests.state.everything import everything
 

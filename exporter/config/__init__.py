@@ -1,0 +1,1 @@
+"""What a user may write, and the ``Config`` that the program uses."""

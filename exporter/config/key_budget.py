@@ -1,0 +1,76 @@
+"""What all accounts together ask of each key, and whether it may make so many requests a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from exporter.config.credentials import KeySource
+from exporter.config.yaml import Place
+from exporter.errors import CredentialError
+
+_NAMED = 3
+
+
+@dataclass(slots=True)
+class _Use:
+    rate: float = 0.0
+    limit: int | None = None
+    place: Place | None = None
+    names: list[str] = field(default_factory=list)
+
+
+class KeyUses:
+    """Reads every key once, and adds up the requests of the accounts that share it.
+
+    Two accounts share a key when provider, base URL and key are the same, wherever the key is written; one
+    that cannot be read now is known by where it comes from.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[KeySource, str | CredentialError] = {}
+        self._uses: dict[tuple[str, str, str], _Use] = {}
+
+    def read(self, source: KeySource) -> str | CredentialError:
+        """Return the key, or why it cannot be read or sent."""
+        key = self._keys.get(source)
+        if key is None:
+            try:
+                key = source.read()
+            except CredentialError as error:
+                key = error
+            self._keys[source] = key
+        return key
+
+    def add(
+        self,
+        place: Place,
+        provider: str,
+        name: str,
+        base_url: str,
+        source: KeySource,
+        rate: float,
+        limit: int,
+    ) -> None:
+        """Add an account's requests a minute, and how many it allows."""
+        key = self.read(source)
+        identity = f"key:{key}" if isinstance(key, str) else source.identity
+        use = self._uses.setdefault((provider, base_url, identity), _Use())
+        use.rate += rate
+        use.names.append(name)
+        if use.limit is None or limit < use.limit:
+            use.limit, use.place = limit, place
+
+    def excesses(self) -> Iterator[tuple[Place, str]]:
+        """Yield a sentence on each key that is asked for more than it allows."""
+        for use in self._uses.values():
+            if use.limit is None or use.place is None or use.rate <= use.limit + 1e-9:
+                continue
+            names = ", ".join(use.names[:_NAMED])
+            if len(use.names) > _NAMED:
+                names += f" and {len(use.names) - _NAMED} more"
+            yield (
+                use.place,
+                f"the accounts with this key ({names}) make {use.rate:.4g} requests a minute in sum, and "
+                f"max_requests_per_minute allows {use.limit}; lengthen their intervals or use more keys",
+            )

@@ -1,0 +1,256 @@
+"""What one value of the configuration may be: its check, and the same as JSON Schema.
+
+A check returns the value as the program uses it, or raises ValueError with the sentence that the user reads.
+It looks at that value alone; what two of them have to do with each other is the business of ``config``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic_core import core_schema
+
+from exporter.config.credentials import flaw
+from exporter.config.durations import parse_duration
+from exporter.config.thresholds import Level
+
+TAKEN_LABELS = (
+    *("provider", "account", "operation", "unit", "period", "resource", "severity", "reason", "status"),
+    *("currency", "plan_id", "plan_name", "interval", "job", "instance", "namespace", "pod", "container"),
+    *("service", "endpoint", "node", "cluster", "alertname", "le", "quantile"),
+)
+"""Label names that the metrics, Prometheus or its operator put on series themselves."""
+
+KEY_FIELDS = ("api_key_file", "api_key_env", "api_key")
+"""The three ways to give a key."""
+
+_LONGEST = 256
+_LONGEST_DURATION = 365 * 86_400.0  # timers and dates of the libraries overflow far above this
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){3}")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?")
+
+
+def text(value: object) -> str:
+    """Return a text that is not empty and has no control characters."""
+    if isinstance(value, str):
+        if not value:
+            raise ValueError("is empty")
+        if _CONTROL.search(value):
+            raise ValueError("holds a line break or another control character")
+        return value
+    if value is None:
+        raise ValueError("is empty: write a value, or leave the key out")
+    if isinstance(value, bool):
+        raise ValueError("YAML reads this as true or false; put it in quotes")
+    if isinstance(value, (int, float)):
+        raise ValueError("YAML reads this as a number; put it in quotes")
+    raise ValueError(f"must be a text, not {kind(value)}")
+
+
+def kind(value: object) -> str:
+    """Return what a YAML value is, in words."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number"
+    return "nothing" if value is None else "a text"
+
+
+def _name(value: object) -> str:
+    name = text(value)
+    if name != name.strip():
+        raise ValueError("begins or ends with a space")
+    if len(name) > _LONGEST:
+        raise ValueError(f"is longer than {_LONGEST} characters")
+    return name
+
+
+def _duration(value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"a duration needs a unit: write {value:g}s for seconds, or 5m, 1h30m")
+    seconds = parse_duration(text(value))
+    if seconds == 0:
+        raise ValueError("must be longer than 0")
+    if seconds > _LONGEST_DURATION:
+        raise ValueError("must be at most 1y")
+    return seconds
+
+
+def _interval(value: object) -> float:
+    seconds = _duration(value)
+    if seconds < 10:
+        raise ValueError("must be at least 10s")
+    return seconds
+
+
+def _number(value: object) -> float:
+    """Return a finite number; a text that is one counts, since ``${NAME}`` can only give texts."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError("must be a number")
+    return float(value)
+
+
+def _count(value: object) -> int:
+    try:
+        number = _number(value)
+    except ValueError:
+        number = 0.5
+    if number != int(number) or not 1 <= number <= 1e9:
+        raise ValueError("must be a whole number of at least 1")
+    return int(number)
+
+
+def _rate(value: object) -> float:
+    try:
+        number = _number(value)
+    except ValueError:
+        number = 0.0
+    if number <= 0:
+        raise ValueError("must be a number above 0: how many of it one credit buys")
+    return number
+
+
+def _level(value: object) -> Level:
+    share = isinstance(value, str) and value.endswith("%")
+    try:
+        number = _number(value[:-1] if share and isinstance(value, str) else value)
+    except ValueError:
+        number = -1.0
+    if number < 0:
+        raise ValueError(
+            "must be a number of credits from 0, such as 100, or a share of the monthly limit, such as 20%"
+            + _not(value)
+        )
+    return Level(round(number / 100, 12), share=True) if share else Level(number)
+
+
+def _ratio(value: object) -> Level:
+    try:
+        number = _number(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ValueError(f"must be a ratio of the limit from 0 to 1, such as 0.8{_not(value)}")
+    return Level(number, share=True)
+
+
+def _not(value: object) -> str:
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(str(value)) <= 32:
+        return f"; not {value}"
+    return f"; not {kind(value)}"
+
+
+def _label_name(value: object) -> str:
+    name = text(value)
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+        raise ValueError("is no label name: use letters, digits and underscores, and no digit first")
+    if name.startswith("__"):
+        raise ValueError("is taken: label names that begin with two underscores are Prometheus' own")
+    if name in TAKEN_LABELS:
+        raise ValueError(f"is taken by the metrics or by Prometheus; choose another name, such as my_{name}")
+    if len(name) > _LONGEST:
+        raise ValueError(f"is longer than {_LONGEST} characters")
+    return name
+
+
+def _label_value(value: object) -> str:
+    if value == "":
+        return ""
+    result = text(value)
+    if len(result) > _LONGEST:
+        raise ValueError(f"is longer than {_LONGEST} characters")
+    return result
+
+
+def _variable(value: object) -> str:
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("must be the name of an environment variable (not the key itself), such as VIDEODB_API_KEY")
+    return name
+
+
+def _key(value: object) -> str:
+    if not isinstance(value, str):
+        text(value)
+    wrong = flaw(str(value))
+    if wrong:
+        raise ValueError(wrong)
+    return str(value)
+
+
+def _url(value: object) -> str:
+    url = text(value)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a valid URL; write one like https://api.example.com/v1") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
+        raise ValueError("must be an http or https URL with a host, such as https://api.example.com/v1")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or password; the key is given by one of " + ", ".join(KEY_FIELDS))
+    if "?" in url or "#" in url:
+        raise ValueError("must end with the path: leave out everything from `?` or `#` on")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
+        host += f":{port}"
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one value must be: in words, as the check that makes it what the program uses, as JSON Schema."""
+
+    words: str
+    check: Callable[[object], object]
+    schema: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
+        return dict(self.schema)
+
+
+def _number_or_text(pattern: str, **number: Any) -> dict[str, Any]:
+    # A text too: ``${NAME}`` is one until the environment has replaced it.
+    return {"anyOf": [{"type": "number", **number}, {"type": "string", "pattern": rf"^({pattern})$|\$\{{"}]}
+
+
+_DURATION = {
+    "type": "string",
+    "pattern": r"^(?=.)(\d+y)?(\d+w)?(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?$|\$\{",
+}
+_TEXT = {"type": "string", "minLength": 1}
+
+NAME = Rule("text", _name, {**_TEXT, "maxLength": _LONGEST})
+TEXT = Rule("text", text, _TEXT)
+DURATION = Rule("duration", _duration, _DURATION)
+INTERVAL = Rule("duration", _interval, _DURATION)
+COUNT = Rule("whole number", _count, _number_or_text(r"\d+", multipleOf=1, minimum=1))
+RATE = Rule("number", _rate, _number_or_text(r"[\d.]+([eE][-+]?\d+)?", exclusiveMinimum=0))
+CREDITS = Rule("number or percentage", _level, _number_or_text(r"[\d.]+([eE][-+]?\d+)?%?", minimum=0))
+RATIO = Rule("number from 0 to 1", _ratio, _number_or_text(r"[\d.]+", minimum=0, maximum=1))
+LABEL_NAME = Rule("label name", _label_name, _TEXT)
+LABEL_VALUE = Rule("text", _label_value, {"type": "string", "maxLength": _LONGEST})
+VARIABLE = Rule("variable name", _variable, _TEXT)
+KEY = Rule("text", _key, _TEXT)
+URL = Rule("URL", _url, {"type": "string", "pattern": r"^https?://|\$\{"})
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL leads to this machine only."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.endswith(".localhost") or bool(_LOOPBACK.fullmatch(host))

@@ -1,0 +1,158 @@
+"""The latest state of each account, replaced whole; decides from its age what may still be shown."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from exporter.config.load import Account
+from exporter.metrics.catalogue import FAMILIES, View, account_key
+from exporter.metrics.page import Exposition, Renderer
+from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
+from exporter.runtime.clock import Clock
+
+BILLING_STALE_AFTER = 3 * 3600.0
+"""Age in seconds at which invoices and the auto recharge are withdrawn: three of their hourly requests."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    account: Account
+    state: AccountState
+    render: Renderer
+    settled: bool
+    expiry: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """For each part: the wall time when it came, and the monotonic time at which it is stale."""
+
+
+class Store:
+    """What is known of all accounts; writes the exposition's text when it changes. Thread-safe."""
+
+    def __init__(self, exposition: Exposition, clock: Clock) -> None:
+        self._exposition = exposition
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._names: tuple[str, ...] = ()
+        self._entries: dict[AccountKey, _Entry] = {}
+        self._ageing: list[tuple[float, AccountKey]] = []
+
+    def replace(
+        self,
+        accounts: Sequence[Account],
+        label_names: Sequence[str],
+        restored: Mapping[AccountKey, AccountState],
+    ) -> None:
+        """Serve these accounts alone; one that was here before keeps its state, a new one gets its restored one."""
+        with self._lock:
+            entries: dict[AccountKey, _Entry] = {}
+            names = ("provider", "account", *label_names)
+            same_labels, self._names = names == self._names, names
+            self._exposition.reset([account_key(account) for account in accounts])
+            for account in accounts:
+                key = account_key(account)
+                before = self._entries.get(key)
+                if before is not None and before.account is account and same_labels:
+                    entries[key] = before
+                    continue
+                values = (*key, *(account.labels.get(name, "") for name in label_names))
+                state = before.state if before else restored.get(key, AccountState())
+                entry = _Entry(
+                    account,
+                    state,
+                    Renderer(names, values),
+                    settled=before.settled if before else state.polls > 0,
+                    expiry=before.expiry if before and before.account.stale_after == account.stale_after else {},
+                )
+                entries[key] = entry
+                self._show(key, entry)
+            # At once: polls look without the lock, and one that found no state would begin again from nothing.
+            self._entries = entries
+
+    def account(self, key: AccountKey) -> Account | None:
+        """Return the account's present configuration, None where it is not served."""
+        entry = self._entries.get(key)
+        return entry.account if entry else None
+
+    def state(self, key: AccountKey) -> AccountState:
+        """Return the account's latest state."""
+        entry = self._entries.get(key)
+        return entry.state if entry else AccountState()
+
+    def publish(self, account: Account, state: AccountState, *, settled: bool = True) -> bool:
+        """Show a new state; return whether the account is still served with this very configuration.
+
+        ``settled`` says that the account's first poll ended, or that its key is cooling down.
+        Raises ValueError, and shows nothing of it, where a value cannot be exported.
+        """
+        key = account_key(account)
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or entry.account is not account:
+                return False
+            shown = entry.state
+            entry.state = state
+            try:
+                self._show(key, entry)
+            except ValueError:
+                entry.state = shown
+                raise
+            entry.settled = entry.settled or settled
+            return True
+
+    def all_settled(self) -> bool:
+        """Return whether every account was polled once, restored, or found cooling down."""
+        with self._lock:
+            return all(entry.settled for entry in self._entries.values())
+
+    def withdraw_stale(self) -> None:
+        """Withdraw what has become too old since the last call; to be called before each scrape."""
+        now = self._clock.monotonic()
+        with self._lock:
+            while self._ageing and self._ageing[0][0] <= now:
+                at, key = heapq.heappop(self._ageing)
+                entry = self._entries.get(key)
+                if entry is not None and any(at == stale_at for _, stale_at in entry.expiry.values()):
+                    self._show(key, entry)
+
+    def views(self) -> list[View]:
+        """Return what may be shown of each account now, in the configured order."""
+        with self._lock:
+            entries = list(self._entries.values())
+        # Without the lock: a scrape takes it, and this takes a while for thousands of accounts.
+        return [self._view(entry) for entry in entries]
+
+    def _show(self, key: AccountKey, entry: _Entry) -> None:
+        self._age(key, entry)
+        view = self._view(entry)
+        render = entry.render
+        self._exposition.put(key, [render(family, family.samples(view)) for family in FAMILIES])
+
+    def _age(self, key: AccountKey, entry: _Entry) -> None:
+        """Note when each part becomes stale, on the monotonic clock: a jump of the wall clock ages nothing."""
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        for part, came in entry.state.part_times.items():
+            if entry.expiry.get(part, (None, 0.0))[0] == came:
+                continue
+            limit = entry.account.stale_after
+            if part != "usage":
+                limit = max(limit, BILLING_STALE_AFTER)
+            stale_at = now + limit - max(0.0, wall - came)
+            entry.expiry[part] = came, stale_at
+            heapq.heappush(self._ageing, (stale_at, key))
+
+    def _view(self, entry: _Entry) -> View:
+        now = self._clock.monotonic()
+        state = entry.state
+        fresh = {
+            part: value for part, value in state.parts.items() if part in entry.expiry and entry.expiry[part][1] > now
+        }
+        usage, invoices, recharge = fresh.get("usage"), fresh.get("invoices"), fresh.get("auto_recharge")
+        return View(
+            entry.account,
+            state,
+            usage if isinstance(usage, Usage) else None,
+            invoices if isinstance(invoices, Invoices) else None,
+            recharge if isinstance(recharge, AutoRecharge) else None,
+        )

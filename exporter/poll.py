@@ -1,0 +1,154 @@
+"""``poll``: one poll of some accounts by hand, with the daemon's own limits, and what came of it for people to read."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from exporter import __version__
+from exporter.app import Transports
+from exporter.config.load import Account, Config, load
+from exporter.errors import UsageError
+from exporter.metrics.catalogue import FAMILIES, account_key
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
+from exporter.polling.limits import Limits, Wait
+from exporter.polling.poller import Poller
+from exporter.polling.slots import Slots
+from exporter.providers import PROVIDERS
+from exporter.runtime.clock import SystemClock
+from exporter.runtime.redaction import Redactor
+from exporter.state.sqlite import StateFile
+from exporter.status.summary import summary
+
+
+def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[str, str], redactor: Redactor) -> int:
+    """Poll the named accounts, or all; print what they answered; return 1 where one failed or had to wait."""
+    config = load(path, PROVIDERS, environ)
+    accounts = _chosen(config, names)
+    clock = SystemClock()
+    metrics = SelfMetrics(__version__, "", 0, 1)
+    exposition = Exposition(FAMILIES, metrics.registry, clock)
+    store = Store(exposition, clock)
+    state = StateFile.open(config.state_path, clock, exclusive=False) if config.state_path else None
+    try:
+        store.replace(accounts, config.label_names, state.load(map(account_key, accounts)) if state is not None else {})
+        poller = Poller(
+            providers=PROVIDERS,
+            connect=Transports(config.concurrency).of,
+            limits=Limits(clock, state),
+            store=store,
+            save=lambda _account, _state: None,  # the ledger is the daemon's alone
+            slots=Slots(clock),
+            clock=clock,
+            redactor=redactor,
+            metrics=metrics,
+            pause=time.sleep,
+        )
+        with ThreadPoolExecutor(config.concurrency) as pool:
+            waits = list(pool.map(lambda account: poller.poll(account).wait, accounts))
+    finally:
+        if state is not None:
+            state.close()
+    rows = [
+        {
+            **summary(view, clock.wall()),
+            "rejected": [path for part in view.state.parts.values() for path in part.rejected],
+            "waits": _in_words(wait),
+        }
+        for view, wait in zip(store.views(), waits, strict=True)
+    ]
+    if output == "prometheus":
+        sys.stdout.buffer.write(exposition.body("", "").data)
+    elif output == "json":
+        print(json.dumps(rows, indent=2))
+    else:
+        print(_table(rows))
+    return 1 if any(row["failure"] or row["waits"] for row in rows) else 0
+
+
+def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
+    if not names:
+        return list(config.accounts)
+    chosen: dict[tuple[str, str], Account] = {}
+    mistakes = []
+    for name in names:
+        found = [a for a in config.accounts if name in (a.name, f"{a.provider}/{a.name}")]
+        if not found:
+            known = ", ".join(f"{a.provider}/{a.name}" for a in config.accounts[:10])
+            more = ", …" if len(config.accounts) > 10 else ""
+            mistakes.append(f"poll: no account is named {name!r}; there are {known}{more}")
+        elif len(found) > 1:
+            full = " or ".join(f"{a.provider}/{a.name}" for a in found)
+            mistakes.append(f"poll: {name!r} stands under several providers; write {full}")
+        else:
+            chosen[account_key(found[0])] = found[0]
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return list(chosen.values())
+
+
+def _in_words(wait: Wait | None) -> str | None:
+    if wait is None:
+        return None
+    why = {
+        "cooldown": "the vendor asked this key to rest",
+        "budget": "the key's requests of this minute are used up",
+        "refused": "the vendor refused this very key before; replace it, or have the daemon reload",
+    }
+    return f"not polled, for {wait.seconds:.0f} s more: {why[wait.reason]}"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table with one line an account; failures follow in words."""
+    lines = [("ACCOUNT", "RESULT", "BALANCE", "MONTHLY LIMIT", "PLAN", "STORAGE", "CHANNELS")]
+    notes = []
+    for row in rows:
+        name = _printable(f"{row['provider']}/{row['account']}")
+        failure, credits = row["failure"], row["credits"]
+        result = "waits" if row["waits"] else failure["reason"] if failure else "ok"
+        if row["waits"]:
+            notes.append(f"{name}: {row['waits']}")
+        elif failure:
+            notes.append(f"{name}: {failure['explanation']} {_printable(failure['message'])}")
+        elif row["subscription"] == "none":
+            result = "no subscription"
+        elif credits["balance"] is None:
+            notes.append(f"{name}: the answer holds no balance that can be read")
+        if row["rejected"]:
+            notes.append(f"{name}: could not be read in the answer: {_printable(', '.join(row['rejected'][:10]))}")
+        lines.append(
+            (
+                name,
+                result,
+                _amount(credits["balance"]),
+                _amount(credits["monthly_limit"]),
+                _printable(row["plan"] or "-"),
+                _share(row["storage"]),
+                _share(row["channels"]),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*table, "", *notes] if notes else table)
+
+
+def _amount(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:,.10g}"
+
+
+def _share(quota: Mapping[str, Any] | None) -> str:
+    return "-" if quota is None or quota["ratio"] is None else f"{quota['ratio']:.1%}"
+
+
+def _printable(text: str) -> str:
+    """Return a text from outside without the control characters that would drive a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,183 @@
+"""Runs each account's polls at their times. The only module that knows APScheduler.
+
+Each account has one job, for its next poll; a job is made when the one before it has ended, so no poll of an
+account overlaps another, and none is dropped as missed. Every upstream has a pool of threads of its own,
+so one that hangs holds up no other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, tzinfo
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.date import DateTrigger
+
+from exporter.config.load import Account
+from exporter.metrics.catalogue import account_key
+from exporter.readings import AccountKey
+from exporter.runtime.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT = 5.0
+
+
+class _MonotonicZone(tzinfo):
+    """The monotonic clock as a time zone.
+
+    APScheduler asks ``datetime.now(zone)`` for the time and would follow the wall clock: set back by an hour,
+    it would poll nothing for an hour. Through this zone it lives on the clock that never jumps.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def at(self, monotonic: float) -> datetime:
+        return datetime(1970, 1, 1, tzinfo=self) + timedelta(seconds=monotonic)
+
+    def fromutc(self, _utc: datetime) -> datetime:
+        return self.at(self._clock.monotonic())
+
+    def utcoffset(self, _when: datetime | None) -> timedelta:
+        return timedelta(0)
+
+    def dst(self, _when: datetime | None) -> None:
+        return None
+
+    def tzname(self, _when: datetime | None) -> str:
+        return "monotonic"
+
+
+class _Job:
+    """What is scheduled of one account; ``account`` is another object after a reload that changed it."""
+
+    __slots__ = ("account", "due", "id")
+
+    def __init__(self, account: Account, due: float) -> None:
+        self.account = account
+        self.due = due
+        self.id: str | None = None
+        """APScheduler's id of the waiting job; None while the poll runs."""
+
+
+class Scheduler:
+    """Calls ``poll`` for each account when it is due; ``poll`` returns when the next one is, in monotonic seconds."""
+
+    def __init__(
+        self,
+        poll: Callable[[Account], float],
+        clock: Clock,
+        observe_lag: Callable[[float], object],
+    ) -> None:
+        self._poll = poll
+        self._clock = clock
+        self._concurrency = 1
+        self._observe_lag = observe_lag
+        self._zone = _MonotonicZone(clock)
+        self._lock = threading.Lock()
+        self._jobs: dict[AccountKey, _Job] = {}
+        self._pools: set[str] = set()
+        self._last_beat = clock.monotonic()
+        self._running = 0
+        self._idle = threading.Condition(self._lock)
+        self._stopping = threading.Event()
+        self._scheduler = BackgroundScheduler(
+            timezone=self._zone,
+            executors={"heartbeat": ThreadPoolExecutor(1)},
+            job_defaults={"misfire_grace_time": None, "coalesce": True},
+        )
+
+    def start(self) -> None:
+        """Begin to run what is due."""
+        self._scheduler.start()
+        self._beat()
+
+    def _beat(self) -> None:
+        self._last_beat = self._clock.monotonic()
+        if not self._stopping.is_set():
+            self._add(self._beat, self._last_beat + HEARTBEAT, "heartbeat")
+
+    def _add(self, run: Callable[..., None], due: float, pool: str, *args: object) -> str:
+        """Run once when due. Only date triggers understand the zone: the others go by way of the wall clock."""
+        trigger = DateTrigger(self._zone.at(due), timezone=self._zone)
+        job_id: str = self._scheduler.add_job(run, trigger, args=args, executor=pool).id
+        return job_id
+
+    def heartbeat_age(self) -> float:
+        """Return how many seconds ago the scheduler was last seen alive."""
+        return self._clock.monotonic() - self._last_beat
+
+    def replace(self, accounts: Iterable[Account], concurrency: int, first_due: Callable[[Account], float]) -> None:
+        """Poll these accounts alone, at most ``concurrency`` of one provider and base URL at a time.
+
+        One that is the same object as before keeps its time, a changed one is due at once, a new one when told.
+        """
+        wanted = {account_key(account): account for account in accounts}
+        with self._lock:
+            self._concurrency = concurrency
+            for key in [key for key in self._jobs if key not in wanted]:
+                self._cancel(self._jobs.pop(key))
+            for key, account in wanted.items():
+                job = self._jobs.get(key)
+                if job is None:
+                    job = self._jobs[key] = _Job(account, first_due(account))
+                    self._submit(key, job)
+                elif job.account is not account:
+                    job.account, job.due = account, self._clock.monotonic()
+                    if job.id is not None:
+                        self._cancel(job)
+                        self._submit(key, job)
+
+    def _submit(self, key: AccountKey, job: _Job) -> None:
+        pool = f"{job.account.provider} {job.account.base_url} {self._concurrency}"
+        if pool not in self._pools:
+            self._pools.add(pool)
+            self._scheduler.add_executor(ThreadPoolExecutor(self._concurrency), pool)
+        job.id = self._add(self._run, job.due, pool, key, job, job.due)
+
+    def _cancel(self, job: _Job) -> None:
+        if job.id is not None and self._scheduler.get_job(job.id) is not None:
+            self._scheduler.remove_job(job.id)
+        job.id = None
+
+    def _run(self, key: AccountKey, job: _Job, due: float) -> None:
+        with self._lock:
+            # A job that was handed to its pool before a reload cancelled it has nothing to do any more.
+            if self._stopping.is_set() or self._jobs.get(key) is not job or job.due != due or job.id is None:
+                return
+            job.id = None
+            account = job.account
+            self._running += 1
+        self._observe_lag(max(0.0, self._clock.monotonic() - due))
+        next_due = due + account.interval
+        try:
+            next_due = self._poll(account)
+        except Exception:
+            logger.exception("a poll ended in a bug")
+        finally:
+            with self._lock:
+                self._running -= 1
+                self._idle.notify_all()
+        with self._lock:
+            if self._stopping.is_set() or self._jobs.get(key) is not job:
+                return
+            if job.due == due:  # else a reload has changed the account, and set the time
+                job.due = next_due
+            self._submit(key, job)
+
+    def stop(self, timeout: float) -> bool:
+        """Start no further poll; return whether those under way ended within ``timeout`` seconds."""
+        with self._lock:
+            self._stopping.set()
+        if self._scheduler.running:
+            # Shut down while it hands out jobs, it would look for them in vain and end in a traceback: it is paused
+            # first, and asked something that it answers when it has done with them.
+            self._scheduler.pause()
+            self._scheduler.get_jobs("default")
+            self._scheduler.shutdown(wait=False)
+        with self._lock:
+            return self._idle.wait_for(lambda: self._running == 0, timeout)

@@ -1,0 +1,31 @@
+"""When polls are due: each account has a phase of its own within its interval, so that polls spread evenly."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from exporter.readings import AccountKey
+from exporter.runtime.clock import Clock
+
+
+class Slots:
+    """Poll times on the monotonic clock, tied to the wall clock once, at the start.
+
+    The tie makes an account's phase the same after a restart; that it is made once keeps a jump of the
+    wall clock from moving any poll.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._wall_minus_monotonic = clock.wall() - clock.monotonic()
+
+    def after(self, account: AccountKey, interval: float, monotonic: float) -> float:
+        """Return the account's first slot after this time, in monotonic seconds."""
+        phase = _fraction(account) * interval
+        wall = monotonic + self._wall_minus_monotonic
+        passed = (wall - phase) % interval
+        return monotonic + interval - passed
+
+
+def _fraction(account: AccountKey) -> float:
+    digest = blake2b("\0".join(account).encode("utf-8", "replace"), digest_size=7).digest()
+    return int.from_bytes(digest, "big") / (1 << 56)

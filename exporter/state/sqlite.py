@@ -1,0 +1,309 @@
+"""The state file: what must outlive the process, in SQLite, committed before it is shown to anyone.
+
+It holds the last state of each account (this module), and the recent requests and cool-downs of each
+key (``limits``). It is never worth an outage: a file that cannot be used is set aside, a disk that
+cannot be written is counted, logged once and tried again, and the exporter runs on from memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+from exporter.errors import StartError, StateUnavailable
+from exporter.readings import AccountKey, AccountState
+from exporter.runtime.clock import Clock
+from exporter.state.database import FAULTS, Unusable, is_corrupt, lock, make_private, open_for_reading, open_for_writing
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+KEEP_REMOVED_SECONDS = 30 * 86400.0
+_RETRY_SECONDS = 5.0  # how long a file that failed is left alone
+
+
+class StateFile:
+    """One SQLite file, used by any number of threads; opened with ``open``."""
+
+    def __init__(self, path: Path, clock: Clock, *, exclusive: bool) -> None:
+        # SQLite puts -wal and -shm beside the file that a link points to; so do we with what we set aside.
+        self._path = Path(os.path.realpath(path))
+        self._clock = clock
+        self._exclusive = exclusive
+        self._mutex = threading.RLock()
+        self._db: sqlite3.Connection | None = None
+        self._inode = 0
+        self._lock: int | None = None
+        self._closed = False
+        self._failures = 0
+        self._retry_at = float("-inf")
+        self._complaints: set[str] = set()
+        self._unsaved: dict[AccountKey, bytes] = {}
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock, *, exclusive: bool) -> StateFile:
+        """Open the file, or make it with its folders; a file that cannot be used costs its content at most.
+
+        ``exclusive`` is for the daemon: a second one on the same file raises StartError. ``poll`` by hand
+        opens it beside a running daemon.
+        """
+        state = cls(path, clock, exclusive=exclusive)
+        with suppress(OSError):  # connecting meets the same fault and reports it
+            state._prepare()
+        with suppress(StateUnavailable):
+            state.write(lambda _: None)
+        return state
+
+    @property
+    def write_failures(self) -> int:
+        """Return how many changes could not be committed since the start."""
+        return self._failures
+
+    def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
+        """Return what the file has of these accounts; unreadable rows are logged and skipped."""
+        decode = TypeAdapter(AccountState).validate_json
+        states: dict[AccountKey, AccountState] = {}
+
+        def read(db: sqlite3.Connection) -> None:
+            # One by one: all rows at once, before they are decoded, would double the memory of a large fleet.
+            for account in accounts:
+                name = _name(account)
+                row = db.execute("SELECT state, checksum FROM accounts WHERE account = ?", (name,)).fetchone()
+                if row is None:
+                    continue
+                content, checksum = row
+                try:
+                    if checksum != _checksum(name, content):
+                        raise ValueError("the checksum does not match")
+                    states[account] = decode(content)
+                except (ValueError, TypeError) as error:  # one bad row must not cost the others
+                    logger.warning("state file %s: account %s is skipped: %s", self._path, name, error)
+
+        with suppress(StateUnavailable):
+            self.read(read)
+        return states
+
+    def save(self, account: AccountKey, state: AccountState) -> None:
+        """Commit the state of one account; what cannot be written now is kept for the next save."""
+        content = _encode(state)
+        with self._mutex:
+            self._unsaved[account] = content
+            with suppress(StateUnavailable):
+                self.write(self._put_accounts)
+                self._unsaved.clear()
+
+    def forget(self, keep: Iterable[AccountKey]) -> None:
+        """Drop the accounts that are not in ``keep`` and were last saved more than 30 days ago.
+
+        So an account that was taken out for a while, or moved to another shard and back, finds its
+        ledger again.
+        """
+        kept = {_name(account) for account in keep}
+        before = self._clock.wall() - KEEP_REMOVED_SECONDS
+
+        def drop(db: sqlite3.Connection) -> None:
+            old = db.execute("SELECT account FROM accounts WHERE saved_at < ?", (before,)).fetchall()
+            gone = [(name,) for (name,) in old if name not in kept]
+            db.executemany("DELETE FROM accounts WHERE account = ?", gone)
+
+        with suppress(StateUnavailable):
+            self.write(drop)
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` in a transaction of its own and commit it; StateUnavailable: nothing was written."""
+        with self._mutex:
+            if self._closed:
+                raise StateUnavailable(f"state file {self._path} is closed")
+            try:
+                try:
+                    result = self._commit(work)
+                except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                    if not (is_corrupt(error) and self._set_aside("corrupt", error)):
+                        raise
+                    result = self._commit(work)
+            except (*FAULTS, Unusable, StartError) as error:
+                self._failed(error)
+                raise StateUnavailable(str(error)) from error
+            except StateUnavailable:
+                self._failures += 1
+                raise
+            if self._complaints:
+                logger.info("state file %s is written again", self._path)
+                self._complaints.clear()
+            return result
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` on what was committed last, also on a full or read-only disk; or StateUnavailable."""
+        with self._mutex:
+            try:
+                if self._db is not None:
+                    return work(self._db)
+                with closing(open_for_reading(self._path)) as db:
+                    return work(db)
+            except (*FAULTS, Unusable) as error:
+                if not self._complaints:
+                    self._complain(error)
+                raise StateUnavailable(str(error)) from error
+
+    def close(self) -> None:
+        """Write what is left, close the file and let another daemon have it; saves after this are ignored."""
+        with self._mutex:
+            if self._unsaved:
+                self._retry_at = float("-inf")
+                with suppress(StateUnavailable):
+                    self.write(self._put_accounts)
+            self._closed = True
+            self._disconnect()
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    # -- accounts
+
+    def _put_accounts(self, db: sqlite3.Connection) -> None:
+        now = self._clock.wall()
+        for account, content in self._unsaved.items():
+            name = _name(account)
+            db.execute(
+                "INSERT INTO accounts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " state = excluded.state, checksum = excluded.checksum, saved_at = excluded.saved_at",
+                (name, content, _checksum(name, content), now),
+            )
+
+    # -- the connection
+
+    def _commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        db = self._connected()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(db)
+            db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        return result
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self._disconnect()
+        self._retry_at = self._clock.monotonic() + _RETRY_SECONDS
+        self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """Log a fault, once until the file can be written again."""
+        if str(error) not in self._complaints:
+            self._complaints.add(str(error))
+            logger.error(
+                "state file %s cannot be used: %s; running on from memory, which ends with the process",
+                self._path,
+                error,
+            )
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is not None and self._is_gone():
+            self._failures += 1
+            logger.error("state file %s was removed or replaced while in use; it is begun anew", self._path)
+            self._disconnect()
+            if self._lock is not None:
+                os.close(self._lock)  # on a file that the next daemon would not find
+                self._lock = None
+        if self._db is None:
+            if self._clock.monotonic() < self._retry_at:
+                raise StateUnavailable(f"state file {self._path} failed a moment ago")
+            self._prepare()
+            try:
+                self._db = open_for_writing(self._path)
+            except Unusable as error:
+                if not self._set_aside(error.why, error):
+                    raise
+                self._prepare()
+                self._db = open_for_writing(self._path)
+            self._inode = self._path.stat().st_ino
+        return self._db
+
+    def _is_gone(self) -> bool:
+        """Return whether what is open is no longer the file of that name: SQLite would write on, for nobody."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
+
+    def _prepare(self) -> None:
+        """Make folder and file, take the daemon's lock, see that we can write it and nobody else reads it."""
+        if self._path.exists() and not self._path.is_file():
+            raise OSError("it is not a regular file")  # a folder, a device: nothing to set aside
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._exclusive and self._lock is None:
+            self._lock = lock(self._path)
+        make_private(self._path)
+        for needed in (self._path, self._path.parent):  # SQLite would only say that it is unable to open it
+            if not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+                raise OSError(f"{needed} cannot be written")
+
+    def _set_aside(self, why: str, error: Exception) -> bool:
+        """Rename a file that cannot be used, so that a new one can be made; False where it must stay."""
+        self._disconnect()
+        held: int | None = None
+        if not self._exclusive:
+            # A daemon may be at work on this file: only who could be the daemon may move it.
+            try:
+                held = lock(self._path)
+            except StartError:
+                return False
+        try:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock.wall()))
+            aside = self._path.with_name(f"{self._path.name}.{why}-{stamp}")
+            number = 1
+            while aside.exists():
+                number += 1
+                aside = self._path.with_name(f"{self._path.name}.{why}-{stamp}-{number}")
+            for suffix in ("-wal", "-shm", "-journal", ""):
+                with suppress(FileNotFoundError):
+                    os.replace(f"{self._path}{suffix}", f"{aside}{suffix}")
+        finally:
+            if held is not None:
+                os.close(held)
+        logger.error("state file %s is %s (%s): set aside as %s", self._path, why, error, aside)
+        return True
+
+
+def _name(account: AccountKey) -> str:
+    return json.dumps(account)
+
+
+def _checksum(name: str, content: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(name.encode()))
+
+
+def _encode(state: AccountState) -> bytes:
+    text = json.dumps(state, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    # Half a surrogate pair, which a vendor's text may hold, has no UTF-8: it becomes a question mark.
+    return text.encode(errors="replace")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}  # type: ignore[arg-type]  # only our dataclasses are left

@@ -1,0 +1,173 @@
+"""Routes of the status page: HTML made on the server, JSON, and the two files that the HTML needs.
+
+Everything that is sorted or filtered is so here; the script of the page only fetches it again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from exporter.metrics.catalogue import View
+from exporter.metrics.page import gzip_accepted
+from exporter.options import Options
+from exporter.runtime.clock import Clock
+from exporter.status.cells import COLUMNS, cells
+from exporter.status.selection import SORTS, Row, Selection
+from exporter.status.summary import EXPLANATIONS, SEVERITIES, summary
+from exporter.web.server import Request, Response, Route
+
+ROWS = 1000
+"""Accounts on one page of the table."""
+_HERE = Path(__file__).parent
+_ASSETS = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+_UNREACHABLE = frozenset({"connection", "timeout"})
+
+
+class StatusPage:
+    """Shows the accounts of ``views`` to people and, as JSON, to programs."""
+
+    def __init__(self, views: Callable[[], Sequence[View]], clock: Clock, options: Options, version: str) -> None:
+        self._views = views
+        self._clock = clock
+        self._options = options
+        self._version = version
+        self._assets = {name: (_HERE / "static" / name).read_bytes() for name in _ASSETS}
+        environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.globals |= {
+            # The content is part of an asset's address, so a browser may keep it for good.
+            "assets": {name: f"static/{name}?v={_digest(data)}" for name, data in self._assets.items()},
+            "links": {
+                "Metrics": options.telemetry_path.lstrip("/"),
+                "JSON": "api/v1/accounts",
+                "Healthy": "-/healthy",
+                "Ready": "-/ready",
+            },
+            "version": version,
+            "shard": f"shard {options.shard_index} of {options.shard_count}" if options.shard_count > 1 else "",
+            "sorts": SORTS,
+            "columns": COLUMNS,
+            "words": {severity: severity.capitalize() for severity in SEVERITIES} | {"ok": "OK"},
+        }
+        self._template = environment.get_template("page.html")
+
+    def routes(self) -> dict[str, Route]:
+        """Return the paths that the page needs; both views of the accounts take time that no scrape may wait for."""
+        assets = {f"/static/{name}": Route(self._serve_asset) for name in _ASSETS}
+        return {
+            "/": Route(self._serve_page, threaded=True),
+            "/api/v1/accounts": Route(self._serve_json, threaded=True),
+            **assets,
+        }
+
+    def _serve_page(self, request: Request) -> Response:
+        try:
+            selection = Selection.parse(request.query)
+        except ValueError as error:
+            return _refusal(error)
+        return _answer(request, self._page(selection).encode("utf-8", "replace"), "text/html; charset=utf-8")
+
+    def _serve_json(self, request: Request) -> Response:
+        try:
+            selection = Selection.parse(request.query)
+        except ValueError as error:
+            return _refusal(error)
+        now = self._clock.wall()
+        document = {
+            "generated": _iso(now),
+            "version": self._version,
+            "shard": {"index": self._options.shard_index, "count": self._options.shard_count},
+        }
+        # Account by account: one call for all would keep other threads, and with them scrapes, waiting.
+        accounts = ",\n".join(
+            json.dumps(row, allow_nan=False) for row in selection.chosen(selection.found(self._rows(now)))
+        )
+        body = f'{json.dumps(document)[:-1]}, "accounts": [\n{accounts}\n]}}\n'
+        return _answer(request, body.encode(), "application/json")
+
+    def _serve_asset(self, request: Request) -> Response:
+        name = request.path.rpartition("/")[2]
+        keep = (("cache-control", "max-age=31536000, immutable"),)
+        return Response(200, self._assets[name], _ASSETS[name], keep)
+
+    def _rows(self, now: float) -> list[Row]:
+        return [summary(view, now) for view in self._views()]
+
+    def _page(self, selection: Selection) -> str:
+        now = self._clock.wall()
+        rows = self._rows(now)
+        found = selection.found(rows)
+        chosen = selection.chosen(found)
+        first = (selection.page - 1) * ROWS
+        shown = chosen[first : first + ROWS]
+        counts = Counter(row["severity"] for row in found)
+        return self._template.render(
+            selection=selection,
+            title=_title(Counter(row["severity"] for row in rows)),
+            generated=_iso(now),
+            notice=_notice(rows, self._options.shard_count > 1),
+            total=len(rows),
+            counts={"": len(found), **{severity: counts[severity] for severity in SEVERITIES}},
+            providers=sorted({row["provider"] for row in rows} | ({selection.provider} - {""})),
+            matching=len(chosen),
+            first=first + 1,
+            accounts=[cells(row, now) for row in shown],
+            more=first + ROWS < len(chosen),
+        )
+
+
+def _title(counts: Counter[str]) -> str:
+    """Return the title of the browser's tab: what is wrong, for someone who looks at another one."""
+    wrong = [f"{counts[severity]} {severity}" for severity in SEVERITIES[:-1] if counts[severity]]
+    return ", ".join(wrong) or "all well"
+
+
+def _notice(rows: Sequence[Row], sharded: bool) -> str:
+    """Return a sentence about all accounts together; empty where there is nothing to say."""
+    if not rows:
+        return "No account is polled here" + (": none falls to this shard." if sharded else ".")
+    if all(row["up"] is None for row in rows):
+        return "No account has been polled yet: the first answers come in a moment."
+    reasons = {row["failure"]["reason"] if row["failure"] else "" for row in rows}
+    if len(rows) == 1 or "" in reasons:
+        return ""
+    if reasons <= _UNREACHABLE:
+        return "No vendor can be reached: look at this exporter's own network, DNS and proxy first."
+    why = f", all for one reason: {EXPLANATIONS[reasons.pop()]}" if len(reasons) == 1 else ", for several reasons."
+    return f"The last poll of every account failed{why}"
+
+
+def _answer(request: Request, body: bytes, content_type: str) -> Response:
+    if not gzip_accepted(request.headers.get("accept-encoding", "")):
+        return Response(200, body, content_type, (("vary", "accept-encoding"),))
+    headers = (("vary", "accept-encoding"), ("content-encoding", "gzip"))
+    return Response(200, gzip.compress(body, 1), content_type, headers)
+
+
+def _refusal(error: ValueError) -> Response:
+    return Response(400, f"{error}\n".encode("utf-8", "replace"), "text/plain; charset=utf-8")
+
+
+def _iso(wall: float) -> str:
+    return datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]

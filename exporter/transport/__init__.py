@@ -1,0 +1,1 @@
+"""Requests to vendors, with a deadline on every socket call."""

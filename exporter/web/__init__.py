@@ -1,0 +1,1 @@
+"""The HTTP server: sockets, connections, TLS, passwords and its configuration file."""

@@ -1,0 +1,139 @@
+"""Accept and Accept-Encoding are answered as prometheus_client does, and none of them can fail."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.exposition import choose_encoder
+
+from exporter.metrics.page import gzip_accepted, negotiate
+
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+PARAMETERS = (
+    """
+    version=1.0.0,version=0.0.4, version=0.0.1 ,version=2.0.0,version=,version=1.0.0.0,version=1.1,version=1,
+    version=10.0,q=0,q=0.5,escaping=dots,escaping=values,escaping=allow-utf-8 ,escaping=underscores,
+    escaping=nonsense,charset=utf-8,,=
+""".replace("\n    ", "")
+    .strip("\n")
+    .split(",")
+)
+
+elements = st.builds(
+    lambda media, parameters: ";".join([media, *parameters]),
+    st.sampled_from(["application/openmetrics-text", "text/plain", " text/plain ", "*/*", "text/html", ""]),
+    st.lists(
+        st.sampled_from(PARAMETERS),
+        max_size=4,
+    ),
+)
+
+
+def test_what_prometheus_sends_is_answered_with_openmetrics():
+    assert negotiate(PROMETHEUS_2) == (
+        True,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+    )
+    assert negotiate(PROMETHEUS_3) == (
+        True,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+    )
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=1.0.0", "text/plain; version=1.0.0; charset=utf-8; escaping=underscores"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("application/openmetrics-text;version=0.0.1", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+def test_content_types(accept, content_type):
+    assert negotiate(accept) == (content_type.startswith("application"), content_type)
+
+
+@settings(deadline=None)
+@given(st.lists(elements, max_size=4).map(",".join))
+def test_content_type_is_the_one_that_prometheus_client_chooses(accept):
+    encoder, content_type = choose_encoder(accept)
+    assert negotiate(accept)[1] == content_type
+    assert negotiate(accept)[0] == (b"# EOF" in encoder(NOTHING))
+
+
+class Nothing:
+    def collect(self):
+        return ()
+
+
+NOTHING = Nothing()
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "x",
+        "1.x",
+        "1..0",
+        '"1.0.0"',
+        "1.0.0\r\nX: y",
+        "1.0.0é",
+        "١.٠.٠",
+        "9" * 5000,
+        "1." * 2000,
+        "-1",
+        "1_0",
+        "nan",
+        "∞",
+    ],
+)
+@pytest.mark.parametrize("media", ["application/openmetrics-text", "text/plain"])
+def test_a_version_that_is_none_is_passed_over(media, version):
+    assert negotiate(f"{media};version={version}") == (False, "text/plain; version=0.0.4; charset=utf-8")
+    assert negotiate(f"{media};version={version}, {media};version=1.0.0")[1].startswith(f"{media}; version=1.0.0;")
+
+
+@settings(deadline=None)
+@given(st.text() | st.lists(elements | st.text(), max_size=5).map(",".join), st.text())
+def test_no_header_fails_and_the_answer_is_always_a_header(accept, accept_encoding):
+    content_type = negotiate(accept)[1]
+    assert content_type.isascii()
+    assert content_type.isprintable()
+    assert len(content_type) < 200
+    assert gzip_accepted(accept_encoding) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "accepted"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("GZip", True),
+        ("deflate, gzip;q=1.0, *;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("gzip;Q=0.", False),
+        ("gzip;q=0.001", True),
+        ("identity", False),
+        ("identity;q=0", False),
+        ("br, zstd", False),
+        ("gzipped", False),
+        ("*", False),
+        ("deflate;q=0, gzip", True),
+        (";;;,,,=", False),
+    ],
+)
+def test_gzip_is_sent_where_it_is_accepted(accept_encoding, accepted):
+    assert gzip_accepted(accept_encoding) is accepted

@@ -1,0 +1,240 @@
+"""What is shown of each account, and for how long."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from exporter.metrics.catalogue import FAMILIES, account_key
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
+from exporter.providers.base import Options
+from exporter.providers.vidnavigator import parse_usage
+from exporter.readings import AccountKey, AccountState, Invoices, Ledger
+from tests.conftest import FakeClock, MakeAccount
+from tests.providers.answers import voyager
+
+
+class Shown:
+    """A store and the page that it writes."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.exposition = Exposition(FAMILIES, SelfMetrics("0", "", 0, 1).registry, clock)
+        self.store = Store(self.exposition, clock)
+
+    def lines(self, *families: str) -> list[str]:
+        self.store.withdraw_stale()
+        wanted = tuple(f"video_api_{family}{{" for family in families)
+        return [line for line in self.exposition.body("", "").data.decode().splitlines() if line.startswith(wanted)]
+
+    def polled(self, **changes: object) -> AccountState:
+        wall = self.clock.wall()
+        state = AccountState(
+            parts={"usage": parse_usage(voyager(), Options())},
+            part_times={"usage": wall},
+            ledger=Ledger(),
+            last_poll=wall,
+            last_success=wall,
+            polls=1,
+        )
+        return replace(state, **changes)  # type: ignore[arg-type]  # a test names what it changes
+
+
+@pytest.fixture
+def shown(clock: FakeClock) -> Shown:
+    return Shown(clock)
+
+
+def test_figures_are_withdrawn_from_the_first_scrape_after_they_became_stale(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount
+) -> None:
+    account = make_account(stale_after=180.0)
+    shown.store.replace([account], (), {})
+    shown.store.publish(account, shown.polled())
+    clock.advance(179.9)
+    assert shown.lines("credits_balance", "subscription_info", "service_usage", "rejected_fields")
+    clock.advance(0.2)
+    assert shown.lines("credits_balance", "subscription_info", "service_usage") == []
+    kept = shown.lines(
+        "credits_threshold", "credits_spent_total", "up", "last_success_timestamp_seconds", "polls_total"
+    )
+    assert len(kept) == 6
+
+
+def test_a_threshold_that_is_a_share_outlives_the_figures_it_is_a_share_of(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount
+) -> None:
+    account = make_account()
+    shown.store.replace([account], (), {})
+    shown.store.publish(account, shown.polled())
+    before = shown.lines("credits_threshold")
+    clock.advance(10_000)
+    assert shown.lines("credits_threshold") == before
+    assert before[0].endswith('severity="warning"} 16.0')
+
+
+def test_a_failed_poll_gives_old_figures_no_new_life(shown: Shown, clock: FakeClock, make_account: MakeAccount) -> None:
+    account = make_account(stale_after=180.0)
+    shown.store.replace([account], (), {})
+    state = shown.polled()
+    shown.store.publish(account, state)
+    clock.advance(100)
+    shown.store.publish(account, replace(state, polls=2, last_poll=clock.wall()))
+    clock.advance(100)
+    assert shown.lines("credits_balance") == []
+
+
+def test_a_new_success_brings_the_figures_back(shown: Shown, clock: FakeClock, make_account: MakeAccount) -> None:
+    account = make_account(stale_after=180.0)
+    shown.store.replace([account], (), {})
+    shown.store.publish(account, shown.polled())
+    clock.advance(500)
+    assert shown.lines("credits_balance") == []
+    shown.store.publish(account, shown.polled(polls=2))
+    assert shown.lines("credits_balance")
+    clock.advance(179)
+    assert shown.lines("credits_balance")
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_jump_of_the_wall_clock_ages_nothing(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount, jump: float
+) -> None:
+    account = make_account(stale_after=180.0)
+    shown.store.replace([account], (), {})
+    state = shown.polled()
+    shown.store.publish(account, state)
+    clock.jump(jump)
+    shown.store.publish(account, replace(state, polls=2))
+    assert shown.lines("credits_balance")
+    clock.advance(181)
+    assert shown.lines("credits_balance") == []
+
+
+@pytest.mark.parametrize(("age", "there"), [(0.0, True), (179.0, True), (181.0, False), (-3600.0, True)])
+def test_a_restored_reading_is_as_old_as_it_is(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount, age: float, there: bool
+) -> None:
+    account = make_account(stale_after=180.0)
+    state = shown.polled()
+    clock.advance(age)
+    shown.store.replace([account], (), {("vidnavigator", "acct"): state})
+    assert bool(shown.lines("credits_balance")) is there
+
+
+def test_billing_keeps_its_own_age(shown: Shown, clock: FakeClock, make_account: MakeAccount) -> None:
+    account = make_account(stale_after=180.0)
+    shown.store.replace([account], (), {})
+    state = shown.polled()
+    invoices = Invoices({"paid": 1, "pending": 0, "failed": 0})
+    shown.store.publish(
+        account,
+        replace(
+            state,
+            parts={**state.parts, "invoices": invoices},
+            part_times={**state.part_times, "invoices": clock.wall()},
+        ),
+    )
+    clock.advance(3 * 3600 - 1)
+    assert shown.lines("credits_balance") == []
+    assert shown.lines("invoices")
+    clock.advance(2)
+    assert shown.lines("invoices") == []
+
+
+def test_a_removed_account_is_gone_and_the_others_keep_their_figures(shown: Shown, make_account: MakeAccount) -> None:
+    first, second = make_account(name="first"), make_account(name="second")
+    shown.store.replace([first, second], (), {})
+    for account in (first, second):
+        shown.store.publish(account, shown.polled())
+    shown.store.replace([second], (), {})
+    assert [line for line in shown.lines("credits_balance", "up") if 'account="first"' in line] == []
+    assert len(shown.lines("credits_balance")) == 1
+    assert shown.store.publish(first, shown.polled()) is False
+
+
+def test_a_poll_that_begins_during_a_reload_finds_its_account(
+    shown: Shown, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make_account(name="first"), make_account(name="second")
+    shown.store.replace([first, second], (), {})
+    for account in (first, second):
+        shown.store.publish(account, shown.polled(polls=7))
+    found: list[tuple[int, bool]] = []
+    put = shown.exposition.put
+
+    def look_and_put(key: AccountKey, fragments: Sequence[bytes]) -> None:
+        for account in (first, second):
+            served = shown.store.account(account_key(account))
+            found.append((shown.store.state(account_key(account)).polls, served is account))
+        put(key, fragments)
+
+    monkeypatch.setattr(shown.exposition, "put", look_and_put)
+    shown.store.replace([make_account(name="first", interval=90.0), second], (), {})
+    assert found == [(7, True)] * 2
+
+
+def test_every_configured_label_stands_on_every_account(shown: Shown, make_account: MakeAccount) -> None:
+    accounts = [
+        make_account(name="a", labels={"team": "media"}),
+        make_account(name="b", labels={"env": "prod"}),
+    ]
+    shown.store.replace(accounts, ("env", "team"), {})
+    assert shown.lines("poll_interval_seconds") == [
+        'video_api_poll_interval_seconds{account="a",env="",provider="vidnavigator",team="media"} 60.0',
+        'video_api_poll_interval_seconds{account="b",env="prod",provider="vidnavigator",team=""} 60.0',
+    ]
+
+
+def test_a_reload_that_brings_a_new_label_puts_it_on_unchanged_accounts_too(
+    shown: Shown, make_account: MakeAccount
+) -> None:
+    account = make_account()
+    shown.store.replace([account], (), {})
+    shown.store.replace([account, make_account(name="b", labels={"team": "media"})], ("team",), {})
+    assert shown.lines("poll_interval_seconds") == [
+        'video_api_poll_interval_seconds{account="acct",provider="vidnavigator",team=""} 60.0',
+        'video_api_poll_interval_seconds{account="b",provider="vidnavigator",team="media"} 60.0',
+    ]
+
+
+def test_it_is_settled_when_every_account_was_polled_restored_or_found_resting(
+    shown: Shown, make_account: MakeAccount
+) -> None:
+    polled, restored, resting = (make_account(name=name) for name in ("polled", "restored", "resting"))
+    shown.store.replace([polled, restored, resting], (), {("vidnavigator", "restored"): shown.polled()})
+    shown.store.publish(polled, shown.polled())
+    assert not shown.store.all_settled()
+    shown.store.publish(resting, AccountState(), settled=False)
+    assert not shown.store.all_settled()
+    shown.store.publish(resting, AccountState(), settled=True)
+    assert shown.store.all_settled()
+
+
+def test_a_scrape_never_mixes_two_polls_of_one_account(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount
+) -> None:
+    account = make_account()
+    shown.store.replace([account], (), {})
+    stop = threading.Event()
+
+    def publish() -> None:
+        polls = 0
+        while not stop.is_set():
+            polls += 1
+            shown.store.publish(account, shown.polled(polls=polls, last_duration=float(polls)))
+
+    writer = threading.Thread(target=publish)
+    writer.start()
+    try:
+        for _ in range(200):
+            values = {line.rpartition(" ")[2] for line in shown.lines("polls_total", "last_poll_duration_seconds")}
+            assert len(values) <= 1 or values == {"0.0"}
+    finally:
+        stop.set()
+        writer.join()

@@ -1,0 +1,448 @@
+"""Requests in a sliding minute and cool-downs: in one process, across restarts, and between processes."""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import sqlite3
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from exporter.polling.limits import KeyTarget, Limits, Wait
+from exporter.state.sqlite import StateFile
+from tests.conftest import FakeClock
+
+BASE = "https://api.vidnavigator.com/v1"
+HOUR = 3600.0
+Start = Callable[..., Limits]
+
+
+def target() -> KeyTarget:
+    return KeyTarget("vidnavigator", BASE, secrets.token_hex(16))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def start(path: Path, clock: Any) -> Iterator[Start]:
+    """Start a daemon, in place of the one before, or a poll by hand beside it; return its limits."""
+    daemon: list[StateFile] = []
+    with ExitStack() as stack:
+
+        def started(*, by_hand: bool = False, boot: str = "first") -> Limits:
+            if not by_hand and daemon:
+                daemon.pop().close()
+            file = StateFile.open(path, clock, exclusive=not by_hand)
+            stack.callback(file.close)
+            if not by_hand:
+                daemon.append(file)
+            return Limits(clock, file, boot)
+
+        yield started
+
+
+def admitted(limits: Limits, key: KeyTarget, per_minute: int, attempts: int) -> int:
+    return sum(limits.admit(key, per_minute) is None for _ in range(attempts))
+
+
+# -- one process
+
+
+def test_so_many_requests_a_minute_are_admitted_and_no_more(clock: Any) -> None:
+    limits, key = Limits(clock, None), target()
+    assert admitted(limits, key, 50, 60) == 50
+    clock.advance(59.9)
+    assert admitted(limits, key, 50, 60) == 0
+    clock.advance(0.1)
+    assert admitted(limits, key, 50, 60) == 50
+
+
+def test_a_wait_says_when_the_next_request_may_go_and_why(clock: Any) -> None:
+    limits, key = Limits(clock, None), target()
+    for _ in range(3):
+        assert limits.admit(key, 3) is None
+        clock.advance(10)
+    wait = limits.admit(key, 3)
+    assert wait == Wait(pytest.approx(30, abs=0.01), "budget")  # type: ignore[arg-type]  # compares like a float
+    clock.advance(wait.seconds)
+    assert limits.admit(key, 3) is None
+    assert limits.admit(key, 3) == Wait(pytest.approx(10, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
+
+
+def test_a_request_that_has_to_wait_is_not_counted(clock: Any) -> None:
+    limits, key = Limits(clock, None), target()
+    limits.admit(key, 1)
+    for _ in range(30):
+        clock.advance(1)
+        assert limits.admit(key, 1) is not None
+    clock.advance(30)
+    assert limits.admit(key, 1) is None
+
+
+def test_the_smallest_limit_that_is_asked_for_counts(clock: Any) -> None:
+    limits, key = Limits(clock, None), target()
+    assert admitted(limits, key, 50, 10) == 10
+    clock.advance(10)
+    assert admitted(limits, key, 50, 3) == 3
+    assert limits.admit(key, 2) == Wait(pytest.approx(60, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
+    assert admitted(limits, key, 50, 100) == 37
+
+
+def test_a_request_of_a_minute_ago_counts_no_more(clock: Any) -> None:
+    limits, key, other = Limits(clock, None), target(), target()
+    limits.admit(other, 1)
+    clock.advance(10)
+    limits.admit(key, 1)
+    clock.advance(55)
+    limits.admit(other, 1)
+    clock.advance(5)
+    assert limits.admit(key, 1) is None
+
+
+def test_the_minute_of_a_request_runs_from_its_end(start: Start, clock: Any) -> None:
+    limits, key, began = start(), target(), clock.monotonic()
+    limits.admit(key, 1)
+    clock.advance(10)  # on its way: the vendor may count it at the last moment
+    limits.ended(key, began)
+    clock.advance(55)
+    for process in (limits, start(by_hand=True), start()):
+        assert process.admit(key, 1) == Wait(pytest.approx(5, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
+    clock.advance(5.01)
+    assert start().admit(key, 1) is None
+
+
+@given(started=st.floats(0, 1e8), step=st.floats(0, 59), per_minute=st.integers(1, 3), rest=st.floats(0.1, 1e4))
+def test_waiting_exactly_as_long_as_told_is_enough(started: float, step: float, per_minute: int, rest: float) -> None:
+    clock, key = FakeClock(), target()
+    clock.monotonic_time = started
+    limits = Limits(clock, None)
+    for _ in range(per_minute):
+        assert limits.admit(key, per_minute) is None
+        clock.advance(step / per_minute)
+    wait = limits.admit(key, per_minute)
+    assert wait is not None
+    clock.advance(wait.seconds)
+    assert limits.admit(key, per_minute) is None
+    limits.rest(key, rest)
+    wait = limits.admit(key, per_minute)
+    assert wait is not None
+    clock.advance(wait.seconds)
+    assert limits.cooldown(key) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        KeyTarget("videodb", BASE, "k"),
+        KeyTarget("vidnavigator", "http://127.0.0.1", "k"),
+        KeyTarget("vidnavigator", BASE, "l"),
+    ],
+)
+def test_keys_are_told_apart_by_provider_and_address_too(start: Start, other: KeyTarget) -> None:
+    limits, key = start(), KeyTarget("vidnavigator", BASE, "k")
+    limits.rest(key, 100)
+    assert limits.cooldown(key) is not None
+    assert limits.cooldown(other) is None
+    assert admitted(limits, other, 2, 3) == 2
+
+
+def test_threads_share_one_limit(start: Start) -> None:
+    limits, key, counts = start(), target(), []
+    threads = [threading.Thread(target=lambda: counts.append(admitted(limits, key, 50, 20))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == 50
+
+
+def test_a_key_that_is_used_no_longer_is_forgotten(clock: Any) -> None:
+    limits, key = Limits(clock, None), target()
+    limits.admit(key, 5)
+    gone = weakref.ref(key)
+    del key
+    clock.advance(61)
+    limits.admit(target(), 5)
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_a_jump_of_the_wall_clock_neither_forgets_nor_blocks(start: Start, clock: Any, jump: float) -> None:
+    limits, key = start(), target()
+    assert admitted(limits, key, 5, 9) == 5
+    clock.jump(jump)
+    assert admitted(limits, key, 5, 9) == 0
+    assert admitted(start(by_hand=True), key, 5, 9) == 0
+    assert admitted(start(), key, 5, 9) == 0
+    clock.advance(60)
+    assert admitted(start(), key, 5, 9) == 5
+
+
+# -- cool-downs
+
+
+def test_a_resting_key_sends_nothing_until_the_rest_is_over(clock: Any) -> None:
+    limits, key = Limits(clock, None), target()
+    limits.rest(key, 90)
+    assert limits.cooldown(key) == 90
+    clock.advance(89)
+    assert limits.admit(key, 50) == Wait(pytest.approx(1, abs=0.01), "cooldown")  # type: ignore[arg-type]  # as above
+    clock.advance(1)
+    assert limits.cooldown(key) is None
+    assert limits.admit(key, 50) is None
+
+
+def test_a_rest_is_extended_never_shortened(start: Start, clock: Any) -> None:
+    limits, key = start(), target()
+    limits.rest(key, 100)
+    clock.advance(10)
+    limits.rest(key, 60)
+    assert limits.cooldown(key) == 90
+    limits.rest(key, 200)
+    assert limits.cooldown(key) == 200
+    assert start().cooldown(key) == 200
+
+
+def test_a_shorter_rest_of_another_process_does_not_shorten_ours(start: Start) -> None:
+    daemon, poll, key = start(), start(by_hand=True), target()
+    daemon.rest(key, 100)
+    poll.rest(key, 60)
+    assert poll.cooldown(key) == 100
+    assert start().cooldown(key) == 100
+
+
+@pytest.mark.parametrize(("asked", "rest"), [(1e9, 6 * HOUR), (float("inf"), 6 * HOUR)])
+def test_at_most_six_hours_are_believed(start: Start, asked: float, rest: float) -> None:
+    limits, key = start(), target()
+    limits.rest(key, asked)
+    assert limits.cooldown(key) == rest
+    assert start().cooldown(key) == rest
+
+
+@pytest.mark.parametrize("asked", [0.0, -5.0, float("nan"), float("-inf")])
+def test_no_rest_is_no_rest(start: Start, asked: float) -> None:
+    limits, key = start(), target()
+    limits.rest(key, asked)
+    assert (limits.cooldown(key), limits.cooldown_until(key)) == (None, None)
+    assert limits.admit(key, 1) is None
+
+
+def test_the_end_of_the_last_rest_stays_known(start: Start, clock: Any) -> None:
+    limits, key = start(), target()
+    assert limits.cooldown_until(key) is None
+    limits.rest(key, 90)
+    end = clock.wall() + 90
+    clock.advance(1000)
+    assert (limits.cooldown(key), limits.cooldown_until(key)) == (None, end)
+    again = start()
+    assert (again.cooldown(key), again.cooldown_until(key)) == (None, pytest.approx(end))
+
+
+def test_a_rest_that_ended_a_month_ago_is_forgotten(start: Start, clock: Any) -> None:
+    key = target()
+    start().rest(key, 90)
+    clock.advance(29 * 86400)
+    assert start().cooldown_until(key) is not None
+    clock.advance(2 * 86400)
+    assert start().cooldown_until(key) is None
+
+
+@pytest.mark.parametrize("jump", [0.0, HOUR, -HOUR])
+def test_a_rest_outlives_a_restart_whatever_the_wall_clock_does(start: Start, clock: Any, jump: float) -> None:
+    key = target()
+    start().rest(key, 600)
+    clock.advance(100)
+    clock.jump(jump)
+    limits = start()
+    assert limits.cooldown(key) == pytest.approx(500)
+    assert limits.admit(key, 50) == Wait(pytest.approx(500, abs=0.01), "cooldown")  # type: ignore[arg-type]  # as above
+    clock.advance(501)
+    assert limits.admit(key, 50) is None
+
+
+def test_a_running_process_sees_a_rest_that_another_one_met(start: Start) -> None:
+    daemon, poll, key = start(), start(by_hand=True), target()
+    assert daemon.admit(key, 50) is None
+    poll.rest(key, 300)
+    assert daemon.admit(key, 50) == Wait(pytest.approx(300, abs=0.01), "cooldown")  # type: ignore[arg-type]  # as above
+    assert daemon.cooldown(key) == pytest.approx(300)
+
+
+# -- other processes and restarts
+
+
+def test_a_crash_loop_does_not_get_round_the_limit(start: Start, clock: Any) -> None:
+    key, sent = target(), 0
+    for _ in range(25):
+        sent += admitted(start(), key, 50, 4)
+        clock.advance(2)
+    assert sent == 50
+    clock.advance(60)
+    assert admitted(start(), key, 50, 60) == 50
+
+
+def test_polls_by_hand_share_the_limit_with_a_daemon(start: Start) -> None:
+    daemon, key = start(), target()
+    assert admitted(daemon, key, 10, 4) == 4
+    assert admitted(start(by_hand=True), key, 10, 4) == 4
+    assert admitted(start(by_hand=True), key, 10, 4) == 2
+    assert admitted(daemon, key, 10, 4) == 0
+
+
+def test_a_reboot_within_the_minute_forgets_nothing(start: Start, clock: Any) -> None:
+    key = target()
+    limits = start()
+    limits.rest(other := target(), 600)
+    assert admitted(limits, key, 5, 9) == 5
+    clock.advance(30)
+    clock.monotonic_time = 12.0
+    limits = start(boot="second")
+    assert admitted(limits, key, 5, 9) == 0
+    assert limits.cooldown(other) == pytest.approx(570)
+    clock.jump(-HOUR)  # once started, the wall clock decides nothing any more
+    assert limits.cooldown(other) == pytest.approx(570)
+    clock.advance(29)
+    assert admitted(limits, key, 5, 9) == 0
+    clock.advance(1)
+    assert admitted(limits, key, 5, 9) == 5
+
+
+def test_a_rest_of_an_earlier_boot_ends_by_the_wall_clock(start: Start, clock: Any) -> None:
+    key = target()
+    start().rest(key, 1000)
+    clock.jump(HOUR)
+    clock.monotonic_time += 500  # the machine has been up for longer than it had been then
+    assert start(boot="second").cooldown(key) is None
+
+
+def test_a_clock_set_back_during_a_reboot_blocks_for_a_minute_at_most(start: Start, clock: Any) -> None:
+    key, resting = target(), target()
+    limits = start()
+    limits.rest(resting, 600)
+    assert admitted(limits, key, 5, 9) == 5
+    clock.jump(-HOUR)
+    clock.monotonic_time = 12.0
+    limits = start(boot="second")
+    assert limits.cooldown(resting) == pytest.approx(600)
+    clock.advance(60)
+    assert admitted(limits, key, 5, 9) == 5
+    clock.advance(540)
+    assert limits.cooldown(resting) is None
+
+
+def test_without_a_boot_id_a_clock_that_went_back_tells_a_reboot(start: Start, clock: Any) -> None:
+    key = target()
+    assert admitted(start(boot=""), key, 5, 9) == 5
+    clock.advance(30)
+    clock.monotonic_time = 12.0
+    limits = start(boot="")
+    assert admitted(limits, key, 5, 9) == 0
+    clock.advance(30)
+    assert admitted(limits, key, 5, 9) == 5
+
+
+def test_the_file_does_not_gather_old_requests(start: Start, clock: Any, path: Path) -> None:
+    limits, key = start(), target()
+    for _ in range(200):
+        assert limits.admit(key, 50) is None
+        clock.advance(2)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM requests").fetchone() == (30,)
+    for _ in range(50):
+        limits.admit(target(), 50)
+    clock.advance(61)
+    start()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM requests").fetchone() == (0,)
+
+
+def test_where_the_file_cannot_be_written_memory_alone_decides(start: Start, path: Path, clock: Any) -> None:
+    limits, key, resting = start(), target(), target()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        limits.rest(resting, 600)
+        assert admitted(limits, key, 50, 60) == 50
+        assert limits.cooldown(resting) == 600
+        assert isinstance(limits.admit(resting, 50), Wait)
+        other.execute("ROLLBACK")
+    clock.advance(60)
+    assert limits.admit(key, 50) is None  # and the rest is in the file as soon as that can be written
+    assert start().cooldown(resting) == pytest.approx(540)
+
+
+def test_no_key_nor_hash_of_one_can_be_found_in_the_files(start: Start, path: Path, tmp_path: Path) -> None:
+    import hashlib
+
+    key = target()
+    limits = start()
+    for _ in range(3):
+        limits.admit(key, 50)
+    limits.rest(key, 600)
+    files = {name.name: name.read_bytes() for name in tmp_path.iterdir()}
+    assert len(files["state.db-wal"]) > 0
+    digests = [
+        hashlib.sha256(text.encode())
+        for text in (key.key, f"{key.provider}{key.base_url}{key.key}", str([*vars(key).values()]))
+    ]
+    for content in files.values():
+        for part in (key.key[:8], key.key[8:16], key.key[-8:]):
+            assert part.encode() not in content
+        for digest in digests:
+            assert digest.digest() not in content
+            assert digest.hexdigest().encode() not in content
+
+
+def test_two_files_name_a_key_differently(tmp_path: Path, clock: Any) -> None:
+    key, named = target(), []
+    for name in ("one.db", "two.db"):
+        with closing(StateFile.open(tmp_path / name, clock, exclusive=True)) as file:
+            Limits(clock, file).rest(key, 60)
+            named.append(file.read(lambda db: db.execute("SELECT key FROM cooldowns").fetchone()))
+    assert named[0] != named[1]
+
+
+def test_a_key_is_not_in_the_repr_of_its_target() -> None:
+    key = target()
+    assert key.key not in repr(key)
+
+
+HAMMER = """
+import sys
+from pathlib import Path
+from exporter.runtime.clock import SystemClock
+from exporter.polling.limits import KeyTarget, Limits
+from exporter.state.sqlite import StateFile
+file = StateFile.open(Path(sys.argv[1]), SystemClock(), exclusive=sys.argv[2] == "daemon")
+limits = Limits(SystemClock(), file)
+key = KeyTarget("vidnavigator", "http://127.0.0.1", "k")
+print(sum(limits.admit(key, 50) is None for _ in range(60)), file.write_failures)
+"""
+
+
+def test_processes_that_start_together_share_the_limit(path: Path) -> None:
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", HAMMER, str(path), role],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for role in ("daemon", "hand", "hand")
+    ]
+    answers = [child.communicate()[0].split() for child in children]
+    assert [failures for _, failures in answers] == ["0"] * 3
+    assert sum(int(count) for count, _ in answers) == 50

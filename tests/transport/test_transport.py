@@ -1,0 +1,299 @@
+"""One GET against vendors that are slow, broken or hostile."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+import trustme
+import urllib3
+
+from exporter.demo import faults
+from exporter.demo.faults import Fault
+from exporter.demo.vendors import Vendors, vidnavigator_account
+from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
+from exporter.transport.client import TRANSLATION, RawAnswer, Transport, translate
+
+PATIENT = 20.0
+"""Seconds; far more than any answer on loopback takes."""
+IMPATIENT = 0.3
+
+
+@pytest.fixture
+def transport(vendors: Vendors) -> Iterator[Transport]:
+    made = Transport(vendors.vidnavigator_url, "test", connections=4)
+    yield made
+    made.close()
+
+
+def ask(vendors: Vendors, transport: Transport, fault: Fault | None = None, timeout: float = PATIENT) -> RawAnswer:
+    key = vendors.add(vidnavigator_account())
+    vendors.accounts[key].fault = fault
+    return transport.get("/usage", {}, {"X-API-Key": key}, timeout)
+
+
+def test_a_good_answer_comes_with_status_headers_and_document(vendors: Vendors, transport: Transport) -> None:
+    answer = ask(vendors, transport)
+    assert answer.status == 200
+    assert "content-length" in answer.headers
+    assert isinstance(answer.document, dict) and answer.document["status"] == "success"
+
+
+def test_a_refusal_is_an_answer_too(vendors: Vendors, transport: Transport) -> None:
+    answer = ask(vendors, transport, faults.status(503, retry_after=7))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "7")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.hang(), faults.drip_headers(), faults.drip_body()],
+    ids=["hang", "drip headers", "drip body"],
+)
+def test_the_timeout_bounds_the_whole_call(vendors: Vendors, transport: Transport, fault: Fault) -> None:
+    with pytest.raises(TimeoutError_):
+        ask(vendors, transport, fault, timeout=IMPATIENT)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (faults.reset(), ConnectionError_),
+        (faults.reset(after=20), ConnectionError_),
+        (faults.garbage(), InvalidResponseError),
+        (faults.truncated_json(), InvalidResponseError),
+        (faults.deep_json(), InvalidResponseError),
+        (faults.big_body(), InvalidResponseError),
+        (faults.big_body(framing="chunked"), InvalidResponseError),
+        (faults.gzip_bomb(), InvalidResponseError),
+    ],
+    ids=["reset", "reset in the answer", "garbage", "truncated", "deep", "50 MB", "50 MB chunked", "bomb"],
+)
+def test_a_broken_answer_has_the_right_reason(
+    vendors: Vendors, transport: Transport, fault: Fault, error: type[PollError]
+) -> None:
+    with pytest.raises(error):
+        ask(vendors, transport, fault)
+
+
+@pytest.mark.parametrize("fault", [faults.big_body(), faults.gzip_bomb()], ids=["50 MB", "bomb"])
+def test_a_huge_answer_costs_little_memory(fault: Fault) -> None:
+    # The vendors run in a process of their own here only in the soak; the peak below is ours and theirs together.
+    with Vendors() as vendors:
+        transport = Transport(vendors.vidnavigator_url, "test", connections=1)
+        tracemalloc.start()
+        try:
+            with pytest.raises(InvalidResponseError):
+                ask(vendors, transport, fault)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_a_redirect_is_not_followed_and_the_key_stays_home(vendors: Vendors, transport: Transport) -> None:
+    with Vendors() as elsewhere:
+        answer = ask(vendors, transport, faults.redirect(elsewhere.vidnavigator_url + "/usage"))
+        assert answer.status == 302
+        assert elsewhere.requests == []
+
+
+def test_a_refusal_whose_body_cannot_be_read_keeps_its_status(vendors: Vendors, transport: Transport) -> None:
+    answer = ask(vendors, transport, faults.body("x" * (2 << 20), code=429, headers={"Retry-After": "90"}))
+    assert (answer.status, answer.headers["retry-after"], answer.document) == (429, "90", None)
+
+
+def test_connections_are_kept_and_shared(vendors: Vendors, transport: Transport) -> None:
+    for _ in range(5):
+        ask(vendors, transport)
+    assert vendors.connections_accepted == 1
+
+
+def test_cookies_of_one_account_are_not_sent_for_another(vendors: Vendors, transport: Transport) -> None:
+    seen: list[str | None] = []
+
+    class Listener(threading.Thread):
+        def __init__(self) -> None:
+            super().__init__(daemon=True)
+            self.server = socket.create_server(("127.0.0.1", 0))
+
+        def run(self) -> None:
+            for _ in range(2):
+                conn, _ = self.server.accept()
+                with conn:
+                    head = conn.recv(65536).decode()
+                    seen.append(next((x for x in head.split("\r\n") if x.lower().startswith("cookie:")), None))
+                    conn.sendall(
+                        b"HTTP/1.1 200 OK\r\nSet-Cookie: session=1; Path=/\r\nContent-Length: 2\r\n"
+                        b"Connection: close\r\n\r\n{}"
+                    )
+
+    listener = Listener()
+    listener.start()
+    other = Transport(f"http://127.0.0.1:{listener.server.getsockname()[1]}", "test", connections=1)
+    for _ in range(2):
+        other.get("/", {}, {}, PATIENT)
+    listener.join(PATIENT)
+    listener.server.close()
+    assert seen == [None, None]
+
+
+def test_netrc_is_not_read(vendors: Vendors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password something\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport = Transport(f"http://127.0.0.1:{server.getsockname()[1]}", "test", connections=1)
+        caller = threading.Thread(target=lambda: _quietly(lambda: transport.get("/", {}, {}, PATIENT)), daemon=True)
+        caller.start()
+        conn, _ = server.accept()
+        with conn:
+            assert b"authorization" not in conn.recv(65536).lower()
+        caller.join(PATIENT)
+
+
+def _quietly(call: object) -> None:
+    with suppress(PollError):
+        call()  # type: ignore[operator]  # any callable
+
+
+def test_nobody_listening_is_a_connection_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(ConnectionError_, match="refused"):
+        Transport(f"http://127.0.0.1:{port}", "test", connections=1).get("/", {}, {}, PATIENT)
+
+
+def test_an_unknown_name_is_a_connection_failure_that_names_the_host() -> None:
+    def resolve(host: str, port: int) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    transport = Transport("http://api.example", "test", connections=1, resolve=resolve)  # type: ignore[arg-type]  # never returns
+    with pytest.raises(ConnectionError_, match=r"cannot look up api\.example"):
+        transport.get("/", {}, {}, PATIENT)
+
+
+def test_a_name_look_up_that_hangs_ends_with_the_timeout_and_is_not_started_twice() -> None:
+    release, calls = threading.Event(), []
+
+    def resolve(host: str, port: int) -> list[object]:
+        calls.append(host)
+        release.wait(PATIENT)
+        return []
+
+    transport = Transport("http://api.example", "test", connections=1, resolve=resolve)  # type: ignore[arg-type]  # empty
+    for _ in range(3):
+        with pytest.raises(TimeoutError_):
+            transport.get("/", {}, {}, 0.05)
+    release.set()
+    assert calls == ["api.example"]
+
+
+def test_abort_cuts_a_call_in_flight(vendors: Vendors, transport: Transport) -> None:
+    key = vendors.add(vidnavigator_account())
+    vendors.accounts[key].fault = faults.hang()
+    failures: list[PollError] = []
+
+    def call() -> None:
+        try:
+            transport.get("/usage", {}, {"X-API-Key": key}, PATIENT)
+        except PollError as error:
+            failures.append(error)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    assert vendors.wait_for_requests(1)
+    transport.abort()
+    caller.join(PATIENT / 2)
+    assert not caller.is_alive()
+    assert isinstance(failures[0], ConnectionError_)
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server_context(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def test_a_private_authority_is_trusted_where_it_is_named(authority: trustme.CA, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
+        transport = Transport(vendors.vidnavigator_url, "test", connections=1, ca_file=ca_file)
+        assert ask(vendors, transport).status == 200
+
+
+def test_the_timeout_bounds_a_drip_over_tls(authority: trustme.CA, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
+        transport = Transport(vendors.vidnavigator_url, "test", connections=1, ca_file=ca_file)
+        with pytest.raises(TimeoutError_):
+            ask(vendors, transport, faults.drip_body(), timeout=IMPATIENT)
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "other.example"], ids=["unknown authority", "another name"])
+def test_a_wrong_certificate_is_refused_before_the_key_is_sent(
+    authority: trustme.CA, tmp_path: Path, name: str
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    (authority if name != "127.0.0.1" else trustme.CA()).cert_pem.write_to_path(str(ca_file))
+    with Vendors(tls=server_context(authority, name)) as vendors:
+        transport = Transport(vendors.vidnavigator_url, "test", connections=1, ca_file=ca_file)
+        with pytest.raises(ConnectionError_, match="TLS"):
+            ask(vendors, transport)
+        assert vendors.requests == []
+
+
+def test_a_new_connection_resumes_the_last_tls_session(authority: trustme.CA, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = server_context(authority, "127.0.0.1")
+    with Vendors(tls=context) as vendors:
+        transport = Transport(vendors.vidnavigator_url, "test", connections=1, ca_file=ca_file)
+        ask(vendors, transport)
+        transport.close()
+        ask(vendors, transport)
+        assert vendors.connections_accepted == 2
+    assert context.session_stats()["hits"] == 1
+
+
+def _subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _subclasses(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    sorted(
+        {
+            *_subclasses(requests.exceptions.RequestException),
+            *_subclasses(urllib3.exceptions.HTTPError),
+            requests.exceptions.RequestException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ssl.SSLError,
+        },
+        key=lambda kind: f"{kind.__module__}.{kind.__name__}",
+    ),
+    ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
+)
+def test_every_exception_of_the_libraries_has_a_meaning(kind: type[Exception]) -> None:
+    assert any(issubclass(kind, foreign) for foreign, _ in TRANSLATION)
+
+
+def test_an_exception_that_no_library_raises_is_internal() -> None:
+    assert translate(ZeroDivisionError("x")).reason == "internal"

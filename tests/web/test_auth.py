@@ -1,0 +1,316 @@
+"""Passwords and the rate limit: who comes in, what it costs, and what a guesser can do."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import secrets
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from exporter.web import auth as webauth
+from exporter.web.auth import Gate
+from exporter.web.config import RateLimit, WebConfig
+from exporter.web.connection import Request, Response
+from exporter.web.server import Route
+
+from .conftest import PATIENT, Client, Servers, body, hello
+
+PASSWORD = secrets.token_hex(8)
+HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+RIGHT = basic("alice", PASSWORD)
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users:\n  alice: {HASH}\n  bob: {HASH}\n")
+    return path
+
+
+class Comparisons:
+    """Counts bcrypt's work, and holds it up while ``free`` is not set."""
+
+    def __init__(self) -> None:
+        self.hashes: list[bytes] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.at_once = 0
+        self.most_at_once = 0
+        self._check = bcrypt.checkpw
+
+    def checkpw(self, password: bytes, stored: bytes) -> bool:
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        self.hashes.append(stored)
+        assert self.free.wait(20)
+        self.at_once -= 1
+        return self._check(password, stored)
+
+
+@pytest.fixture
+def comparisons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comparisons]:
+    counter = Comparisons()
+    monkeypatch.setattr(webauth.bcrypt, "checkpw", counter.checkpw)
+    yield counter
+    counter.free.set()
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/reload", "/missing"])
+def test_every_path_asks_for_a_password(servers: Servers, users: Path, path: str) -> None:
+    routes = {"/": Route(hello), "/metrics": Route(hello), "/-/healthy": Route(hello), "/-/reload": Route(hello)}
+    answer = servers.client(servers.start(routes, web_config=users)).ask(path)
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+    assert body(answer) == b"401 Unauthorized\n"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_health_address_asks_nobody(servers: Servers, users: Path) -> None:
+    server = servers.start(web_config=users, health_routes={"/-/healthy": Route(hello)}, health_address="127.0.0.1:0")
+    assert servers.client(server, address=server.health_addresses[0]).ask("/-/healthy").status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (RIGHT, 200),
+        (basic("bob", PASSWORD), 200),
+        ({"Authorization": RIGHT["Authorization"].replace("Basic", "bAsIc")}, 200),
+        (basic("alice", PASSWORD + "x"), 401),
+        (basic("alice", ""), 401),
+        (basic("Alice", PASSWORD), 401),
+        (basic("", PASSWORD), 401),
+        (basic("mallory", PASSWORD), 401),
+        (basic("alice", PASSWORD + "\0"), 401),
+        ({}, 401),
+        ({"Authorization": "Bearer " + PASSWORD}, 401),
+        ({"Authorization": "Basic"}, 401),
+        ({"Authorization": "Basic !!!"}, 401),
+        ({"Authorization": "Basic " + base64.b64encode(b"alice").decode()}, 401),
+        ({"Authorization": "Basic " + base64.b64encode(b"\xff\xfe:x").decode()}, 401),
+    ],
+)
+def test_the_right_password_of_a_known_user_alone_comes_in(
+    servers: Servers, users: Path, headers: dict[str, str], status: int
+) -> None:
+    assert servers.client(servers.start(web_config=users)).ask(headers=headers).status == status
+
+
+def test_a_second_authorization_header_helps_nobody(servers: Servers, users: Path) -> None:
+    client = servers.client(servers.start(web_config=users))
+    wrong = basic("alice", "no")["Authorization"]
+    client.send(
+        f"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {wrong}\r\n"
+        f"Authorization: {RIGHT['Authorization']}\r\n\r\n".encode()
+    )
+    assert client.answer().status == 401
+
+
+def test_a_password_is_compared_as_far_as_bcrypt_looks(servers: Servers, tmp_path: Path) -> None:
+    long = secrets.token_hex(36)
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{a: '{bcrypt.hashpw(long.encode(), bcrypt.gensalt(4)).decode()}'}}\n")
+    client = servers.client(servers.start(web_config=path))
+    assert client.ask(headers=basic("a", long + "more")).status == 200
+    assert client.ask(headers=basic("a", long[:-1])).status == 401
+
+
+@pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
+def test_hashes_of_every_tool_are_taken(servers: Servers, tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users:\n  alice: {prefix}{HASH[4:]}\n")
+    assert servers.client(servers.start(web_config=path)).ask(headers=RIGHT).status == 200
+
+
+def test_a_scrape_after_the_first_costs_no_bcrypt(servers: Servers, users: Path, comparisons: Comparisons) -> None:
+    server = servers.start(web_config=users)
+    for _ in range(3):
+        assert servers.client(server).ask(headers=RIGHT).status == 200
+    assert len(comparisons.hashes) == 1
+    servers.client(server).ask(headers=basic("bob", PASSWORD))
+    assert len(comparisons.hashes) == 2, "what is known of one user says nothing of another"
+
+
+def test_a_changed_hash_ends_what_was_known(servers: Servers, users: Path) -> None:
+    client = servers.client(servers.start(web_config=users))
+    assert client.ask(headers=RIGHT).status == 200
+    other = secrets.token_hex(8)
+    users.write_text(f"basic_auth_users:\n  alice: {bcrypt.hashpw(other.encode(), bcrypt.gensalt(4)).decode()}\n")
+    assert client.ask(headers=RIGHT).status == 401
+    assert client.ask(headers=basic("alice", other)).status == 200
+    users.write_text("{}\n")
+    assert client.ask().status == 200
+
+
+def test_a_removed_user_stays_out_even_if_another_has_the_same_hash(servers: Servers, users: Path) -> None:
+    client = servers.client(servers.start(web_config=users))
+    assert client.ask(headers=basic("bob", PASSWORD)).status == 200
+    users.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
+    assert client.ask(headers=basic("bob", PASSWORD)).status == 401
+
+
+def test_an_unknown_user_costs_what_a_known_one_does(servers: Servers, users: Path, comparisons: Comparisons) -> None:
+    client = servers.client(servers.start(web_config=users))
+    for user in ("alice", "mallory", "mallory", ""):
+        assert client.ask(headers=basic(user, "wrong")).status == 401
+    assert comparisons.hashes == [HASH.encode()] * 4
+
+
+def test_an_unknown_user_with_the_right_password_of_another_stays_out(
+    servers: Servers, users: Path, comparisons: Comparisons
+) -> None:
+    client = servers.client(servers.start(web_config=users))
+    for _ in range(2):
+        assert client.ask(headers=basic("mallory", PASSWORD)).status == 401
+    assert client.ask(headers=RIGHT).status == 200
+    assert client.ask(headers=basic("mallory", PASSWORD)).status == 401
+    assert len(comparisons.hashes) == 4, "nor does it ever become cheap"
+
+
+def test_an_unknown_name_is_compared_with_one_hash_so_that_costs_do_not_give_it_away() -> None:
+    hashes = [bcrypt.hashpw(b"x", bcrypt.gensalt(4, b"2b")) for _ in range(4)]
+    config = WebConfig(users={f"user{n}": each for n, each in enumerate(hashes)})
+    gate = Gate(1)
+    names = [f"stranger{n}" for n in range(64)]
+    first = {name: gate.hash_to_compare(config, name) for name in names}
+    assert first == {name: gate.hash_to_compare(config, name) for name in names}
+    assert len(set(first.values())) == 4
+    gate.close()
+
+
+def test_guessing_holds_up_neither_known_scrapers_nor_more_than_one_thread(
+    servers: Servers, users: Path, comparisons: Comparisons
+) -> None:
+    limits = replace(PATIENT, password_checks=8)
+    server = servers.start(web_config=users, limits=limits)
+    scraper = servers.client(server)
+    assert scraper.ask(headers=RIGHT).status == 200
+    comparisons.free.clear()
+    turned_away = threading.Barrier(23, timeout=20)
+
+    def guess(client: Client) -> int:
+        status = client.ask(headers=basic("alice", secrets.token_hex(4))).status
+        if status == 503:
+            turned_away.wait()
+        return status
+
+    guessers = [servers.client(server) for _ in range(30)]
+    with ThreadPoolExecutor(len(guessers)) as pool:
+        statuses = pool.map(guess, guessers)
+        turned_away.wait()
+        assert scraper.ask(headers=RIGHT).status == 200
+        comparisons.free.set()
+        assert sorted(statuses) == [401] * 8 + [503] * 22
+    assert comparisons.most_at_once == 1
+    assert servers.client(server).ask(headers=basic("bob", PASSWORD)).status == 200, "room again for others"
+
+
+def test_a_hash_that_bcrypt_cannot_read_lets_nobody_in(
+    servers: Servers, users: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_password: bytes, _stored: bytes) -> bool:
+        raise ValueError("Invalid salt")
+
+    monkeypatch.setattr(webauth.bcrypt, "checkpw", fail)
+    assert servers.client(servers.start(web_config=users)).ask(headers=RIGHT).status == 401
+    assert "Invalid salt" in caplog.text
+
+
+def test_a_client_that_leaves_during_its_comparison_hurts_nobody(
+    servers: Servers, users: Path, comparisons: Comparisons, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = servers.start(web_config=users)
+    comparisons.free.clear()
+    leaving, staying = servers.client(server), servers.client(server)
+    leaving.send(f"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {RIGHT['Authorization']}\r\n\r\n".encode())
+    leaving.socket.close()
+    comparisons.free.set()
+    assert staying.ask(headers=RIGHT).status == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_no_password_stays_in_memory_as_text(servers: Servers, users: Path) -> None:
+    server = servers.start(web_config=users)
+    assert servers.client(server).ask(headers=RIGHT).status == 200
+    assert servers.client(server).ask().status == 401
+    (gate,) = [each for each in gc.get_objects() if isinstance(each, Gate) and each.remembered]
+    for proof in gate.remembered:
+        assert PASSWORD.encode() not in proof
+        assert len(proof) == 32
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    gate = Gate(1)
+    for number in range(webauth.REMEMBERED * 3):
+        gate.remember(number.to_bytes(4, "big"))
+    assert len(gate.remembered) == webauth.REMEMBERED
+    assert (webauth.REMEMBERED * 3 - 1).to_bytes(4, "big") in gate.remembered
+    gate.close()
+
+
+def test_configured_headers_are_on_every_answer_and_replace_ours(servers: Servers, tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(
+        "http_server_config:\n  headers:\n    X-Frame-Options: sameorigin\n"
+        "    Strict-Transport-Security: max-age=60\n    X-XSS-Protection: ''\n"
+    )
+    server = servers.start(web_config=path)
+    for asked in ("/", "/missing"):
+        headers = servers.client(server).ask(asked).headers
+        assert headers.get_all("X-Frame-Options") == ["sameorigin"]
+        assert headers.get_all("Strict-Transport-Security") == ["max-age=60"]
+        assert "X-XSS-Protection" not in headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_page_that_sets_a_header_itself_keeps_it_over_the_configured_one(servers: Servers, tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text("http_server_config: {headers: {Content-Security-Policy: default-src *}}\n")
+    own = Route(lambda _request: Response(200, b"", "text/html", (("content-security-policy", "default-src x"),)))
+    client = servers.client(servers.start({"/own": own, "/": Route(hello)}, web_config=path))
+    assert client.ask("/own").headers.get_all("Content-Security-Policy") == ["default-src x"]
+    assert client.ask("/").headers.get_all("Content-Security-Policy") == ["default-src *"]
+
+
+def test_requests_over_the_rate_are_429_on_every_path_but_health(servers: Servers, tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text("rate_limit: {interval: 24h, burst: 3}\n")
+    server = servers.start(web_config=path, health_routes={"/h": Route(hello)}, health_address="127.0.0.1:0")
+    client = servers.client(server)
+    assert [client.ask("/x").status for _ in range(5)] == [404, 404, 404, 429, 429]
+    health = servers.client(server, address=server.health_addresses[0])
+    assert [health.ask("/h").status for _ in range(5)] == [200] * 5
+
+
+def test_the_bucket_fills_one_token_each_interval_up_to_the_burst() -> None:
+    now = [100.0]
+    gate = Gate(1, clock=lambda: now[0])
+    config = WebConfig(rate_limit=RateLimit(interval=2.0, burst=3))
+
+    def admitted() -> int:
+        results: list[bool] = []
+        for _ in range(10):
+            gate.ask(
+                config, Request("GET", "/", {}, {}), lambda _r: results.append(False), lambda: results.append(True)
+            )
+        return sum(results)
+
+    counts = [admitted()]
+    for wait in (1.9, 0.1, 4.0, 1000.0):
+        now[0] += wait
+        counts.append(admitted())
+    assert counts == [3, 0, 1, 2, 3]
+    gate.close()

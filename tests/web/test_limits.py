@@ -1,0 +1,367 @@
+"""Clients that are slow, greedy or hostile, on limits short enough to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from exporter.web import connection as http11
+from exporter.web.config import WebConfigFile
+from exporter.web.server import Limits, Request, Response, Route
+
+from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
+
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"G", b"GET / HTTP/1.1\r\nHost: h\r\n", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"],
+)
+def test_a_request_that_does_not_end_is_cut(servers: Servers, sent: bytes) -> None:
+    client = servers.client(servers.start(limits=replace(PATIENT, request=0.3)))
+    client.send(sent)
+    client.wait_until_cut()
+
+
+def test_the_time_of_a_request_runs_from_its_first_byte_however_it_drips(servers: Servers) -> None:
+    client = servers.client(servers.start(limits=replace(PATIENT, request=0.3)))
+    assert client.ask().status == 200
+    poll = select.poll()
+    poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
+    drops = iter(b"GET / HTTP/1.1\r\nX: " + b"x" * 10_000)
+    try:
+        while not poll.poll(10):
+            client.send(bytes([next(drops)]))
+    except ConnectionError:
+        pass
+    client.wait_until_cut()
+
+
+def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_answer(servers: Servers) -> None:
+    client = servers.client(servers.start(limits=replace(PATIENT, idle=0.8)))
+    poll = select.poll()
+    poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
+    for _ in range(4):
+        assert client.ask().status == 200
+        assert not poll.poll(250), "closed before its time"
+    client.wait_until_cut()
+
+
+def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_answer(servers: Servers) -> None:
+    whole = b"x" * 30_000_000
+    route = Route(lambda _request: Response(200, whole, "text/plain"))
+    server = servers.start({"/": route}, limits=replace(PATIENT, response=0.5))
+    before = _resident()
+    readers = [servers.client(server, receive_buffer=4096) for _ in range(20)]
+    for reader in readers:
+        reader.send(GET)
+    for reader in readers:
+        assert reader.socket.recv(1)
+    grown = _resident() - before
+    assert grown < 20 * http11.PIECE + 15_000_000, f"{grown} bytes for readers of one answer"
+    for reader in readers:
+        reader.wait_until_reset()
+    wait_for(lambda: server.open_connections == 0)
+
+
+def test_an_answer_that_only_the_kernel_still_holds_is_given_up_too(servers: Servers) -> None:
+    server = servers.start({"/x": Route(sized)}, limits=replace(PATIENT, response=0.5))
+    reader = servers.client(server, receive_buffer=4096)
+    reader.send(b"GET /x?bytes=200000 HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert reader.socket.recv(1)
+    wait_for(lambda: server.open_connections == 0)
+
+
+def test_a_slow_reader_that_goes_on_reading_gets_everything_in_order(servers: Servers) -> None:
+    server = servers.start({"/x": Route(sized)})
+    for size in (20_000_000, 700_001, 65_537):
+        reader = servers.client(server, receive_buffer=4096)
+        reader.send(b"GET /x?bytes=%d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % size)
+        assert body(reader.answer()) == pattern(size)
+        assert reader.socket.recv(1) == b""
+
+
+def test_a_fast_reader_gets_everything_in_order(servers: Servers) -> None:
+    client = servers.client(servers.start({"/x": Route(sized)}))
+    assert body(client.ask("/x?bytes=60000000")) == pattern(60_000_000)
+
+
+def test_one_client_too_many_costs_the_one_that_waited_longest(servers: Servers) -> None:
+    server = servers.start(limits=replace(PATIENT, connections=3))
+    first, second, third = (servers.client(server) for _ in range(3))
+    for client in (first, second, third, first):
+        assert client.ask().status == 200
+    fourth = servers.client(server)
+    assert fourth.ask().status == 200
+    second.wait_until_cut()
+    assert [client.ask().status for client in (first, third, fourth)] == [200, 200, 200]
+    assert server.open_connections == 3
+
+
+def test_who_is_being_answered_is_not_closed_for_a_newcomer(servers: Servers) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(request: Request) -> Response:
+        begun.set()
+        assert go_on.wait(20)
+        return hello(request)
+
+    routes = {"/": Route(hello), "/slow": Route(slow, threaded=True)}
+    server = servers.start(routes, limits=replace(PATIENT, connections=2))
+    busy = servers.client(server)
+    busy.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert begun.wait(20)
+    idle = servers.client(server)
+    assert idle.ask().status == 200
+    assert servers.client(server).ask().status == 200
+    idle.wait_until_cut()
+    go_on.set()
+    assert busy.answer().status == 200
+
+
+def test_stopped_readers_cannot_keep_a_newcomer_out(servers: Servers) -> None:
+    server = servers.start({"/": Route(hello), "/x": Route(sized)}, limits=replace(PATIENT, connections=4))
+    readers = [servers.client(server, receive_buffer=4096) for _ in range(4)]
+    for reader in readers:
+        reader.send(b"GET /x?bytes=30000000 HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert reader.socket.recv(1)
+    assert servers.client(server).ask().status == 200
+    readers[0].wait_until_cut()
+
+
+@pytest.mark.parametrize("pieces", [1, 50])
+def test_headers_over_the_limit_are_431(servers: Servers, pieces: int) -> None:
+    limits = replace(PATIENT, header_bytes=4096)
+    server = servers.start(limits=limits)
+    client = servers.client(server)
+    head = b"GET / HTTP/1.1\r\nHost: h\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"y" * 90) for n in range(50)) + b"\r\n"
+    step = len(head) // pieces + 1
+    try:
+        for start in range(0, len(head), step):
+            client.send(head[start : start + step])
+    except ConnectionError:
+        pass
+    assert client.answer().status == 431
+    client.wait_until_cut()
+    assert servers.client(server).ask(headers={"X": "y" * 3900}).status == 200
+
+
+def test_headers_without_an_end_are_431(servers: Servers) -> None:
+    client = servers.client(servers.start(limits=replace(PATIENT, header_bytes=4096)))
+    client.send(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000)
+    assert client.answer().status == 431
+    client.wait_until_cut()
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 200000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
+def test_a_body_over_the_limit_or_in_too_many_pieces_is_413_and_the_client_can_read_it(
+    servers: Servers, framing: bytes
+) -> None:
+    client = servers.client(servers.start({"/": Route(hello, methods=("POST",))}, limits=PATIENT))
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\n" + framing)
+    chunk = b"x" * 200_000 if b"Length" in framing else b"1\r\na\r\n" * 10_000
+    client.send(chunk)
+    answer = client.answer()
+    assert (answer.status, answer.headers["Connection"]) == (413, "close")
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.socket.recv(1) == b"", "closed in order, not reset"
+
+
+def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http11, "LINGER", 0.2)
+    client = servers.client(servers.start(limits=PATIENT))
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n")
+    with pytest.raises(ConnectionError):
+        _send_for_ever(client)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nX : y\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: h\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_1_is_refused_and_the_connection_closed(servers: Servers, sent: bytes) -> None:
+    client = servers.client(servers.start(limits=PATIENT))
+    client.send(sent)
+    assert 400 <= client.answer().status < 600
+    client.wait_until_cut()
+
+
+def test_nobody_is_upgraded_to_another_protocol(servers: Servers) -> None:
+    client = servers.client(servers.start(limits=PATIENT))
+    for upgrade in ("websocket", "h2c"):
+        assert client.ask(headers={"Connection": "upgrade", "Upgrade": upgrade}).status == 200
+
+
+def test_a_flood_of_pipelined_requests_is_one_client_among_others(servers: Servers) -> None:
+    served = []
+
+    def count(request: Request) -> Response:
+        served.append(request.path)
+        return hello(request)
+
+    server = servers.start({"/": Route(count), "/other": Route(count)}, limits=PATIENT)
+    flood, other = servers.client(server), servers.client(server)
+    flood.send(GET * 5000)
+    assert other.ask("/other").status == 200
+    assert served.index("/other") < 4000
+
+
+class _Transport:
+    """Remembers whether it was told to stop reading."""
+
+    def __init__(self) -> None:
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high == 0
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        pass
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> None:
+    loop = asyncio.new_event_loop()
+    waiting: list[Callable[[Response], None]] = []
+
+    def answer(_request: Request, reply: Callable[[Response], None]) -> None:
+        waiting.append(reply)
+        if at_once:
+            reply_all()
+
+    def reply_all() -> None:
+        while waiting:
+            waiting.pop()(Response(200, b"", "text/plain"))
+
+    connection = http11.Connection(loop, PATIENT, answer, lambda _tls: True, lambda _connection: None)
+    transport = _Transport()
+    connection.connection_made(transport)  # type: ignore[arg-type]  # it has what is used
+    connection.data_received(GET * 40)
+    reading = [transport.reading]
+    for _ in range(50):
+        reply_all()
+        loop.run_until_complete(asyncio.sleep(0))
+        reading.append(transport.reading)
+    loop.close()
+    assert not any(reading[:10])
+    assert reading[-1]
+
+
+def test_pipelined_requests_of_a_client_that_reads_nothing_wait_in_the_kernel(servers: Servers) -> None:
+    served = []
+
+    def count(request: Request) -> Response:
+        served.append(1)
+        return sized(request)
+
+    server = servers.start({"/x": Route(count)}, limits=PATIENT)
+    client = servers.client(server, receive_buffer=4096)
+    client.socket.setblocking(False)
+    sent = 0
+    poll = select.poll()
+    poll.register(client.socket, select.POLLOUT)
+    while poll.poll(200):
+        sent += client.socket.send(b"GET /x?bytes=1000000 HTTP/1.1\r\nHost: h\r\n\r\n" * 1000)
+    assert sent < 30_000_000
+    assert len(served) < 30
+
+
+def test_everything_is_given_back_when_hostile_clients_are_gone(servers: Servers) -> None:
+    server = servers.start({"/": Route(hello), "/x": Route(sized)}, limits=replace(PATIENT, connections=600))
+    assert servers.client(server).ask().status == 200
+    descriptors = _descriptors()
+    crowd = [servers.client(server) for _ in range(60)]
+    for number, client in enumerate(crowd):
+        if number % 3 == 0:
+            client.send(b"GET / HTTP/1.1\r\nX-")
+        elif number % 3 == 1:
+            assert client.ask().status == 200
+        else:
+            client.send(b"GET /x?bytes=9000000 HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert servers.client(server).ask().status == 200
+    for client in crowd:
+        client.socket.close()
+    wait_for(lambda: server.open_connections == 2)
+    wait_for(lambda: _descriptors() == descriptors + 2)
+
+
+def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers.start(limits=PATIENT)
+    idle = servers.client(server)
+    assert idle.ask().status == 200
+    failing = [True]
+    accept = socket.socket._accept  # type: ignore[attr-defined]  # what accept() itself calls
+
+    def out_of_descriptors(listener: socket.socket) -> object:
+        if failing:
+            failing.clear()
+            raise OSError(24, "Too many open files")
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "_accept", out_of_descriptors)
+    scraper = servers.client(server)
+    assert scraper.ask().status == 200
+    idle.wait_until_cut()
+
+
+def test_a_client_that_cannot_be_served_ends_nothing_for_others(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "web.yml").write_text("{}")
+    server = servers.start(web_config=tmp_path / "web.yml", limits=PATIENT)
+    with monkeypatch.context() as patch:
+        patch.setattr(WebConfigFile, "current", lambda _self: 1 / 0)
+        servers.client(server).wait_until_cut()
+    assert "ZeroDivisionError" in caplog.text
+    assert servers.client(server).ask().status == 200
+
+
+def test_the_limits_let_prometheus_keep_its_connection() -> None:
+    assert Limits().idle > 300, "Prometheus closes an idle connection after five minutes: it is to be the first"
+
+
+def _send_for_ever(client: Client) -> None:
+    while True:
+        client.send(b"x" * 65536)
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

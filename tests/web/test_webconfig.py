@@ -1,0 +1,353 @@
+"""What the web configuration may say, every refusal with its text, and how changes are followed."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from pathlib import Path
+
+import bcrypt
+import pytest
+import trustme
+
+from exporter.errors import ConfigError
+from exporter.web.config import RateLimit, WebConfigFile, load
+from exporter.web.tls import CIPHERS, TLS13_CIPHERS
+
+CA = trustme.CA()
+CERT = CA.issue_cert("localhost")
+CHAIN = b"".join(blob.bytes() for blob in CERT.cert_chain_pems)
+KEY = CERT.private_key_pem.bytes()
+HASH = bcrypt.hashpw(secrets.token_bytes(8), bcrypt.gensalt(4)).decode()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "cert.pem").write_bytes(CHAIN)
+    (tmp_path / "key.pem").write_bytes(KEY)
+    (tmp_path / "ca.pem").write_bytes(CA.cert_pem.bytes())
+    (tmp_path / "junk.pem").write_text("junk\n")
+    (tmp_path / "other.pem").write_bytes(CA.issue_cert("other").private_key_pem.bytes())
+    return tmp_path
+
+
+TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
+
+
+def refusal(directory: Path, text: str) -> str:
+    path = directory / "web.yml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    return str(caught.value).replace(f"{directory}/", "")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "# nothing\n", "tls_server_config:\nbasic_auth_users: {}\n"])
+def test_a_file_that_says_nothing_asks_for_nothing(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(text)
+    config = load(path, {})
+    assert (config.tls, config.headers, dict(config.users), config.rate_limit) == (None, (), {}, None)
+
+
+def test_a_file_of_another_exporter_is_understood(files: Path) -> None:
+    path = files / "web.yml"
+    path.write_text(
+        TLS
+        + f"""\
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.pem
+  client_allowed_sans: [prometheus.example, 10.0.0.1]
+  min_version: TLS12
+  max_version: TLS13
+  cipher_suites: [TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]
+  prefer_server_cipher_suites: false
+  curve_preferences: [CurveP384]
+http_server_config:
+  http2: true
+  headers:
+    Content-Security-Policy: default-src 'self'
+    Strict-Transport-Security: max-age=31536000
+    X-Content-Type-Options: nosniff
+    X-Frame-Options: sameorigin
+    X-XSS-Protection: ""
+basic_auth_users:
+  alice: {HASH}
+  "Bob Müller": {HASH.replace("$2b$", "$2y$")}
+rate_limit:
+  interval: 1m30.5s
+  burst: 20
+"""
+    )
+    config = load(path, {})
+    assert config.tls is not None
+    assert config.tls.options & ssl.OP_NO_RENEGOTIATION, "a client could have us compute handshakes for nothing"
+    assert config.allowed_sans == {"prometheus.example", "10.0.0.1"}
+    assert dict(config.headers) == {
+        "content-security-policy": "default-src 'self'",
+        "strict-transport-security": "max-age=31536000",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "sameorigin",
+    }
+    assert set(config.users) == {"alice", "Bob Müller"}
+    assert config.rate_limit == RateLimit(90.5, 20)
+    assert HASH not in repr(config)
+
+
+@pytest.mark.parametrize("name", sorted({*CIPHERS, *TLS13_CIPHERS}))
+def test_every_cipher_suite_that_go_lets_a_user_choose_is_taken(files: Path, name: str) -> None:
+    path = files / "web.yml"
+    path.write_text(TLS + f"  cipher_suites: [{name}]\n")
+    config = load(path, {})
+    assert config.tls is not None
+    chosen = {each["name"] for each in config.tls.get_ciphers()} - {
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+        "TLS_AES_128_GCM_SHA256",
+    }
+    assert chosen == {CIPHERS[name]} if name in CIPHERS else config.tls.minimum_version.name == "TLSv1_3"
+
+
+def test_rate_limit_without_an_interval_is_off(tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text("rate_limit: {interval: 0, burst: 5}\n")
+    assert load(path, {}).rate_limit is None
+
+
+REFUSALS = [
+    ("- a\n", "web.yml:1: must be a mapping (lines with `key: value`), not a list"),
+    ("tls_config: {}\n", "web.yml:1: tls_config: unknown key tls_config; did you mean tls_server_config?"),
+    (
+        "rate_limit: {interval: 1s, burst: 1, x: 1}\n",
+        "web.yml:1: rate_limit.x: unknown key x; known are burst, interval",
+    ),
+    (
+        "tls_server_config: on\n",
+        "web.yml:1: tls_server_config: must be a mapping (lines with `key: value`), not true or false",
+    ),
+    (
+        "tls_server_config:\n  min_version: TLS13\n",
+        "web.yml:1: tls_server_config: cert_file (or cert) is missing: without a certificate there is no TLS\n"
+        "web.yml:1: tls_server_config: key_file (or key) is missing: the certificate needs its private key",
+    ),
+    (
+        TLS.replace("cert.pem", "gone.pem"),
+        "web.yml:2: tls_server_config.cert_file: gone.pem cannot be read: No such file or directory",
+    ),
+    (
+        TLS.replace("key.pem", "other.pem"),
+        "web.yml:3: tls_server_config.key_file: is not the private key of the certificate",
+    ),
+    (
+        TLS.replace("cert.pem", "junk.pem"),
+        "web.yml:2: tls_server_config.cert_file: a certificate and its private key, both in PEM, are needed: "
+        "one of them is none",
+    ),
+    (
+        TLS + "  cert: |\n    x\n",
+        "web.yml:4: tls_server_config.cert: is given twice: keep one of cert and cert_file",
+    ),
+    (
+        TLS + "  client_auth_type: RequireAndVerifyClientCert\n",
+        "web.yml:4: tls_server_config.client_auth_type: RequireAndVerifyClientCert needs client_ca_file: "
+        "who may sign client certificates",
+    ),
+    (
+        TLS + "  client_auth_type: RequireAnyClientCert\n",
+        "web.yml:4: tls_server_config.client_auth_type: RequireAnyClientCert is not possible: Python's ssl "
+        "cannot ask for a certificate without checking it; use RequireAndVerifyClientCert, or "
+        "VerifyClientCertIfGiven",
+    ),
+    (
+        TLS + "  client_auth_type: require\n",
+        "web.yml:4: tls_server_config.client_auth_type: must be one of NoClientCert, VerifyClientCertIfGiven, "
+        "RequireAndVerifyClientCert, RequestClientCert, RequireAnyClientCert, RequireClientCert",
+    ),
+    (
+        TLS + "  client_ca_file: ca.pem\n",
+        "web.yml:1: tls_server_config: client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`",
+    ),
+    (
+        TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: junk.pem\n",
+        "web.yml:5: tls_server_config.client_ca_file: holds no certificate in PEM",
+    ),
+    (
+        TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n  client_allowed_sans: [a]\n",
+        "web.yml:6: tls_server_config.client_allowed_sans: needs `client_auth_type: "
+        "RequireAndVerifyClientCert`, or it bars nobody",
+    ),
+    (
+        TLS + "  client_allowed_sans: []\n",
+        "web.yml:4: tls_server_config.client_allowed_sans: is empty and would bar everybody: name who may come "
+        "in, or leave it out",
+    ),
+    (
+        TLS + "  min_version: 1.2\n",
+        "web.yml:4: tls_server_config.min_version: must be one of TLS10, TLS11, TLS12, TLS13",
+    ),
+    (
+        TLS + "  min_version: TLS13\n  max_version: TLS12\n",
+        "web.yml:5: tls_server_config.max_version: TLS12 is below min_version TLS13",
+    ),
+    (
+        TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n  max_version: TLS12\n",
+        "web.yml:4: tls_server_config.cipher_suites: has no suite that TLS12 could use",
+    ),
+    (
+        TLS + "  curve_preferences: [X25519, CurveP256]\n",
+        "web.yml:4: tls_server_config.curve_preferences: Python's ssl can be given one curve alone: keep one, "
+        "or leave the key out for all",
+    ),
+    (
+        TLS + "  curve_preferences: [P256]\n",
+        "web.yml:4: tls_server_config.curve_preferences: unknown curve P256; did you mean CurveP256?",
+    ),
+    (
+        TLS + "  prefer_server_cipher_suites: 1\n",
+        "web.yml:4: tls_server_config.prefer_server_cipher_suites: must be true or false",
+    ),
+    (
+        TLS + "  cipher_suites: TLS_AES_128_GCM_SHA256\n",
+        "web.yml:4: tls_server_config.cipher_suites: must be a list (`[a, b]`, or lines with `- `), not a text",
+    ),
+    ("http_server_config: {http2: 2}\n", "web.yml:1: http_server_config.http2: must be true or false"),
+    (
+        "http_server_config:\n  headers:\n    X-Frame-Options: allow\n",
+        "web.yml:3: http_server_config.headers.X-Frame-Options: must be deny or sameorigin",
+    ),
+    (
+        "http_server_config:\n  headers:\n    X-Thing: a\n",
+        "web.yml:3: http_server_config.headers.X-Thing: unknown key X-Thing; known are Content-Security-Policy, "
+        "Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",
+    ),
+    (
+        'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
+        "web.yml:3: http_server_config.headers.X-XSS-Protection: holds a character that a header cannot carry; "
+        "write it on one line, in ASCII",
+    ),
+    (
+        "basic_auth_users:\n  alice: secret\n",
+        "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
+        "behind the colon",
+    ),
+    (
+        f"basic_auth_users:\n  'a:b': {HASH}\n",
+        "web.yml:2: basic_auth_users.'a:b': a user name cannot have a colon: it ends the name in the request",
+    ),
+    (
+        "basic_auth_users:\n  alice:\n",
+        "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
+        "behind the colon",
+    ),
+    (
+        "rate_limit: {interval: 1s}\n",
+        "web.yml:1: rate_limit: burst is missing: how many requests may come at once, from 1",
+    ),
+    (
+        "rate_limit: {interval: 1s, burst: 0}\n",
+        "web.yml:1: rate_limit.burst: must be a whole number of at least 1: with less every request would be refused",
+    ),
+    (
+        "rate_limit: {interval: 1d, burst: 1}\n",
+        "web.yml:1: rate_limit.interval: must be a duration as Go writes it, such as 1s, 250ms or 1m30s; "
+        "0 switches it off",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REFUSALS, ids=map(str, range(len(REFUSALS))))
+def test_a_wrong_file_is_refused_with_line_and_remedy(files: Path, text: str, expected: str) -> None:
+    assert refusal(files, text) == expected
+
+
+def test_an_unknown_cipher_suite_is_named_with_the_known_ones(files: Path) -> None:
+    text = refusal(files, TLS + "  cipher_suites: [ECDHE-RSA-AES128-GCM-SHA256]\n")
+    assert text.startswith("web.yml:4: tls_server_config.cipher_suites: unknown cipher suite 'ECDHE-RSA-")
+    assert "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" in text
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file(files: Path) -> None:
+    text = refusal(files, "rate_limit: {burst: x}\nbasic_auth_users: {a: b}\nmore: 1\n" + TLS + "  http2: true\n")
+    assert [line.split(":")[1] for line in text.splitlines()] == ["1", "2", "3", "7"]
+
+
+def test_no_message_repeats_a_value_that_may_be_a_password_or_a_key(files: Path) -> None:
+    password = secrets.token_hex(8)
+    text = refusal(
+        files, f"basic_auth_users: {{a: {password}}}\n{TLS}  key: {password}\n".replace("  key_file: key.pem\n", "")
+    )
+    assert password not in text
+
+
+def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(files: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+
+    key = serialization.load_pem_private_key(KEY, None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(secrets.token_bytes(8)),
+    )
+    (files / "key.pem").write_bytes(encrypted)
+    assert refusal(files, TLS) == (
+        "web.yml:3: tls_server_config.key_file: is encrypted; nobody is there to type the password: store it decrypted"
+    )
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"web\.yml: cannot be read: No such file"):
+        load(tmp_path / "web.yml", {})
+
+
+def test_a_change_is_followed_and_a_broken_one_leaves_the_old_in_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text("rate_limit: {interval: 1s, burst: 1}\n")
+    file = WebConfigFile(path, {})
+    first = file.current()
+    assert file.current() is first
+    path.write_text("rate_limit: {interval: 1s, burst: 22}\n")
+    assert file.current().rate_limit == RateLimit(1.0, 22)
+    path.write_text("rate_limit: {interval: never}\n")
+    for _ in range(3):
+        assert file.current().rate_limit == RateLimit(1.0, 22)
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert f"{path}:1: rate_limit.interval: must be a duration" in record.getMessage()
+    assert "stays in force" in record.getMessage()
+    path.unlink()
+    assert file.current().rate_limit == RateLimit(1.0, 22)
+    path.write_text("rate_limit: {interval: 1s, burst: 333}\n")
+    assert file.current().rate_limit == RateLimit(1.0, 333)
+
+
+def test_a_certificate_that_is_replaced_in_two_steps_is_used_when_both_are_there(files: Path) -> None:
+    path = files / "web.yml"
+    path.write_text(TLS)
+    file = WebConfigFile(path, {})
+    first = file.current().tls
+    new = CA.issue_cert("localhost")
+    (files / "cert.pem").write_bytes(new.cert_chain_pems[0].bytes())
+    assert file.current().tls is first
+    (files / "key.pem").write_bytes(new.private_key_pem.bytes())
+    assert file.current().tls is not first
+
+
+def test_a_certificate_that_appears_after_a_broken_change_is_noticed(files: Path) -> None:
+    path = files / "web.yml"
+    path.write_text(TLS)
+    file = WebConfigFile(path, {})
+    first = file.current().tls
+    path.write_text(TLS.replace("cert.pem", "later.pem"))
+    assert file.current().tls is first
+    (files / "later.pem").write_bytes(CHAIN)
+    assert file.current().tls is not first
+
+
+def test_tls_is_not_switched_off_by_a_change(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = files / "web.yml"
+    path.write_text(TLS)
+    file = WebConfigFile(path, {})
+    path.write_text("{}\n")
+    assert file.current().tls is not None
+    assert "by a restart alone" in caplog.text
