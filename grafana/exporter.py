@@ -191,7 +191,7 @@ def exporters_table() -> Json:
         column("up", "up"),
         column("build", "video_api_exporter_build_info", by="instance, version, revision, python_version"),
         column("index", "video_api_exporter_shard_index"),
-        column("count", "video_api_exporter_shard_count"),
+        column("count", "video_api_exporter_shards"),
         Query(f"sum by (instance) ({EXPORTERS('video_api_exporter_accounts')})", ref="accounts", table=True),
         column("start", "process_start_time_seconds", " * 1000"),
         column("reload", "video_api_exporter_config_last_reload_success_timestamp_seconds", " * 1000"),

@@ -67,10 +67,10 @@ class SelfMetrics:
             registry=registry,
         )
         for name, help_, value in (
-            ("index", "Number of this shard, from 0.", shard_index),
-            ("count", "How many shards the accounts are spread over.", shard_count),
+            ("shard_index", "Number of this shard, from 0.", shard_index),
+            ("shards", "How many shards the accounts are spread over.", shard_count),
         ):
-            Gauge("video_api_exporter_shard_" + name, help_, registry=registry).set(value)
+            Gauge("video_api_exporter_" + name, help_, registry=registry).set(value)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

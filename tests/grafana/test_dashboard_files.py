@@ -107,7 +107,7 @@ def test_every_metric_is_exported_recorded_or_prometheus_own() -> None:
         "video_api_exporter_poll_lag_seconds_bucket",
         "video_api_exporter_polls_in_flight",
         "video_api_exporter_shard_index",
-        "video_api_exporter_shard_count",
+        "video_api_exporter_shards",
         "video_api_exporter_state_write_failures_total",
         "process_cpu_seconds_total",
         "process_open_fds",

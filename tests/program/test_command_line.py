@@ -116,7 +116,7 @@ def test_the_shard_is_taken_from_a_pods_name(config: Path) -> None:
         VIDEO_API_EXPORTER_SHARD_INDEX="video-api-exporter-3",
     ) as program:
         assert program.metrics()["video_api_exporter_shard_index"] == 3
-        assert program.metrics()["video_api_exporter_shard_count"] == 4
+        assert program.metrics()["video_api_exporter_shards"] == 4
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["config-schema"]], ids=lambda words: words[0])
