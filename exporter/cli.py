@@ -7,6 +7,7 @@ Everything heavy is imported where it is used: ``--help`` and ``check-config`` m
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -80,12 +81,18 @@ FLAGS: tuple[Flag, ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments; return its exit status."""
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        # prometheus_client would keep every metric in files there. That is for servers that fork, and we do not.
+        os.environ.pop(name, None)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an account's name may not fit the terminal's encoding
     try:
         return _main(argv)
     except BrokenPipeError:
         return _without_output(1)
     except OSError as error:
-        return _fail(_without_output(1), f"standard output: {error.strerror or error}")
+        # What fails when standard output is written has no file name.
+        return _fail(_without_output(1), f"{error.filename or 'standard output'}: {error.strerror or error}")
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -220,9 +227,7 @@ def options(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Option
         return f"--{name}" if given or not environ.get(flag.variable) else flag.variable
 
     count = _whole_number(origin("shard.count"), text("shard.count"), least=1)
-    index = _whole_number(origin("shard.index"), text("shard.index").rpartition("-")[2], least=0)
-    if index >= count:
-        raise UsageError(f"--shard.index: {index} is no shard of {count}; they are numbered from 0 to {count - 1}")
+    index = _shard_index(origin("shard.index"), text("shard.index"), count)
     web_config, health = text("web.config.file"), text("web.health-address")
     return Options(
         config_file=Path(text("config.file")),
@@ -242,6 +247,15 @@ def _whole_number(name: str, text: str, least: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
         raise UsageError(f"{name}: {text!r} is not a whole number of at least {least}")
     return int(text)
+
+
+def _shard_index(name: str, text: str, count: int) -> int:
+    """Read the index itself, or the name of a StatefulSet's pod, which is a name that ends in `-` and the index."""
+    pod = re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?-([0-9]{1,9})", text)
+    index = pod[2] if pod else text
+    if not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= count:
+        raise UsageError(f"{name}: {text!r} is not a valid shard: shards are numbered 0 to {count - 1}")
+    return int(index)
 
 
 def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -10,7 +10,6 @@ and strings all of them together as one gzip member.
 from __future__ import annotations
 
 import math
-import re
 import struct
 import threading
 from array import array
@@ -27,6 +26,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.metrics.catalogue import Family
+from exporter.metrics.negotiation import gzip_accepted, negotiate
 from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
 
@@ -107,45 +107,6 @@ class Body:
         if self.content_encoding:
             headers.append(("Content-Encoding", self.content_encoding))
         return headers
-
-
-_VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,3}", re.ASCII)
-
-
-def negotiate(accept: str) -> tuple[bool, str]:
-    """Return whether the answer to this Accept header is OpenMetrics, and its Content-Type.
-
-    The answer is that of prometheus_client's ``choose_encoder``: the first format in the list that is
-    known, whatever its q. A version that is not a few numbers with dots, on which that would fail, is
-    passed over. The escaping asked for is named, but no name of ours has anything to escape, and none
-    changes with it: prometheus_client would double each underscore for ``dots``.
-    """
-    for accepted in accept.split(","):
-        media, *parameters = (part.strip() for part in accepted.split(";"))
-        if media not in ("application/openmetrics-text", "text/plain"):
-            continue
-        # Where one is there twice, the first counts.
-        known = dict(reversed([parameter.split("=", 1) for parameter in parameters if "=" in parameter]))
-        version, escaping = known.get("version", ""), known.get("escaping")
-        if escaping not in (openmetrics.ALLOWUTF8, openmetrics.DOTS, openmetrics.VALUES):
-            escaping = openmetrics.UNDERSCORES
-        if media != "text/plain" and not version:
-            return True, openmetrics.CONTENT_TYPE_LATEST
-        if not _VERSION.fullmatch(version) or tuple(map(int, version.split("."))) < (1, 0, 0):
-            continue
-        if media == "text/plain":
-            return False, f"{prometheus_text.CONTENT_TYPE_PLAIN_1_0_0}; escaping={escaping}"
-        return True, f"{media}; version={version}; charset=utf-8; escaping={escaping}"
-    return False, prometheus_text.CONTENT_TYPE_PLAIN_0_0_4
-
-
-def gzip_accepted(accept_encoding: str) -> bool:
-    """Return whether this Accept-Encoding header names gzip, and not with a q of 0."""
-    for accepted in accept_encoding.lower().split(","):
-        coding, *parameters = (part.strip() for part in accepted.split(";"))
-        if coding == "gzip":
-            return not any(re.fullmatch(r"q\s*=\s*0*(\.0*)?", parameter) for parameter in parameters)
-    return False
 
 
 class _Segment(NamedTuple):

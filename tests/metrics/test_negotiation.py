@@ -1,4 +1,4 @@
-"""Accept and Accept-Encoding are answered as prometheus_client does, and none of them can fail."""
+"""Accept and Accept-Encoding are answered by RFC 9110, and none of them can fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.exposition import choose_encoder
 
-from exporter.metrics.page import gzip_accepted, negotiate
+from exporter.metrics.negotiation import gzip_accepted, negotiate
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -65,20 +65,51 @@ def test_content_types(accept, content_type):
     assert negotiate(accept) == (content_type.startswith("application"), content_type)
 
 
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/openmetrics-text;q=0, text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.2",
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+        (
+            "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.5",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
+        ("text/plain;q=0, */*", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("text/*;q=0.4, application/*;q=0.3", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;version=2.0.0", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*;q=0", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;q=x", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    ],
+)
+def test_the_format_with_the_highest_quality_wins(accept, content_type):
+    assert negotiate(accept) == (content_type.startswith("application"), content_type)
+
+
+@given(
+    st.permutations(["application/openmetrics-text;version=1.0.0", "text/plain;version=0.0.4"]),
+    st.lists(st.integers(0, 1000), min_size=2, max_size=2),
+)
+def test_the_order_of_the_header_does_not_count(ranges, weights):
+    accept = ",".join(f"{name};q={weight / 1000}" for name, weight in zip(ranges, weights, strict=True))
+    of = dict(zip(ranges, weights, strict=True))
+    open_weight, text_weight = of["application/openmetrics-text;version=1.0.0"], of["text/plain;version=0.0.4"]
+    assert negotiate(accept)[0] is (open_weight > 0 and open_weight >= text_weight)
+
+
 @settings(deadline=None)
 @given(st.lists(elements, max_size=4).map(",".join))
-def test_content_type_is_the_one_that_prometheus_client_chooses(accept):
-    encoder, content_type = choose_encoder(accept)
-    assert negotiate(accept)[1] == content_type
-    assert negotiate(accept)[0] == (b"# EOF" in encoder(NOTHING))
+def test_the_version_in_the_answer_is_one_that_we_serve(accept):
+    is_openmetrics, content_type = negotiate(accept)
+    served = ("version=1.0.0",) if is_openmetrics else ("version=1.0.0", "version=0.0.4")
+    assert next(part for part in content_type.split("; ") if part.startswith("version=")) in served
 
 
-class Nothing:
-    def collect(self):
-        return ()
-
-
-NOTHING = Nothing()
+@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=1.0.0;escaping=dots", "text/plain", ""])
+def test_the_content_types_are_those_of_prometheus_client(accept):
+    assert negotiate(accept)[1] == choose_encoder(accept)[1]
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,12 @@ WRONG_FLAGS = [
     (["no-such-command"], "invalid choice: 'no-such-command'"),
     (
         ["--shard.index=4", "--shard.count=4"],
-        "--shard.index: 4 is no shard of 4; they are numbered from 0 to 3",
+        "--shard.index: '4' is not a valid shard: shards are numbered 0 to 3",
     ),
     (["--shard.count=0"], "--shard.count: '0' is not a whole number of at least 1"),
-    (["--shard.index=-1"], "--shard.index"),
+    (["--shard.index=-1", "--shard.count=4"], "--shard.index: '-1' is not a valid shard: shards are numbered 0 to 3"),
+    (["--shard.index=exporter-", "--shard.count=4"], "--shard.index: 'exporter-' is not a valid shard"),
+    (["--shard.index=exporter-1-x", "--shard.count=4"], "--shard.index: 'exporter-1-x' is not a valid shard"),
     (["--web.telemetry-path=metrics"], "--web.telemetry-path: 'metrics' is no path"),
     (["--web.listen-address=nonsense:port"], "nonsense:port"),
     (["demo", "--speed=0"], "--speed"),
@@ -125,6 +127,22 @@ def test_output_that_cannot_be_written_is_one_line(arguments: list[str]) -> None
         done = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, env=environment())
     assert done.returncode == 1
     assert done.stderr == "standard output: No space left on device\n"
+
+
+def test_prometheus_clients_directory_for_several_processes_has_no_effect(config: Path) -> None:
+    with running(f"--config.file={config}", PROMETHEUS_MULTIPROC_DIR="/nonexistent") as program:
+        assert program.metrics()["video_api_exporter_shards"] == 1
+
+
+@pytest.mark.parametrize("output", ["table", "prometheus"])
+def test_a_name_that_the_terminal_cannot_show_is_escaped(output: str, tmp_path: Path) -> None:
+    account = {"name": "日本", "provider": "videodb", "api_key_file": str(tmp_path / "missing")}
+    config = write_config(tmp_path / "config.yaml", [account])
+    done = run("poll", f"--config.file={config}", f"--output={output}", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    if output == "table":
+        assert r"videodb/\u65e5\u672c" in done.stdout
 
 
 def test_check_config_checks_the_web_configuration_too(config: Path, tmp_path: Path) -> None:
