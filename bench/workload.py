@@ -65,7 +65,7 @@ class Workload:
         state = AccountState(
             parts={"usage": usage},
             part_times={"usage": NOW},
-            ledger=advance(None, usage, NOW),
+            ledger=advance(None, usage, NOW, warning=0.0),
             last_poll=NOW,
             last_success=NOW,
             next_poll=NOW + 300,

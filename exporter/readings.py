@@ -111,13 +111,17 @@ Part = Usage | Invoices | AutoRecharge
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Credits since the first reading; none of the totals ever falls. ``pools`` are the last amounts compared."""
+    """Credits since the first reading; none of the totals ever falls. ``pools`` are the last amounts compared.
+
+    ``doubted`` are the pools of a whole balance that fell to 0, which the next reading confirms or takes back.
+    """
 
     spent: Decimal = Decimal(0)
     added: Decimal = Decimal(0)
     lapsed: Decimal = Decimal(0)
     pools: Mapping[str, Pool] = field(default_factory=dict)
     generated_at: float | None = None
+    doubted: Mapping[str, Pool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ Amounts are added up as the decimals that the vendor wrote (0.1 + 0.2 is 0.3), w
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Context, Decimal, localcontext
 from typing import NamedTuple
 
@@ -30,31 +32,28 @@ class _Movement(NamedTuple):
     lapsed: Decimal = _ZERO
 
 
-def advance(ledger: Ledger | None, usage: Usage, received_at: float) -> Ledger | None:
+def advance(ledger: Ledger | None, usage: Usage, received_at: float, warning: float) -> Ledger | None:
     """Return the ledger after ``usage``, received at that Unix time; None while no pool ever had a balance.
 
     The caller keeps a lagging answer out first (``is_lagging``). A pool that this answer does not have
-    keeps its last known amount, to be compared when it is there again.
+    keeps its last known amount, to be compared when it is there again. A whole balance that falls to 0
+    from above ``warning`` credits is booked when the next reading confirms it.
     """
     present = {name: pool for name, pool in usage.pools.items() if pool.balance is not None}
     if ledger is None and not present:
         return None
     before = ledger or Ledger()
-    spent, added, lapsed = before.spent, before.added, before.lapsed
-    with localcontext(_EXACT):
-        for name, pool in present.items():
-            if (last := before.pools.get(name)) is not None:
-                movement = _compare(last, pool)
-                spent += movement.spent
-                added += movement.added
-                lapsed += movement.lapsed
-    return Ledger(
-        spent=spent,
-        added=added,
-        lapsed=lapsed,
-        pools={**before.pools, **present},
-        generated_at=_newest(before.generated_at, usage.generated_at, received_at),
-    )
+    before = replace(before, generated_at=_newest(before.generated_at, usage.generated_at, received_at))
+    if before.doubted:
+        if usage.balance is None and not any(pool.balance for pool in present.values()):
+            return before  # it neither confirms the 0 nor takes it back
+        if usage.balance == 0:
+            before = _book(before, before.doubted)
+        before = replace(before, doubted={})
+    elif usage.balance == 0 and _whole(before.pools) > warning:
+        # The first moment of an outage reads 0: booked at once, it would be spent now and added a moment later.
+        return replace(before, doubted=present)
+    return _book(before, present)
 
 
 def is_lagging(ledger: Ledger | None, usage: Usage) -> bool:
@@ -62,6 +61,23 @@ def is_lagging(ledger: Ledger | None, usage: Usage) -> bool:
     if ledger is None or ledger.generated_at is None or usage.generated_at is None:
         return False
     return usage.generated_at < ledger.generated_at
+
+
+def _book(ledger: Ledger, present: Mapping[str, Pool]) -> Ledger:
+    """Compare each of these pools with its last amount, which it replaces."""
+    spent, added, lapsed = ledger.spent, ledger.added, ledger.lapsed
+    with localcontext(_EXACT):
+        for name, pool in present.items():
+            if (last := ledger.pools.get(name)) is not None:
+                movement = _compare(last, pool)
+                spent += movement.spent
+                added += movement.added
+                lapsed += movement.lapsed
+    return replace(ledger, spent=spent, added=added, lapsed=lapsed, pools={**ledger.pools, **present})
+
+
+def _whole(pools: Mapping[str, Pool]) -> float:
+    return sum(pool.balance or 0.0 for pool in pools.values())
 
 
 def _newest(last: float | None, generated_at: float | None, received_at: float) -> float | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from exporter.config.load import Account
+from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT
 from exporter.errors import (
     AuthError,
     ConnectionError_,
@@ -160,13 +161,12 @@ class Poller:
                 if self._is_stopping() and isinstance(error, ConnectionError_):
                     # Cut by us: no poll, and due again after the restart.
                     return Result(start)
-                state = self._with_cooldown(state, target)
                 if isinstance(error, (AuthError, ForbiddenError)):
                     state = replace(state, refusals=state.refusals + 1, refused_key=_hidden(key))
-                return self._conclude(account, state, start, error)
+                return self._conclude(account, state, start, error, target)
             state = self._read(account, state, usage)
             state = self._collect_others(account, state, memory, call)
-        return self._conclude(account, self._with_cooldown(state, target), start, None)
+        return self._conclude(account, state, start, None, target)
 
     def _fetch(self, account: Account, part: str, call: _Call) -> Part:
         endpoint = self._providers[account.provider].endpoints[part]
@@ -207,7 +207,10 @@ class Poller:
             if before is not None and ledger.is_lagging(book, usage):
                 logger.info("the answer is older than the last one and was left out", extra=_about(account))
                 return replace(state, last_success=wall)
-            book = ledger.advance(book, usage, wall)
+            # The limit of the reading before: the one that reads 0 may have no limit left either.
+            limit = before.monthly_limit if before is not None else None
+            warning = account.thresholds.credits.warning.amount(limit, CREDITS_WITHOUT_LIMIT.warning.value)
+            book = ledger.advance(book, usage, wall, warning)
         if usage.rejected and (before is None or before.rejected != usage.rejected):
             logger.warning(
                 "could not be read in the answer: %s",
@@ -232,7 +235,14 @@ class Poller:
         logger.debug("put off for %.1f s: %s", wait.seconds, wait.reason, extra=_about(account))
         return Result(next_due, wait)
 
-    def _conclude(self, account: Account, state: AccountState, start: float, error: PollError | None) -> Result:
+    def _conclude(
+        self,
+        account: Account,
+        state: AccountState,
+        start: float,
+        error: PollError | None,
+        target: KeyTarget | None = None,
+    ) -> Result:
         """Count the finished poll, commit what is known now, and say when the next one is due."""
         key, memory = account_key(account), self._memory(account)
         before, now = state.failure, self._clock.monotonic()
@@ -251,6 +261,9 @@ class Poller:
             state = replace(state, refused_until=self._wall(memory.refused_until))
         while state.refusals and next_poll < memory.refused_until:
             next_poll += account.interval
+        if target is not None:
+            state = self._with_cooldown(state, target)
+            next_poll = max(next_poll, now + (self._limits.cooldown(target) or 0.0))
         self._metrics.poll_duration.labels(account.provider).observe(now - start)
         self._keep(
             account,
@@ -262,12 +275,7 @@ class Poller:
                 next_poll=self._wall(next_poll),
             ),
         )
-        if error is not None and (before is None or before.reason != error.reason):
-            logger.warning("poll failed: %s", error, extra=_about(account, reason=error.reason))
-        elif error is None and before is not None:
-            logger.info("poll succeeded again", extra=_about(account))
-        else:
-            logger.debug("polled in %.3f s", now - start, extra=_about(account, reason=error.reason if error else ""))
+        _tell(account, before, error, now - start)
         return Result(next_due)
 
     def _with_cooldown(self, state: AccountState, target: KeyTarget) -> AccountState:
@@ -368,6 +376,16 @@ def _counted(failures: Mapping[str, int], reason: str) -> Mapping[str, int]:
 
 def _about(account: Account, **more: object) -> Mapping[str, Mapping[str, object]]:
     return fields(provider=account.provider, account=account.name, **more)
+
+
+def _tell(account: Account, before: Failure | None, error: PollError | None, seconds: float) -> None:
+    """Log how a poll ended; a warning where it fails for a reason that the last one did not have."""
+    if error is not None and (before is None or before.reason != error.reason):
+        logger.warning("poll failed: %s", error, extra=_about(account, reason=error.reason))
+    elif error is None and before is not None:
+        logger.info("poll succeeded again", extra=_about(account))
+    else:
+        logger.debug("polled in %.3f s", seconds, extra=_about(account, reason=error.reason if error else ""))
 
 
 def _hidden(key: str, salt: str | None = None) -> str:

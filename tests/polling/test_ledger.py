@@ -11,6 +11,7 @@ from exporter.polling.ledger import advance, is_lagging
 from exporter.readings import Ledger, Pool, Usage
 
 INF = float("inf")
+WARNING = 20.0
 MARCH, APRIL, MAY = 1_772_323_200.0, 1_775_001_600.0, 1_777_593_600.0
 
 
@@ -18,10 +19,15 @@ def booked(*readings: Mapping[str, Pool] | Pool) -> tuple[str, str, str]:
     """Return spent, added and lapsed after these readings, a lone pool being the monthly one."""
     ledger = None
     for pools in readings:
-        usage = Usage(pools={"monthly": pools} if isinstance(pools, Pool) else pools)
-        ledger = advance(ledger, usage, received_at=APRIL)
+        ledger = advance(ledger, reading({"monthly": pools} if isinstance(pools, Pool) else pools), APRIL, WARNING)
     assert ledger is not None
     return written(ledger.spent), written(ledger.added), written(ledger.lapsed)
+
+
+def reading(pools: Mapping[str, Pool]) -> Usage:
+    """Return a reading whose whole balance is known where each pool that it has is."""
+    balances = [pool.balance for pool in pools.values() if pool.balance is not None]
+    return Usage(balance=sum(balances) if balances and len(balances) == len(pools) else None, pools=pools)
 
 
 def written(credits: Decimal) -> str:
@@ -29,8 +35,8 @@ def written(credits: Decimal) -> str:
 
 
 def test_no_ledger_while_no_pool_has_a_balance() -> None:
-    assert advance(None, Usage(), APRIL) is None
-    assert advance(None, Usage(pools={"monthly": Pool(None, 80.0, MARCH)}), APRIL) is None
+    assert advance(None, Usage(), APRIL, WARNING) is None
+    assert advance(None, Usage(pools={"monthly": Pool(None, 80.0, MARCH)}), APRIL, WARNING) is None
 
 
 def test_the_first_reading_starts_all_totals_at_zero() -> None:
@@ -56,7 +62,7 @@ def test_amounts_add_up_as_decimals_without_dust() -> None:
 def test_huge_and_tiny_amounts_are_added_exactly() -> None:
     ledger = None
     for balance in (1e300, 0.0, 5e-324, 0.0):
-        ledger = advance(ledger, Usage(pools={"balance": Pool(balance)}), APRIL)
+        ledger = advance(ledger, Usage(pools={"balance": Pool(balance)}), APRIL, WARNING)
     assert ledger is not None
     assert ledger.spent.compare(Decimal("1e300")) == 1
     assert ledger.spent.as_tuple().exponent == -324
@@ -155,7 +161,9 @@ def test_a_pool_first_seen_later_starts_there() -> None:
 
 
 def test_an_answer_made_before_the_last_one_is_lagging() -> None:
-    ledger = advance(None, Usage(generated_at=1000.0, pools={"balance": Pool(1.0)}), received_at=1001.0)
+    ledger = advance(
+        None, Usage(generated_at=1000.0, pools={"balance": Pool(1.0)}), received_at=1001.0, warning=WARNING
+    )
     assert is_lagging(ledger, Usage(generated_at=999.9))
     assert not is_lagging(ledger, Usage(generated_at=1000.0))
     assert not is_lagging(ledger, Usage())
@@ -163,26 +171,89 @@ def test_an_answer_made_before_the_last_one_is_lagging() -> None:
 
 
 def test_an_answer_without_a_time_keeps_the_last_known_one() -> None:
-    ledger = advance(None, Usage(generated_at=1000.0, pools={"balance": Pool(1.0)}), received_at=1001.0)
-    ledger = advance(ledger, Usage(pools={"balance": Pool(1.0)}), received_at=1100.0)
+    ledger = advance(
+        None, Usage(generated_at=1000.0, pools={"balance": Pool(1.0)}), received_at=1001.0, warning=WARNING
+    )
+    ledger = advance(ledger, Usage(pools={"balance": Pool(1.0)}), received_at=1100.0, warning=WARNING)
     assert is_lagging(ledger, Usage(generated_at=999.0))
 
 
 def test_an_answer_from_the_future_does_not_lock_out_the_next() -> None:
-    ledger = advance(None, Usage(generated_at=9e9, pools={"balance": Pool(1.0)}), received_at=1000.0)
+    ledger = advance(None, Usage(generated_at=9e9, pools={"balance": Pool(1.0)}), received_at=1000.0, warning=WARNING)
     assert not is_lagging(ledger, Usage(generated_at=1001.0))
     assert is_lagging(ledger, Usage(generated_at=999.0))
 
 
 def test_a_clock_of_ours_that_went_back_does_not_make_the_last_answer_older() -> None:
-    ledger = advance(None, Usage(generated_at=5000.0, pools={"balance": Pool(1.0)}), received_at=5001.0)
-    ledger = advance(ledger, Usage(generated_at=5300.0, pools={"balance": Pool(1.0)}), received_at=1700.0)
+    ledger = advance(
+        None, Usage(generated_at=5000.0, pools={"balance": Pool(1.0)}), received_at=5001.0, warning=WARNING
+    )
+    ledger = advance(
+        ledger, Usage(generated_at=5300.0, pools={"balance": Pool(1.0)}), received_at=1700.0, warning=WARNING
+    )
     assert is_lagging(ledger, Usage(generated_at=4999.0))
 
 
 def test_the_ledger_it_started_from_is_left_as_it_was() -> None:
-    first = advance(None, Usage(pools={"balance": Pool(5.0)}), APRIL)
-    second = advance(first, Usage(pools={"balance": Pool(4.0)}), APRIL)
+    first = advance(None, Usage(pools={"balance": Pool(5.0)}), APRIL, WARNING)
+    second = advance(first, Usage(pools={"balance": Pool(4.0)}), APRIL, WARNING)
     assert first == Ledger(pools={"balance": Pool(5.0)})
     assert second is not None
     assert second.spent == 1
+
+
+def test_a_whole_balance_of_zero_is_booked_once_when_the_next_reading_confirms_it() -> None:
+    assert booked(Pool(5000.0), Pool(0.0)) == ("0", "0", "0")
+    assert booked(Pool(5000.0), Pool(0.0), Pool(0.0)) == ("5000", "0", "0")
+    assert booked(Pool(5000.0), Pool(0.0), Pool(0.0), Pool(0.0), Pool(3000.0)) == ("5000", "3000", "0")
+
+
+@pytest.mark.parametrize(
+    ("after", "totals"),
+    [(5000.0, ("0", "0", "0")), (3000.0, ("2000", "0", "0")), (6000.0, ("0", "1000", "0")), (-5.0, ("5005", "0", "0"))],
+)
+def test_a_zero_that_is_taken_back_is_as_if_it_had_not_been_read(after: float, totals: tuple[str, str, str]) -> None:
+    assert booked(Pool(5000.0), Pool(0.0), Pool(after)) == totals
+
+
+def test_a_zero_is_booked_at_once_from_the_warning_threshold_down() -> None:
+    assert booked(Pool(20.0), Pool(0.0)) == ("20", "0", "0")
+    assert booked(Pool(20.5), Pool(0.0)) == ("0", "0", "0")
+
+
+def test_a_pool_that_runs_out_beside_another_is_booked_at_once() -> None:
+    before = {"monthly": Pool(5000.0), "purchased": Pool(1.0)}
+    assert booked(before, {"monthly": Pool(0.0), "purchased": Pool(1.0)}) == ("5000", "0", "0")
+
+
+def test_a_zero_that_only_the_whole_balance_shows_waits_too() -> None:
+    there = {"monthly": Pool(15.0), "purchased": Pool(10.0)}
+    assert booked(there, {"monthly": Pool(0.0)}, there) == ("0", "0", "0")
+    zero = {"monthly": Pool(0.0), "purchased": Pool(0.0)}
+    assert booked(there, zero, there) == ("0", "0", "0")
+    assert booked(there, zero, zero) == ("25", "0", "0")
+
+
+def test_a_period_that_begins_after_a_zero_is_compared_with_what_stands_by_then() -> None:
+    full, empty, renewed = Pool(50.0, 80.0, MARCH), Pool(0.0, 80.0, MARCH), Pool(80.0, 80.0, APRIL)
+    assert booked(full, empty, renewed) == ("0", "80", "50")
+    assert booked(full, empty, empty, renewed) == ("50", "80", "0")
+    assert booked(full, empty, Pool(0.0, 80.0, APRIL)) == ("130", "80", "0")
+
+
+def test_an_answer_without_the_whole_balance_neither_confirms_a_zero_nor_takes_it_back() -> None:
+    for nothing in ({}, {"monthly": Pool(None)}, {"monthly": Pool(None), "purchased": Pool(0.0)}):
+        assert booked(Pool(5000.0), Pool(0.0), nothing) == ("0", "0", "0")
+        assert booked(Pool(5000.0), Pool(0.0), nothing, Pool(0.0)) == ("5000", "0", "0")
+        assert booked(Pool(5000.0), Pool(0.0), nothing, Pool(3000.0)) == ("2000", "0", "0")
+
+
+def test_a_zero_between_unlimited_readings_moves_no_other_pool() -> None:
+    unlimited = {"monthly": Pool(INF, INF), "purchased": Pool(100.0)}
+    assert booked(unlimited, {"monthly": Pool(0.0), "purchased": Pool(0.0)}, unlimited) == ("0", "0", "0")
+
+
+def test_an_answer_that_reads_zero_makes_older_ones_lag() -> None:
+    ledger = advance(None, Usage(balance=50.0, generated_at=1000.0, pools={"balance": Pool(50.0)}), 2000.0, WARNING)
+    ledger = advance(ledger, Usage(balance=0.0, generated_at=1300.0, pools={"balance": Pool(0.0)}), 2000.0, WARNING)
+    assert is_lagging(ledger, Usage(generated_at=1299.0))

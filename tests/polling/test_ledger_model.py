@@ -17,11 +17,18 @@ from exporter.state.sqlite import StateFile
 
 INF = float("inf")
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # many files, none to be kept
+WARNING = 20.0
 amounts = st.integers(0, 200_000)
 
 
 def as_credits(thousandths: int) -> float:
     return thousandths / 1000
+
+
+def whole(pools: dict[str, Pool]) -> float | None:
+    """Return the balance that the page shows: absent without monthly credits, purchased ones may be left out."""
+    monthly, purchased = pools.get("monthly", Pool(None)).balance, pools.get("purchased", Pool(None)).balance
+    return None if monthly is None else monthly + (purchased or 0)
 
 
 def thousandths(credits: Decimal) -> Decimal:
@@ -49,9 +56,13 @@ class _Account(RuleBasedStateMachine):
             assert is_lagging(self.ledger, Usage(pools=pools, generated_at=self.generated_at - 0.1))
         else:
             self.generated_at = self.now - 60
-            usage = Usage(pools=pools, generated_at=self.generated_at)
+            usage = Usage(balance=whole(pools), pools=pools, generated_at=self.generated_at)
             assert not is_lagging(self.ledger, usage)
-            self.ledger = advance(self.ledger, usage, self.now)
+            self.ledger = advance(self.ledger, usage, self.now, WARNING)
+
+    @property
+    def in_doubt(self) -> bool:
+        return self.ledger is not None and bool(self.ledger.doubted)
 
     def pools(self) -> dict[str, Pool]:
         return {
@@ -83,7 +94,28 @@ class Watched(_Account):
     def __init__(self) -> None:
         super().__init__()
         self.spent = self.added = self.lapsed = 0
+        self.read_for_certain()
+
+    def read_for_certain(self) -> None:
         self.read(self.pools())
+        if self.in_doubt:
+            self.read(self.pools())
+        assert not self.in_doubt
+
+    @precondition(lambda self: self.monthly + self.purchased > WARNING * 1000)
+    @rule(without_credits=st.booleans())
+    def outage_reads_zero(self, without_credits: bool) -> None:
+        zero = Pool(0.0, as_credits(self.limit), float(self.period))
+        self.read({"monthly": zero, "purchased": Pool(0.0)})
+        assert self.in_doubt
+        self.restart()
+        if without_credits:
+            self.read({})
+        self.read(self.pools())
+
+    @rule()
+    def spend_all(self) -> None:
+        self.spend_monthly_first(max(self.monthly, 0) + max(self.purchased, 0))
 
     @rule(amount=amounts)
     def spend_monthly_first(self, amount: int) -> None:
@@ -91,13 +123,13 @@ class Watched(_Account):
         self.monthly -= from_monthly
         self.purchased -= amount - from_monthly
         self.spent += amount
-        self.read(self.pools())
+        self.read_for_certain()
 
     @rule(amount=amounts)
     def top_up(self, amount: int) -> None:
         self.purchased += amount
         self.added += amount
-        self.read(self.pools())
+        self.read_for_certain()
 
     @rule(limit=amounts, spent=amounts, months=st.integers(1, 3))
     def new_period(self, limit: int, spent: int, months: int) -> None:
@@ -106,7 +138,7 @@ class Watched(_Account):
         self.added += limit
         self.spent += spent
         self.monthly, self.limit, self.period = limit - spent, limit, self.period + months
-        self.read(self.pools())
+        self.read_for_certain()
 
     @rule(limit=amounts)
     def change_plan(self, limit: int) -> None:
@@ -118,7 +150,7 @@ class Watched(_Account):
             self.monthly -= taken
             self.lapsed += taken
         self.limit = limit
-        self.read(self.pools())
+        self.read_for_certain()
 
     @rule(amount=amounts)
     def lagging_replica(self, amount: int) -> None:
@@ -145,10 +177,15 @@ class Unwatched(_Account):
         self.first: dict[str, int] = {}
         self.last: dict[str, int] = {}
         self.settled = 0
+        self.doubted: dict[str, int | None] = {}
 
     @rule(monthly=st.integers(-50_000, 200_000), purchased=st.integers(-50_000, 200_000))
     def credits_move(self, monthly: int, purchased: int) -> None:
         self.monthly, self.purchased = monthly, purchased
+
+    @rule()
+    def credits_run_out(self) -> None:
+        self.monthly = self.purchased = 0
 
     @rule(limit=st.integers(-1000, 200_000), months=st.integers(0, 2))
     def plan_moves(self, limit: int, months: int) -> None:
@@ -179,7 +216,16 @@ class Unwatched(_Account):
             else:
                 del pools[name]
         for _ in range(1 + read_twice):
+            was_in_doubt = self.in_doubt
             self.read(pools)
+            if not self.in_doubt:
+                if was_in_doubt and whole(pools) == 0:
+                    self.book(self.doubted)
+                self.book(sent)
+            elif not was_in_doubt:
+                self.doubted = sent
+
+    def book(self, sent: dict[str, int | None]) -> None:
         for name, balance in sent.items():
             if balance is None:  # unlimited: what is added up before and after has nothing between it
                 if name in self.first:
@@ -188,7 +234,7 @@ class Unwatched(_Account):
                 self.first.setdefault(name, balance)
                 self.last[name] = balance
 
-    @precondition(lambda self: self.ledger is not None)
+    @precondition(lambda self: self.ledger is not None and not self.in_doubt)
     @invariant()
     def the_totals_explain_the_balances(self) -> None:
         assert self.ledger is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from pydantic import TypeAdapter
 
 from exporter.config.credentials import KeySource
 from exporter.config.load import Account
@@ -27,7 +28,7 @@ from exporter.readings import AccountKey, AccountState
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawAnswer
 from tests.conftest import FakeClock, MakeAccount
-from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, voyager
+from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, videodb, voyager
 
 Step = RawAnswer | PollError | Exception
 
@@ -549,3 +550,49 @@ def test_a_poll_that_ends_after_its_account_was_removed_or_replaced_shows_nothin
     bench.poller.poll(old)
     assert bench.saved == []
     assert bench.value("credits_balance") is None
+
+
+def test_a_zero_that_the_next_answer_takes_back_is_shown_and_never_booked_even_over_a_restart(
+    clock: FakeClock, make_account: MakeAccount
+) -> None:
+    bench = Bench(clock, make_account(provider="videodb"))
+    bench.poll(answer(videodb(credit_balance=5000)))
+    bench.poll(answer(videodb(credit_balance=0)))
+    assert bench.value("credits_balance") == 0
+    assert bench.value("credits_spent_total") == 0
+    decode = TypeAdapter(AccountState)
+    bench.start({account_key(bench.account): decode.validate_json(decode.dump_json(bench.state))})
+    bench.poll(answer({}, 500))
+    bench.poll(answer(videodb(credit_balance=5000)))
+    assert bench.value("credits_spent_total") == 0
+    assert bench.value("credits_added_total") == 0
+
+
+def test_a_zero_from_the_warning_threshold_of_the_reading_before_is_booked_at_once(bench: Bench) -> None:
+    def credits(remaining: float, total: float | None) -> RawAnswer:
+        return good(credits={"monthly_remaining": remaining, "monthly_total": total, "purchased": 0})
+
+    bench.poll(credits(100, 1000))
+    bench.poll(credits(0, 1000))  # the threshold is 20% of the limit
+    assert bench.value("credits_spent_total") == 100
+    bench.poll(credits(201, 1000))
+    bench.poll(credits(0, 0))  # without a limit the zero is still one from above the threshold
+    assert bench.value("credits_spent_total") == 100
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_next_poll_after_an_answer_that_starts_a_rest_is_shown_at_its_end_at_once(
+    bench: Bench, status: int
+) -> None:
+    bench.poll(answer({}, status, retry_after="3000"))
+    assert bench.value("next_poll_timestamp_seconds") == pytest.approx(bench.clock.wall() + 3000, abs=1)
+    assert bench.value("next_poll_timestamp_seconds") == bench.value("cooldown_until_timestamp_seconds")
+
+
+def test_a_rest_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench) -> None:
+    bench.account = replace(bench.account, interval=100_000.0)
+    bench.start({})
+    result = bench.poll(answer({}, 429))
+    assert bench.value("next_poll_timestamp_seconds") == pytest.approx(
+        bench.clock.wall() + result.next_due - bench.clock.monotonic()
+    )
