@@ -61,7 +61,7 @@ def _poll(count: int, directory: Path, stack: ExitStack) -> dict[str, float]:
     store.replace(config.accounts, config.label_names, {})
     poller = Poller(
         providers=PROVIDERS,
-        connect=Transports(1).of,
+        connect=Transports().of,
         limits=Limits(clock, state),
         store=store,
         save=state.save,

@@ -49,8 +49,7 @@ GRACE = 2.0
 class Transports:
     """One transport for each base URL and authority, made when it is first needed."""
 
-    def __init__(self, concurrency: int) -> None:
-        self._concurrency = concurrency
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._transports: dict[tuple[str, Path | None], Transport] = {}
 
@@ -60,7 +59,7 @@ class Transports:
         with self._lock:
             if where not in self._transports:
                 agent = f"video-api-exporter/{__version__}"
-                self._transports[where] = Transport(account.base_url, agent, self._concurrency, account.ca_file)
+                self._transports[where] = Transport(account.base_url, agent, account.ca_file)
             return self._transports[where]
 
     def abort(self) -> None:
@@ -135,7 +134,7 @@ class App:
         self._metrics.count_state_write_failures(lambda: state.write_failures if state is not None else 0)
         self._exposition = Exposition(FAMILIES, self._metrics.registry, clock)
         self._store = Store(self._exposition, clock)
-        self._transports = Transports(config.concurrency)
+        self._transports = Transports()
         self._poller = Poller(
             providers=PROVIDERS,
             connect=self._transports.of,

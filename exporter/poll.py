@@ -41,7 +41,7 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
         store.replace(accounts, config.label_names, state.load(map(account_key, accounts)) if state is not None else {})
         poller = Poller(
             providers=PROVIDERS,
-            connect=Transports(config.concurrency).of,
+            connect=Transports().of,
             limits=Limits(clock, state),
             store=store,
             save=lambda _account, _state: None,  # the ledger is the daemon's alone

@@ -3,6 +3,7 @@
 requests' own timeout starts anew at each read and covers no name look-up, so a vendor that drips bytes
 could hold a poll for ever. Here every socket call gets what is left of the call's deadline.
 Redirects are not followed (they would carry the key away), cookies are dropped, `.netrc` is not read.
+A connection carries one request and is closed with it, so that nothing that arrives for one key can reach another.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ class _TlsContext(ssl.SSLContext):
     def make(cls, ca_file: Path | None, calls: _Calls, open_sockets: weakref.WeakSet[socket.socket]) -> _TlsContext:
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # What the operator names is an authority, also where it is an intermediate or the vendor's own certificate.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(cafile=str(ca_file or certifi.where()))
         context.calls = calls
         context.open_sockets = open_sockets
@@ -108,10 +111,24 @@ class _TlsContext(ssl.SSLContext):
         return sock
 
 
+class _Response(http.client.HTTPResponse):
+    """Reads past every interim response (RFC 9110, section 15.2); http.client reads past 100 alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the published types
+        while 100 < status < 200:
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise http.client.UnknownProtocol("101 without a request for an upgrade")
+            http.client.parse_headers(self.fp)
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the published types
+        return version, status, reason
+
+
 class _Connection(HTTPConnection):
     """Connects within the call's deadline, name look-up included."""
 
     transport: Transport
+    response_class = _Response
 
     def _new_conn(self) -> socket.socket:
         return self.transport._connect(self._dns_host, self.port or self.default_port)
@@ -121,6 +138,7 @@ class _TlsConnection(HTTPSConnection):
     """The same over TLS; leaves its session to the next connection."""
 
     transport: Transport
+    response_class = _Response
 
     def _new_conn(self) -> socket.socket:
         return self.transport._connect(self._dns_host, self.port or self.default_port)
@@ -134,18 +152,32 @@ class _TlsConnection(HTTPSConnection):
         super().close()
 
 
+class _Pool(HTTPConnectionPool):
+    """Keeps no connection: what arrived late on one would be read as the answer for the next key."""
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.close()
+
+
+class _TlsPool(HTTPSConnectionPool):
+    """The same over TLS."""
+
+    _put_conn = _Pool._put_conn
+
+
 class _Adapter(HTTPAdapter):
     """requests' adapter with connections and a TLS context of ours; a proxy's pools get them too."""
 
-    def __init__(self, transport: Transport, context: _TlsContext, connections: int) -> None:
-        self._context = context
+    def __init__(self, transport: Transport, context: _TlsContext) -> None:
+        self.context = context
         plain = type("Connection", (_Connection,), {"transport": transport})
         tls = type("TlsConnection", (_TlsConnection,), {"transport": transport})
         self._pools = {
-            "http": type("Pool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-            "https": type("TlsPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+            "http": type("Pool", (_Pool,), {"ConnectionCls": plain}),
+            "https": type("TlsPool", (_TlsPool,), {"ConnectionCls": tls}),
         }
-        super().__init__(pool_connections=4, pool_maxsize=connections)
+        super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -158,7 +190,7 @@ class _Adapter(HTTPAdapter):
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
         host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
-        return host, {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"} if host["scheme"] == "https" else {}
+        return host, {"ssl_context": self.context, "cert_reqs": "CERT_REQUIRED"} if host["scheme"] == "https" else {}
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Leave verification to the context: requests would load the authorities again for each connection."""
@@ -211,17 +243,16 @@ class _Lookup:
 
 
 class Transport:
-    """Connections to one base URL, kept alive and shared by all its accounts; thread-safe."""
+    """Requests to one base URL, a connection each; shared by all its accounts and thread-safe."""
 
     def __init__(
         self,
         base_url: str,
         user_agent: str,
-        connections: int,
         ca_file: Path | None = None,
         resolve: Resolve = _resolve,
     ) -> None:
-        """Keep at most ``connections`` idle connections; raise OSError where ``ca_file`` cannot be read."""
+        """Raise OSError where ``ca_file`` cannot be read."""
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "gzip"}
         self._calls = _Calls()
@@ -229,7 +260,9 @@ class Transport:
         self._socket_class = type("Socket", (_Socket,), {"calls": self._calls})
         self._lookups = _Lookups(resolve)
         self._stopped = False
-        self._adapter = _Adapter(self, _TlsContext.make(ca_file, self._calls, self._sockets), connections)
+        self._ca_file = ca_file
+        self._ca_identity = _identity(ca_file)
+        self._adapter = _Adapter(self, _TlsContext.make(ca_file, self._calls, self._sockets))
         self._proxies = get_environ_proxies(self._base_url)
 
     def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
@@ -242,17 +275,30 @@ class Transport:
             "GET", self._base_url + path, params=params, headers={**self._headers, **headers}
         ).prepare()
         self._calls.deadline = time.monotonic() + timeout
+        self._follow_authorities()
         with _translated():
             response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
         status = response.status_code
         try:
-            with _translated():
+            with _translated(unknown=InvalidResponseError):
                 document = _decode(self._read(response.raw))
         except PollError:
             if 200 <= status < 300:
                 raise
             document = None
         return RawAnswer(status, {name.lower(): value for name, value in response.headers.items()}, document)
+
+    def _follow_authorities(self) -> None:
+        """Load ``ca_file`` again once it was replaced, so that the next handshake uses it."""
+        if self._ca_file is None:
+            return
+        try:
+            identity = _identity(self._ca_file)
+            if identity != self._ca_identity:
+                self._adapter.context = _TlsContext.make(self._ca_file, self._calls, self._sockets)
+                self._ca_identity = identity
+        except OSError as error:  # ssl.SSLError is one
+            raise ConnectionError_(f"ca_file {self._ca_file} cannot be used: {error.strerror or error}") from error
 
     def _read(self, raw: urllib3.HTTPResponse) -> bytes:
         body = bytearray()
@@ -294,8 +340,16 @@ class Transport:
             _cut(sock)
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Release the adapter's pools."""
         self._adapter.close()
+
+
+def _identity(path: Path | None) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written."""
+    if path is None:
+        return ()
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _cut(sock: socket.socket) -> None:
@@ -344,7 +398,7 @@ TRANSLATION: tuple[tuple[type[Exception], type[PollError]], ...] = (
     (zlib.error, InvalidResponseError),
     (urllib3.exceptions.DecodeError, InvalidResponseError),
     (requests.exceptions.InvalidURL, InternalError),
-    (requests.exceptions.InvalidHeader, InternalError),
+    (requests.exceptions.InvalidHeader, InvalidResponseError),
     (requests.exceptions.InvalidSchema, InternalError),
     (requests.exceptions.MissingSchema, InternalError),
     (requests.exceptions.RequestException, ConnectionError_),
@@ -357,7 +411,10 @@ TRANSLATION: tuple[tuple[type[Exception], type[PollError]], ...] = (
 
 
 class _translated:
-    """Turn foreign exceptions into PollErrors by the table."""
+    """Turn foreign exceptions into PollErrors by the table, and others into ``unknown``."""
+
+    def __init__(self, unknown: type[PollError] = InternalError) -> None:
+        self._unknown = unknown
 
     def __enter__(self) -> None:
         return None
@@ -365,11 +422,11 @@ class _translated:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, PollError) or not isinstance(error, Exception):
             return
-        raise translate(error) from error
+        raise translate(error, self._unknown) from error
 
 
-def translate(error: Exception) -> PollError:
-    """Return the PollError that a foreign exception is, by ``TRANSLATION``."""
+def translate(error: Exception, unknown: type[PollError] = InternalError) -> PollError:
+    """Return the PollError that a foreign exception is, by ``TRANSLATION``; ``unknown`` where it is not there."""
     chain = list(_chain(error))
     if any(isinstance(link, TimeoutError) for link in chain):
         return TimeoutError_("no whole answer within the timeout")
@@ -380,11 +437,14 @@ def translate(error: Exception) -> PollError:
             if ours is TimeoutError_:
                 return TimeoutError_("no whole answer within the timeout")
             return ours(_reason(chain))
-    return InternalError(f"{type(error).__name__}: {error}")
+    return unknown(f"{type(error).__name__}: {error}")
 
 
 def _is_garbage(error: http.client.HTTPException) -> bool:
-    return not isinstance(error, (http.client.RemoteDisconnected, http.client.IncompleteRead))
+    # urllib3's InvalidChunkLength is an IncompleteRead, although nothing is missing.
+    return isinstance(error, urllib3.exceptions.InvalidChunkLength) or not isinstance(
+        error, (http.client.RemoteDisconnected, http.client.IncompleteRead)
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -7,7 +7,7 @@ import ssl
 import threading
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ IMPATIENT = 0.3
 
 @pytest.fixture
 def transport(vendors: Vendors) -> Iterator[Transport]:
-    made = Transport(vendors.vidnavigator_url, "test", connections=4)
+    made = Transport(vendors.vidnavigator_url, "test")
     yield made
     made.close()
 
@@ -86,7 +86,7 @@ def test_a_broken_answer_has_the_right_reason(
 def test_a_huge_answer_costs_little_memory(fault: Fault) -> None:
     # The vendors run in a process of their own here only in the soak; the peak below is ours and theirs together.
     with Vendors() as vendors:
-        transport = Transport(vendors.vidnavigator_url, "test", connections=1)
+        transport = Transport(vendors.vidnavigator_url, "test")
         tracemalloc.start()
         try:
             with pytest.raises(InvalidResponseError):
@@ -109,10 +109,72 @@ def test_a_refusal_whose_body_cannot_be_read_keeps_its_status(vendors: Vendors, 
     assert (answer.status, answer.headers["retry-after"], answer.document) == (429, "90", None)
 
 
-def test_connections_are_kept_and_shared(vendors: Vendors, transport: Transport) -> None:
+def test_each_request_has_a_connection_of_its_own(vendors: Vendors, transport: Transport) -> None:
     for _ in range(5):
         ask(vendors, transport)
-    assert vendors.connections_accepted == 1
+    assert vendors.connections_accepted == 5
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[str]:
+    """Send these bytes, one entry for each connection, whatever is asked; yield the base URL."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for answer in answers:
+            conn, _ = server.accept()
+            with conn, suppress(OSError):
+                conn.recv(65536)
+                conn.sendall(answer)
+                conn.recv(65536)  # until the client closes
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    thread.join(PATIENT)
+    server.close()
+    assert not thread.is_alive()
+
+
+def ok(document: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(document)}\r\n\r\n{document}".encode()
+
+
+@pytest.mark.parametrize("status", [100, 102, 103, 199])
+@pytest.mark.parametrize("times", [1, 3])
+def test_interim_responses_are_read_past(status: int, times: int) -> None:
+    interim = f"HTTP/1.1 {status} Interim\r\nLink: </style.css>\r\n\r\n".encode() * times
+    with answering(interim + ok("[1]")) as url:
+        answer = Transport(url, "test").get("/", {}, {}, PATIENT)
+    assert (answer.status, answer.document) == (200, [1])
+
+
+def test_an_upgrade_that_nobody_asked_for_is_an_invalid_response() -> None:
+    with (
+        answering(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n") as url,
+        pytest.raises(InvalidResponseError),
+    ):
+        Transport(url, "test").get("/", {}, {}, PATIENT)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfive\r\nhello\r\n0\r\n\r\n",
+    ],
+    ids=["two lengths", "a negative chunk", "a chunk without a size"],
+)
+def test_a_broken_frame_is_an_invalid_response(answer: bytes) -> None:
+    with answering(answer) as url, pytest.raises(InvalidResponseError):
+        Transport(url, "test").get("/", {}, {}, PATIENT)
+
+
+def test_what_arrives_after_an_answer_reaches_no_later_request() -> None:
+    with answering(ok("[1]") + ok("[2]"), ok("[3]")) as url:
+        transport = Transport(url, "test")
+        assert [transport.get("/", {}, {}, PATIENT).document for _ in range(2)] == [[1], [3]]
 
 
 def test_cookies_of_one_account_are_not_sent_for_another(vendors: Vendors, transport: Transport) -> None:
@@ -136,7 +198,7 @@ def test_cookies_of_one_account_are_not_sent_for_another(vendors: Vendors, trans
 
     listener = Listener()
     listener.start()
-    other = Transport(f"http://127.0.0.1:{listener.server.getsockname()[1]}", "test", connections=1)
+    other = Transport(f"http://127.0.0.1:{listener.server.getsockname()[1]}", "test")
     for _ in range(2):
         other.get("/", {}, {}, PATIENT)
     listener.join(PATIENT)
@@ -150,7 +212,7 @@ def test_netrc_is_not_read(vendors: Vendors, tmp_path: Path, monkeypatch: pytest
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     with socket.create_server(("127.0.0.1", 0)) as server:
-        transport = Transport(f"http://127.0.0.1:{server.getsockname()[1]}", "test", connections=1)
+        transport = Transport(f"http://127.0.0.1:{server.getsockname()[1]}", "test")
         caller = threading.Thread(target=lambda: _quietly(lambda: transport.get("/", {}, {}, PATIENT)), daemon=True)
         caller.start()
         conn, _ = server.accept()
@@ -168,14 +230,14 @@ def test_nobody_listening_is_a_connection_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(ConnectionError_, match="refused"):
-        Transport(f"http://127.0.0.1:{port}", "test", connections=1).get("/", {}, {}, PATIENT)
+        Transport(f"http://127.0.0.1:{port}", "test").get("/", {}, {}, PATIENT)
 
 
 def test_an_unknown_name_is_a_connection_failure_that_names_the_host() -> None:
     def resolve(host: str, port: int) -> list[object]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    transport = Transport("http://api.example", "test", connections=1, resolve=resolve)  # type: ignore[arg-type]  # never returns
+    transport = Transport("http://api.example", "test", resolve=resolve)  # type: ignore[arg-type]  # never returns
     with pytest.raises(ConnectionError_, match=r"cannot look up api\.example"):
         transport.get("/", {}, {}, PATIENT)
 
@@ -188,7 +250,7 @@ def test_a_name_look_up_that_hangs_ends_with_the_timeout_and_is_not_started_twic
         release.wait(PATIENT)
         return []
 
-    transport = Transport("http://api.example", "test", connections=1, resolve=resolve)  # type: ignore[arg-type]  # empty
+    transport = Transport("http://api.example", "test", resolve=resolve)  # type: ignore[arg-type]  # empty
     for _ in range(3):
         with pytest.raises(TimeoutError_):
             transport.get("/", {}, {}, 0.05)
@@ -231,15 +293,47 @@ def test_a_private_authority_is_trusted_where_it_is_named(authority: trustme.CA,
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
-        transport = Transport(vendors.vidnavigator_url, "test", connections=1, ca_file=ca_file)
+        transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
         assert ask(vendors, transport).status == 200
+
+
+def test_a_replaced_authority_is_used_by_the_next_handshake(authority: trustme.CA, tmp_path: Path) -> None:
+    ca_file, new = tmp_path / "ca.pem", tmp_path / "new.pem"
+    trustme.CA().cert_pem.write_to_path(str(ca_file))
+    with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
+        transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
+        with pytest.raises(ConnectionError_, match="TLS"):
+            ask(vendors, transport)
+        authority.cert_pem.write_to_path(str(new))
+        new.rename(ca_file)
+        assert ask(vendors, transport).status == 200
+        ca_file.write_text("broken")
+        with pytest.raises(ConnectionError_, match=r"ca_file .*ca\.pem cannot be used"):
+            ask(vendors, transport)
+        ca_file.unlink()
+        with pytest.raises(ConnectionError_, match=r"ca_file .*ca\.pem cannot be used: No such file"):
+            ask(vendors, transport)
+
+
+@pytest.mark.parametrize("named", ["intermediate", "leaf"])
+def test_an_intermediate_or_a_pinned_certificate_is_an_authority_too(
+    authority: trustme.CA, tmp_path: Path, named: str
+) -> None:
+    intermediate = authority.create_child_ca()
+    leaf = intermediate.issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(context)
+    ca_file = tmp_path / "ca.pem"
+    (intermediate.cert_pem if named == "intermediate" else leaf.cert_chain_pems[0]).write_to_path(str(ca_file))
+    with Vendors(tls=context) as vendors:
+        assert ask(vendors, Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)).status == 200
 
 
 def test_the_timeout_bounds_a_drip_over_tls(authority: trustme.CA, tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
-        transport = Transport(vendors.vidnavigator_url, "test", connections=1, ca_file=ca_file)
+        transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
         with pytest.raises(TimeoutError_):
             ask(vendors, transport, faults.drip_body(), timeout=IMPATIENT)
 
@@ -251,7 +345,7 @@ def test_a_wrong_certificate_is_refused_before_the_key_is_sent(
     ca_file = tmp_path / "ca.pem"
     (authority if name != "127.0.0.1" else trustme.CA()).cert_pem.write_to_path(str(ca_file))
     with Vendors(tls=server_context(authority, name)) as vendors:
-        transport = Transport(vendors.vidnavigator_url, "test", connections=1, ca_file=ca_file)
+        transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
         with pytest.raises(ConnectionError_, match="TLS"):
             ask(vendors, transport)
         assert vendors.requests == []
@@ -262,9 +356,8 @@ def test_a_new_connection_resumes_the_last_tls_session(authority: trustme.CA, tm
     authority.cert_pem.write_to_path(str(ca_file))
     context = server_context(authority, "127.0.0.1")
     with Vendors(tls=context) as vendors:
-        transport = Transport(vendors.vidnavigator_url, "test", connections=1, ca_file=ca_file)
+        transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
         ask(vendors, transport)
-        transport.close()
         ask(vendors, transport)
         assert vendors.connections_accepted == 2
     assert context.session_stats()["hits"] == 1
