@@ -1,4 +1,4 @@
-"""One GET to a vendor, bounded in time and size. The only module that knows requests and urllib3.
+"""One GET to a vendor, bounded in time and size. Only this package knows requests and urllib3.
 
 requests' own timeout starts anew at each read and covers no name look-up, so a vendor that drips bytes
 could hold a poll for ever. Here every socket call gets what is left of the call's deadline.
@@ -9,32 +9,26 @@ A connection carries one request and is closed with it, so that nothing that arr
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import ssl
 import threading
 import time
 import weakref
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import certifi
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from exporter.errors import ConnectionError_, InternalError, InvalidResponseError, PollError, TimeoutError_
-
-MAX_BODY = 1 << 20
-"""The largest answer taken, in bytes, unpacked."""
-
-_CHUNK = 1 << 16
+from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
+from exporter.transport.body import decoded, read_body
+from exporter.transport.translation import translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +270,12 @@ class Transport:
         ).prepare()
         self._calls.deadline = time.monotonic() + timeout
         self._follow_authorities()
-        with _translated():
+        with translated():
             response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
         status = response.status_code
         try:
-            with _translated(unknown=InvalidResponseError):
-                document = _decode(self._read(response.raw))
+            with translated(unknown=InvalidResponseError):
+                document = decoded(read_body(response.raw))
         except PollError:
             if 200 <= status < 300:
                 raise
@@ -299,20 +293,6 @@ class Transport:
                 self._ca_identity = identity
         except OSError as error:  # ssl.SSLError is one
             raise ConnectionError_(f"ca_file {self._ca_file} cannot be used: {error.strerror or error}") from error
-
-    def _read(self, raw: urllib3.HTTPResponse) -> bytes:
-        body = bytearray()
-        complete = False
-        try:
-            for piece in _unpacked(raw):
-                body += piece
-                if len(body) > MAX_BODY:
-                    raise InvalidResponseError(f"the answer is larger than {MAX_BODY >> 20} MiB")
-            complete = True
-        finally:
-            if not complete:
-                raw.close()
-        return bytes(body)
 
     def _connect(self, host: str, port: int) -> socket.socket:
         addresses = self._lookups.addresses(host, port, self._calls.remaining())
@@ -357,123 +337,3 @@ def _cut(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:
         return
-
-
-def _unpacked(raw: urllib3.HTTPResponse) -> Iterator[bytes]:
-    """Yield the body in bounded pieces: a few packed bytes never become more than a chunk at once."""
-    encoding = (raw.headers.get("Content-Encoding") or "identity").strip().lower()
-    pieces = raw.stream(_CHUNK, decode_content=False)
-    if encoding == "identity":
-        yield from pieces
-        return
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise InvalidResponseError(f"the answer has a Content-Encoding that was not asked for: {encoding[:32]!r}")
-    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    for packed in pieces:
-        while packed:
-            yield unpack.decompress(packed, _CHUNK)
-            packed = unpack.unconsumed_tail
-    if not unpack.eof:
-        raise InvalidResponseError("the packed answer ends too early")
-
-
-def _integer(digits: str) -> int | float:
-    # int() refuses more than 4,300 digits with a ValueError, which would fail the whole answer.
-    return int(digits) if len(digits) < 400 else float(digits)
-
-
-def _decode(body: bytes) -> object:
-    try:
-        return json.loads(body, parse_int=_integer)
-    except RecursionError:
-        raise InvalidResponseError("the answer is nested too deeply") from None
-    except ValueError:
-        raise InvalidResponseError("the answer is not JSON") from None
-
-
-TRANSLATION: tuple[tuple[type[Exception], type[PollError]], ...] = (
-    (requests.exceptions.Timeout, TimeoutError_),
-    (urllib3.exceptions.TimeoutError, TimeoutError_),
-    (TimeoutError, TimeoutError_),
-    (zlib.error, InvalidResponseError),
-    (urllib3.exceptions.DecodeError, InvalidResponseError),
-    (requests.exceptions.InvalidURL, InternalError),
-    (requests.exceptions.InvalidHeader, InvalidResponseError),
-    (requests.exceptions.InvalidSchema, InternalError),
-    (requests.exceptions.MissingSchema, InternalError),
-    (requests.exceptions.RequestException, ConnectionError_),
-    (urllib3.exceptions.LocationValueError, InternalError),
-    (urllib3.exceptions.HTTPError, ConnectionError_),
-    (http.client.HTTPException, InvalidResponseError),
-    (OSError, ConnectionError_),
-)
-"""What each foreign exception means, the first match counting."""
-
-
-class _translated:
-    """Turn foreign exceptions into PollErrors by the table, and others into ``unknown``."""
-
-    def __init__(self, unknown: type[PollError] = InternalError) -> None:
-        self._unknown = unknown
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, PollError) or not isinstance(error, Exception):
-            return
-        raise translate(error, self._unknown) from error
-
-
-def translate(error: Exception, unknown: type[PollError] = InternalError) -> PollError:
-    """Return the PollError that a foreign exception is, by ``TRANSLATION``; ``unknown`` where it is not there."""
-    chain = list(_chain(error))
-    if any(isinstance(link, TimeoutError) for link in chain):
-        return TimeoutError_("no whole answer within the timeout")
-    if any(isinstance(link, http.client.HTTPException) and _is_garbage(link) for link in chain):
-        return InvalidResponseError("the answer is not HTTP")
-    for foreign, ours in TRANSLATION:
-        if isinstance(error, foreign):
-            if ours is TimeoutError_:
-                return TimeoutError_("no whole answer within the timeout")
-            return ours(_reason(chain))
-    return unknown(f"{type(error).__name__}: {error}")
-
-
-def _is_garbage(error: http.client.HTTPException) -> bool:
-    # urllib3's InvalidChunkLength is an IncompleteRead, although nothing is missing.
-    return isinstance(error, urllib3.exceptions.InvalidChunkLength) or not isinstance(
-        error, (http.client.RemoteDisconnected, http.client.IncompleteRead)
-    )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and what it wraps: requests and urllib3 keep the cause in any of four places."""
-    todo, seen = [error], set()
-    while todo:
-        link = todo.pop(0)
-        if id(link) in seen:
-            continue
-        seen.add(id(link))
-        yield link
-        inner = [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
-        todo.extend(item for item in inner if isinstance(item, BaseException))
-
-
-def _reason(chain: list[BaseException]) -> str:
-    """Return the innermost cause in words, without the addresses of objects that the wrappers' messages carry."""
-    for link in chain:
-        if isinstance(link, ssl.SSLCertVerificationError):
-            return f"TLS: {link.verify_message}"
-    for link in chain:
-        if isinstance(link, ssl.SSLError):
-            return f"TLS: {link.reason or link}"
-    for link in chain:
-        if isinstance(link, http.client.IncompleteRead):
-            return "the answer ended too early"
-        if isinstance(link, http.client.RemoteDisconnected):
-            return "the vendor closed the connection without an answer"
-    for link in chain:
-        if isinstance(link, OSError) and not isinstance(link, requests.exceptions.RequestException):
-            return link.strerror or str(link) or type(link).__name__
-    return type(chain[-1]).__name__

@@ -19,7 +19,8 @@ from exporter.demo import faults
 from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
 from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
-from exporter.transport.client import TRANSLATION, RawAnswer, Transport, translate
+from exporter.transport.client import RawAnswer, Transport
+from exporter.transport.translation import TRANSLATION, translate
 
 PATIENT = 20.0
 """Seconds; far more than any answer on loopback takes."""

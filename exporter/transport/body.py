@@ -1,0 +1,65 @@
+"""The body of an answer: unpacked within bounds and read as JSON."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+
+import urllib3
+
+from exporter.errors import InvalidResponseError
+
+MAX_BODY = 1 << 20
+"""The largest answer taken, in bytes, unpacked."""
+
+_CHUNK = 1 << 16
+
+
+def read_body(raw: urllib3.HTTPResponse) -> bytes:
+    """Return the unpacked body; raise InvalidResponseError where it is larger than ``MAX_BODY``."""
+    body = bytearray()
+    complete = False
+    try:
+        for piece in _unpacked(raw):
+            body += piece
+            if len(body) > MAX_BODY:
+                raise InvalidResponseError(f"the answer is larger than {MAX_BODY >> 20} MiB")
+        complete = True
+    finally:
+        if not complete:
+            raw.close()
+    return bytes(body)
+
+
+def _unpacked(raw: urllib3.HTTPResponse) -> Iterator[bytes]:
+    """Yield the body in bounded pieces: a few packed bytes never become more than a chunk at once."""
+    encoding = (raw.headers.get("Content-Encoding") or "identity").strip().lower()
+    pieces = raw.stream(_CHUNK, decode_content=False)
+    if encoding == "identity":
+        yield from pieces
+        return
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise InvalidResponseError(f"the answer has a Content-Encoding that was not asked for: {encoding[:32]!r}")
+    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    for packed in pieces:
+        while packed:
+            yield unpack.decompress(packed, _CHUNK)
+            packed = unpack.unconsumed_tail
+    if not unpack.eof:
+        raise InvalidResponseError("the packed answer ends too early")
+
+
+def _integer(digits: str) -> int | float:
+    # int() refuses more than 4,300 digits with a ValueError, which would fail the whole answer.
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+def decoded(body: bytes) -> object:
+    """Return the JSON document; raise InvalidResponseError."""
+    try:
+        return json.loads(body, parse_int=_integer)
+    except RecursionError:
+        raise InvalidResponseError("the answer is nested too deeply") from None
+    except ValueError:
+        raise InvalidResponseError("the answer is not JSON") from None
