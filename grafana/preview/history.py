@@ -114,7 +114,7 @@ def _scrapes(folder: Path, start: float, end: float) -> Iterator[str]:
         exposition = Exposition(FAMILIES, metrics.registry, clock)
         store = Store(exposition, clock)
         store.replace(accounts, config.label_names, {})
-        transports = {account.base_url: Transport(account.base_url, "preview", 16, None) for account in accounts}
+        transports = {account.base_url: Transport(account.base_url, "preview") for account in accounts}
         poller = Poller(
             providers=PROVIDERS,
             connect=lambda account: transports[account.base_url],
