@@ -1,6 +1,6 @@
 """From YAML and environment to one frozen ``Config``, or every problem at once with file and line.
 
-``yamlfile`` reads, ``schema`` says what may be written where; this module merges the defaults, checks what
+``yaml`` reads, ``schema`` says what may be written where; this module merges the defaults, checks what
 keys and accounts have to do with each other, and makes the result. It knows no vendor: the table of providers
 is handed to it.
 """

@@ -17,7 +17,7 @@ class _Format(NamedTuple):
     media: str
     version: str
     unnamed: bool
-    """Whether a range that names no version means this one."""
+    """Whether a range that names no version, or a wildcard, means this one."""
 
 
 _OPENMETRICS = _Format("application/openmetrics-text", "1.0.0", unnamed=True)
@@ -95,6 +95,8 @@ def _fit(range_: _Range, offered: _Format) -> _Match | None:
         if version == offered.version:
             return _Match(3, range_.quality, range_.parameters)
         return _Match(2, range_.quality, {}) if offered.unnamed and not version else None
+    if not offered.unnamed:
+        return None
     if range_.media == f"{offered.media.partition('/')[0]}/*":
         return _Match(1, range_.quality, {})
     return _Match(0, range_.quality, {}) if range_.media == "*/*" else None

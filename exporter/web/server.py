@@ -1,7 +1,7 @@
 """HTTP: sockets, routes, and the one thread that serves every client.
 
-``Server`` owns the listeners and all connections; ``http11`` what one connection may do; ``webconfig`` and
-``webauth`` TLS, headers and passwords.
+``Server`` owns the listeners and all connections; ``connection`` owns what one connection may do;
+``config``, ``tls`` and ``auth`` own TLS, headers and passwords.
 """
 
 from __future__ import annotations

@@ -80,6 +80,10 @@ def test_content_types(accept, content_type):
         ("text/plain;q=0, */*", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
         ("text/*;q=0.4, application/*;q=0.3", "text/plain; version=0.0.4; charset=utf-8"),
         ("application/openmetrics-text;version=2.0.0", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "text/plain;q=0.5, application/openmetrics-text;q=0.4, */*;q=0.9",
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
         ("*/*;q=0", "text/plain; version=0.0.4; charset=utf-8"),
         ("application/openmetrics-text;q=x", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
     ],
