@@ -79,7 +79,8 @@ usages = some(
 counts = st.dictionaries(names, st.integers(0, 10**9), max_size=3)
 invoices = some(Invoices, by_status=counts)
 parts = st.fixed_dictionaries({}, optional={"usage": usages, "invoices": invoices, "auto_recharge": some(AutoRecharge)})
-states = some(AccountState, parts=parts, ledger=maybe(Ledger, pools=pools), failures=counts, failure=maybe(Failure))
+ledgers = maybe(Ledger, pools=pools, doubted=pools)
+states = some(AccountState, parts=parts, ledger=ledgers, failures=counts, failure=maybe(Failure))
 
 
 @pytest.fixture
