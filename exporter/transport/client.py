@@ -8,9 +8,11 @@ A connection carries one request and is closed with it, so that nothing that arr
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import ssl
+import stat
 import threading
 import time
 import weakref
@@ -325,11 +327,14 @@ class Transport:
 
 
 def _identity(path: Path | None) -> tuple[int, ...]:
-    """Return what changes when a file is replaced or written."""
+    """Return what changes when a file is replaced or written; raise OSError where it is no regular file."""
     if path is None:
         return ()
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        # OpenSSL would wait for a named pipe's writer, and no deadline of ours reaches it there.
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _cut(sock: socket.socket) -> None:

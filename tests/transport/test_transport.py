@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -313,6 +314,9 @@ def test_a_replaced_authority_is_used_by_the_next_handshake(authority: trustme.C
             ask(vendors, transport)
         ca_file.unlink()
         with pytest.raises(ConnectionError_, match=r"ca_file .*ca\.pem cannot be used: No such file"):
+            ask(vendors, transport)
+        os.mkfifo(ca_file)
+        with pytest.raises(ConnectionError_, match=r"ca_file .*ca\.pem cannot be used: not a regular file"):
             ask(vendors, transport)
 
 
