@@ -280,9 +280,9 @@ def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
     path = Path(str(_value("config.file", arguments, environ)))
     web = str(_value("web.config.file", arguments, environ))
     if web:
-        from exporter.web import config as webconfig
+        from exporter.web.config import load as load_web_config
 
-        webconfig.load(Path(web), environ)
+        load_web_config(Path(web), environ)
     config = load(path, PROVIDERS, environ, strict=True)
     for warning in config.warnings:
         print(f"{warning} (warning)", file=sys.stderr)

@@ -106,7 +106,7 @@ def _content_type(chosen: _Format, parameters: Mapping[str, str]) -> str:
     if chosen == _TEXT_0:
         return prometheus_text.CONTENT_TYPE_PLAIN_0_0_4
     if not parameters:
-        return openmetrics.CONTENT_TYPE_LATEST if chosen == _OPENMETRICS else prometheus_text.CONTENT_TYPE_PLAIN_1_0_0
+        return openmetrics.CONTENT_TYPE_LATEST  # text 1.0.0 is served only where its version is named
     escaping = parameters.get("escaping", "")
     if escaping not in _ESCAPINGS:
         escaping = openmetrics.UNDERSCORES

@@ -321,10 +321,6 @@ class Transport:
         for sock in list(self._sockets):
             _cut(sock)
 
-    def close(self) -> None:
-        """Release the adapter's pools."""
-        self._adapter.close()
-
 
 def _identity(path: Path | None) -> tuple[int, ...]:
     """Return what changes when a file is replaced or written; raise OSError where it is no regular file."""

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from exporter.metrics import page as exposition
+from exporter.metrics import page as page_module
 from exporter.metrics.catalogue import Family
 from exporter.metrics.page import Exposition, Renderer
 
@@ -88,15 +88,15 @@ class Scrapes(RuleBasedStateMachine):
 
     @initialize(sizes=st.sampled_from([(1, 1), (2, 1), (4, 2), (8, 8), (512, 16)]), count=st.integers(0, 12))
     def start(self, sizes, count):
-        self.before = exposition._CELL, exposition._STRIP
-        exposition._CELL, exposition._STRIP = sizes
+        self.before = page_module._CELL, page_module._STRIP
+        page_module._CELL, page_module._STRIP = sizes
         self.page = Page()
         self.known = {}
         self.served = keys(count)
         self.page.exposition.reset(self.served)
 
     def teardown(self):
-        exposition._CELL, exposition._STRIP = self.before
+        page_module._CELL, page_module._STRIP = self.before
 
     @rule(number=st.integers(0, 11), values=st.tuples(*[st.none() | st.integers(0, 2) for _ in FAMILIES]))
     def poll(self, number, values):
@@ -174,8 +174,8 @@ def test_a_poll_with_the_same_values_compresses_nothing_and_one_with_others_its_
         page.put(account, fragments(account, 1, 2, 3))
     page.gzipped()
     compressed = []
-    compress = exposition._compress
-    monkeypatch.setattr(exposition, "_compress", lambda text: compressed.append(text) or compress(text))
+    compress = page_module._compress
+    monkeypatch.setattr(page_module, "_compress", lambda text: compressed.append(text) or compress(text))
     page.put(accounts[700], fragments(accounts[700], 1, 2, 3))
     page.gzipped()
     assert compressed == []

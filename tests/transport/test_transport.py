@@ -29,10 +29,8 @@ IMPATIENT = 0.3
 
 
 @pytest.fixture
-def transport(vendors: Vendors) -> Iterator[Transport]:
-    made = Transport(vendors.vidnavigator_url, "test")
-    yield made
-    made.close()
+def transport(vendors: Vendors) -> Transport:
+    return Transport(vendors.vidnavigator_url, "test")
 
 
 def ask(vendors: Vendors, transport: Transport, fault: Fault | None = None, timeout: float = PATIENT) -> RawAnswer:

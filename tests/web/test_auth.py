@@ -14,7 +14,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from exporter.web import auth as webauth
+from exporter.web import auth as auth_module
 from exporter.web.auth import Gate
 from exporter.web.config import RateLimit, WebConfig
 from exporter.web.connection import Request, Response
@@ -63,7 +63,7 @@ class Comparisons:
 @pytest.fixture
 def comparisons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comparisons]:
     counter = Comparisons()
-    monkeypatch.setattr(webauth.bcrypt, "checkpw", counter.checkpw)
+    monkeypatch.setattr(auth_module.bcrypt, "checkpw", counter.checkpw)
     yield counter
     counter.free.set()
 
@@ -224,7 +224,7 @@ def test_a_hash_that_bcrypt_cannot_read_lets_nobody_in(
     def fail(_password: bytes, _stored: bytes) -> bool:
         raise ValueError("Invalid salt")
 
-    monkeypatch.setattr(webauth.bcrypt, "checkpw", fail)
+    monkeypatch.setattr(auth_module.bcrypt, "checkpw", fail)
     assert servers.client(servers.start(web_config=users)).ask(headers=RIGHT).status == 401
     assert "Invalid salt" in caplog.text
 
@@ -254,10 +254,10 @@ def test_no_password_stays_in_memory_as_text(servers: Servers, users: Path) -> N
 
 def test_what_is_remembered_is_bounded() -> None:
     gate = Gate(1)
-    for number in range(webauth.REMEMBERED * 3):
+    for number in range(auth_module.REMEMBERED * 3):
         gate.remember(number.to_bytes(4, "big"))
-    assert len(gate.remembered) == webauth.REMEMBERED
-    assert (webauth.REMEMBERED * 3 - 1).to_bytes(4, "big") in gate.remembered
+    assert len(gate.remembered) == auth_module.REMEMBERED
+    assert (auth_module.REMEMBERED * 3 - 1).to_bytes(4, "big") in gate.remembered
     gate.close()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.web import connection as http11
+from exporter.web import connection as connection_module
 from exporter.web.config import WebConfigFile
 from exporter.web.server import Limits, Request, Response, Route
 
@@ -67,7 +67,7 @@ def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_answer(servers: Ser
     for reader in readers:
         assert reader.socket.recv(1)
     grown = _resident() - before
-    assert grown < 20 * http11.PIECE + 15_000_000, f"{grown} bytes for readers of one answer"
+    assert grown < 20 * connection_module.PIECE + 15_000_000, f"{grown} bytes for readers of one answer"
     for reader in readers:
         reader.wait_until_reset()
     wait_for(lambda: server.open_connections == 0)
@@ -177,7 +177,7 @@ def test_a_body_over_the_limit_or_in_too_many_pieces_is_413_and_the_client_can_r
 
 
 def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http11, "LINGER", 0.2)
+    monkeypatch.setattr(connection_module, "LINGER", 0.2)
     client = servers.client(servers.start(limits=PATIENT))
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n")
     with pytest.raises(ConnectionError):
@@ -264,7 +264,7 @@ def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> No
         while waiting:
             waiting.pop()(Response(200, b"", "text/plain"))
 
-    connection = http11.Connection(loop, PATIENT, answer, lambda _tls: True, lambda _connection: None)
+    connection = connection_module.Connection(loop, PATIENT, answer, lambda _tls: True, lambda _connection: None)
     transport = _Transport()
     connection.connection_made(transport)  # type: ignore[arg-type]  # it has what is used
     connection.data_received(GET * 40)
