@@ -15,6 +15,7 @@ from typing import Any, cast
 import yaml
 
 from exporter.errors import Problem
+from exporter.runtime.files import read_file
 
 _LARGEST_FILE = 256 * 1024 * 1024
 _DEEPEST = 50
@@ -165,14 +166,10 @@ def read(file: str, environ: Mapping[str, str]) -> Document:
     """Read a YAML file; whatever is wrong with it is in the document's ``problems``."""
     document = Document(file)
     try:
-        with open(file, "rb") as stream:
-            data = stream.read(_LARGEST_FILE + 1)
+        data = read_file(file, _LARGEST_FILE)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         document.problems.append(Problem(file, None, "", f"cannot be read: {reason}"))
-        return document
-    if len(data) > _LARGEST_FILE:
-        document.problems.append(Problem(file, None, "", f"is larger than {_LARGEST_FILE // 2**20} MiB"))
         return document
     try:
         data.decode("utf-8")

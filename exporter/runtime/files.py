@@ -1,0 +1,32 @@
+"""Reads files without waiting for another program: the only way that the exporter opens a file it did not make."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+LONGEST = 1 << 20
+"""Bytes that a key file, a certificate or a file of accounts may have."""
+
+
+def read_file(path: str | os.PathLike[str], limit: int = LONGEST) -> bytes:
+    """Return what a regular file holds; raise OSError, whose ``strerror`` says what is wrong, for anything else.
+
+    A named pipe, a device, a directory and a file of more than ``limit`` bytes are refused.
+    """
+    # O_NONBLOCK because opening a named pipe waits for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", os.fspath(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            data = stream.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is longer than {limit} bytes", os.fspath(path))
+    return data
