@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import queue
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import Future, TimeoutError
 from pathlib import Path
-from types import FrameType
 
 from exporter import __version__
 from exporter.config.load import Account, Config, load
@@ -30,6 +26,9 @@ from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.clock import Clock, SystemClock
+from exporter.runtime.logs import LogWriter
+from exporter.runtime.mainloop import MainLoop
+from exporter.runtime.malloc import share_arenas
 from exporter.runtime.redaction import Redactor
 from exporter.runtime.systemd import Notifier
 from exporter.state.sqlite import StateFile
@@ -39,9 +38,8 @@ from exporter.web.server import Request, Response, Route, Server
 
 logger = logging.getLogger(__name__)
 
-_M_ARENA_MAX = -8  # malloc.h
-HEARTBEAT_MISSED = 120.0
-"""Seconds without a sign of life from the scheduler after which the exporter is not healthy."""
+RELOAD_TIMEOUT = 30.0
+"""Seconds after which a request to reload is answered although the files have not been read."""
 GRACE = 2.0
 """Seconds that polls under way have to end by themselves when the exporter stops; then they are cut."""
 
@@ -73,31 +71,27 @@ def serve(
     options: Options,
     environ: Mapping[str, str],
     redactor: Redactor,
+    log: LogWriter,
     announce: Callable[[Sequence[str]], None],
 ) -> int:
     """Poll and serve until told to stop; return the exit status. Raises UsageError, ConfigError, StartError.
 
     ``announce`` is called with the addresses that are served, with their real ports.
     """
-    _share_malloc_arenas()
+    share_arenas()
     config = _load(options, environ)
     clock = SystemClock()
     state = StateFile.open(config.state_path, clock, exclusive=True) if config.state_path else None
     try:
-        return App(options, environ, redactor, clock, config, state).run(announce)
+        ended = App(options, environ, redactor, clock, config, state, log).run(announce)
     finally:
         if state is not None:
             state.close()
-
-
-def _share_malloc_arenas() -> None:
-    """Have all threads allocate from one arena.
-
-    By default glibc gives each thread one of its own, which keeps what the thread once needed: with 64 of them
-    and 10,000 accounts that was 100 MB. Other C libraries have no mallopt, or no arenas.
-    """
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    if not ended:
+        # The interpreter would wait for the threads of those polls.
+        log.close(1.0)
+        os._exit(0)
+    return 0
 
 
 def _load(options: Options, environ: Mapping[str, str]) -> Config:
@@ -118,20 +112,25 @@ class App:
         clock: Clock,
         config: Config,
         state: StateFile | None,
+        log: LogWriter,
     ) -> None:
         self._options = options
         self._environ = environ
         self._clock = clock
         self._config = config
         self._state = state
-        self._events: queue.SimpleQueue[_Stop | _Reload] = queue.SimpleQueue()
+        self._main_loop = MainLoop(self._load_again, self._finish_reload, self._feed_watchdog)
         self._polling = threading.Event()
         self._stopping = threading.Event()
         self._notifier = Notifier(environ)
         self._metrics = SelfMetrics(
-            __version__, environ.get("VIDEO_API_EXPORTER_REVISION", ""), options.shard_index, options.shard_count
+            __version__,
+            environ.get("VIDEO_API_EXPORTER_REVISION", ""),
+            options.shard_index,
+            options.shard_count,
+            state_write_failures=lambda: state.write_failures if state is not None else 0,
+            log_lines_dropped=lambda: log.dropped,
         )
-        self._metrics.count_state_write_failures(lambda: state.write_failures if state is not None else 0)
         self._exposition = Exposition(FAMILIES, self._metrics.registry, clock)
         self._store = Store(self._exposition, clock)
         self._transports = Transports()
@@ -152,8 +151,8 @@ class App:
             lambda account: self._poller.poll(account).next_due, clock, self._metrics.poll_lag.observe
         )
 
-    def run(self, announce: Callable[[Sequence[str]], None]) -> int:
-        """Bind, then serve and poll until told to stop; return the exit status."""
+    def run(self, announce: Callable[[Sequence[str]], None]) -> bool:
+        """Bind, then serve and poll until told to stop; return whether every poll has ended."""
         routes = self._routes()
         server = Server(
             routes,
@@ -163,10 +162,10 @@ class App:
             health_address=self._options.health_address,
         )
         server.bind()
-        handlers = _handle_signals(self._events)
+        handlers = self._main_loop.handle_signals()
         try:
-            # Who connects meanwhile waits in the backlog: a first scrape without the restored accounts would
-            # end all of their series.
+            # Do not accept clients yet. A scrape before the state is restored would show no accounts, and Prometheus
+            # would mark their series stale.
             self._apply(self._config)
             server.start()
             for address in server.addresses:
@@ -183,9 +182,8 @@ class App:
             self._scheduler.start()
             self._polling.set()
             self._notifier.send("READY=1", f"STATUS=accounts polled: {len(self._config.accounts)}")
-            self._wait()
-            self._stop()
-            return 0
+            self._main_loop.run()
+            return self._stop()
         finally:
             server.stop(0.5)
             for number, handler in handlers.items():
@@ -199,64 +197,67 @@ class App:
         accounts = [before if before == account else account for account, before in served]
         new = [key for key in map(account_key, accounts) if self._store.account(key) is None]
         self._store.replace(accounts, config.label_names, self._state.load(new) if self._state is not None else {})
-        if self._state is not None:
-            self._state.forget(map(account_key, accounts))
         self._poller.forget(lambda key: self._store.account(key) is not None)
         self._scheduler.replace(accounts, config.concurrency, self._poller.first_due)
         self._metrics.set_accounts(account.provider for account in accounts)
+        if self._state is not None:
+            # Last, because it cannot be undone.
+            self._state.forget(map(account_key, accounts))
         self._metrics.reload_successful.set(1)
         self._metrics.reload_success_time.set(self._clock.wall())
         self._config = config
 
-    def _wait(self) -> None:
-        """Serve events until one says stop; the main thread, so that reloads never overlap."""
-        while True:
-            try:
-                # Not for ever: a signal that comes just before the wait begins would not end it.
-                event = self._events.get(timeout=0.5)
-            except queue.Empty:
-                if self._notifier.wants_watchdog and self._is_healthy():
-                    self._notifier.send("WATCHDOG=1")
-                continue
-            if isinstance(event, _Stop):
-                return
-            event.result.set_result(self._reload())
+    def _feed_watchdog(self) -> None:
+        if self._notifier.wants_watchdog and self._scheduler.trouble() is None:
+            self._notifier.send("WATCHDOG=1")
 
-    def _reload(self) -> str:
-        """Load the configuration again; return the errors as text, empty where it was taken."""
+    def _load_again(self) -> Config:
         self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={int(self._clock.monotonic() * 1e6)}")
+        return _load(self._options, self._environ)
+
+    def _finish_reload(self, loaded: Future[Config]) -> str:
+        """Take what was loaded, or keep what is polled; return the errors as text, empty where it was taken."""
+        before = self._config
         try:
-            config = _load(self._options, self._environ)
+            config = loaded.result()
+            if config.state_path != before.state_path:
+                logger.warning("state.path has changed; restart the exporter to use it")
+            self._apply(config)
+            self._poller.lift_refusals()
         except ConfigError as error:
             self._metrics.reload_successful.set(0)
-            logger.error("the configuration was not taken, nothing has changed: %s", error)
+            logger.error("configuration reload failed; keeping the old configuration: %s", error)
             return str(error)
         except Exception:
-            # A reload that meets a bug must not end the polls.
+            logger.exception("configuration reload failed; keeping the old configuration")
+            self._restore(before)
             self._metrics.reload_successful.set(0)
-            logger.exception("the configuration was not taken")
-            return "a bug in the exporter; see its log"
+            return "unexpected exception; see the exporter's log"
         else:
-            if config.state_path != self._config.state_path:
-                logger.warning("state.path has changed: it is taken at the next start")
-            self._poller.lift_refusals()
-            self._apply(config)
-            logger.info("the configuration was loaded again, accounts: %d", len(config.accounts))
+            logger.info("configuration reloaded, accounts: %d", len(config.accounts))
             return ""
         finally:
             self._exposition.expire_own()
             self._notifier.send("READY=1")
 
-    def _stop(self) -> None:
+    def _restore(self, config: Config) -> None:
+        try:
+            self._apply(config)
+        except Exception:
+            logger.exception("the old configuration could not be put back; restart the exporter")
+
+    def _stop(self) -> bool:
+        """Stop polling; return whether every poll has ended."""
         logger.info("stopping")
         self._stopping.set()
         self._notifier.send("STOPPING=1")
-        if not self._scheduler.stop(GRACE):
-            self._transports.abort()
-            self._scheduler.stop(1.0)
-
-    def _is_healthy(self) -> bool:
-        return self._scheduler.heartbeat_age() < HEARTBEAT_MISSED
+        if self._scheduler.stop(GRACE):
+            return True
+        self._transports.abort()
+        if self._scheduler.stop(1.0):
+            return True
+        logger.warning("stopping without the polls that hang")
+        return False
 
     def _routes(self) -> dict[str, Route]:
         return {
@@ -274,9 +275,8 @@ class App:
         return Response(200, body.data, body.content_type, headers)
 
     def _serve_healthy(self, _request: Request) -> Response:
-        if self._is_healthy():
-            return _text(200, "healthy")
-        return _text(503, "the scheduler has given no sign of life for two minutes")
+        trouble = self._scheduler.trouble()
+        return _text(503, trouble) if trouble else _text(200, "healthy")
 
     def _serve_ready(self, _request: Request) -> Response:
         if self._stopping.is_set():
@@ -288,44 +288,16 @@ class App:
     def _serve_reload(self, _request: Request) -> Response:
         if not self._options.enable_lifecycle:
             return _text(403, "start the exporter with --web.enable-lifecycle to allow this, or send it SIGHUP")
-        event = _Reload()
-        self._events.put(event)
-        errors = event.result.result()
+        try:
+            errors = self._main_loop.reload(RELOAD_TIMEOUT)
+        except TimeoutError:
+            return _text(504, "the configuration is still being loaded; the log will say what came of it")
+        if errors is None:
+            return _text(503, "the exporter is stopping")
         return _text(500, errors) if errors else _text(200, "reloaded")
 
 
 _HEALTH_PATHS = ("/-/healthy", "/-/ready")
-
-
-class _Stop:
-    """Asks the main thread to stop."""
-
-
-class _Reload:
-    """Asks the main thread to reload; ``result`` becomes the errors as text."""
-
-    def __init__(self) -> None:
-        self.result: Future[str] = Future()
-
-
-def _handle_signals(
-    events: queue.SimpleQueue[_Stop | _Reload],
-) -> dict[int, Callable[[int, FrameType | None], object] | int | None]:
-    """Turn signals into events; return the handlers that were there before."""
-    asked: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if asked:
-            # Everything that was learnt is committed; what still runs is a vendor that does not answer.
-            os._exit(1)
-        asked.append(number)
-        events.put(_Stop())
-
-    def reload(_number: int, _frame: FrameType | None) -> None:
-        events.put(_Reload())
-
-    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    return {number: signal.signal(number, handler) for number, handler in wanted.items()}
 
 
 def _save_nothing(_account: AccountKey, _state: AccountState) -> None:

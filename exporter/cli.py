@@ -269,8 +269,11 @@ def _run(
     from exporter.runtime.redaction import Redactor
 
     redactor = Redactor()
-    configure(chosen.log_level, chosen.log_format, redactor)
-    return serve(chosen, environ, redactor, announce)
+    log = configure(chosen.log_level, chosen.log_format, redactor)
+    try:
+        return serve(chosen, environ, redactor, log, announce)
+    finally:
+        log.close(1.0)
 
 
 def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -308,9 +311,12 @@ def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     redactor = Redactor()
     # Its table explains the failures: the log tells of more only where somebody asks for it.
     asked = _value("log.level", arguments, {"VIDEO_API_EXPORTER_LOG_LEVEL": "error", **environ})
-    configure(str(asked), str(_value("log.format", arguments, environ)), redactor)
+    log = configure(str(asked), str(_value("log.format", arguments, environ)), redactor)
     path = Path(str(_value("config.file", arguments, environ)))
-    return poll_once(path, arguments.accounts, arguments.output, environ, redactor)
+    try:
+        return poll_once(path, arguments.accounts, arguments.output, environ, redactor)
+    finally:
+        log.close(1.0)
 
 
 def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

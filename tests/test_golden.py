@@ -84,7 +84,6 @@ def page(clock: FakeClock, make_account: MakeAccount) -> dict[str, str]:
     metrics.set_accounts(account.provider for account in accounts)
     metrics.reload_successful.set(1)
     metrics.reload_success_time.set(clock.wall())
-    metrics.count_state_write_failures(lambda: 0)
     store.replace(accounts, ("team",), {})
     poller = Poller(
         providers=PROVIDERS,

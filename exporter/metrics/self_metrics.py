@@ -25,7 +25,17 @@ _LAGS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 class SelfMetrics:
     """One registry with all of them."""
 
-    def __init__(self, version: str, revision: str, shard_index: int, shard_count: int) -> None:
+    def __init__(
+        self,
+        version: str,
+        revision: str,
+        shard_index: int,
+        shard_count: int,
+        *,
+        state_write_failures: Callable[[], int] = lambda: 0,
+        log_lines_dropped: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Make the families; the last two are counted elsewhere, and asked for at each scrape."""
         # A creation time a histogram is worth nothing to anybody here and doubles its lines in OpenMetrics.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = registry = CollectorRegistry()
@@ -71,6 +81,11 @@ class SelfMetrics:
             ("shards", "How many shards the accounts are spread over.", shard_count),
         ):
             Gauge("video_api_exporter_" + name, help_, registry=registry).set(value)
+        for name, help_, count in (
+            ("state_write_failures", "Writes to the state file that failed.", state_write_failures),
+            ("log_lines_dropped", "Log lines that were dropped because nobody read them.", log_lines_dropped),
+        ):
+            registry.register(_Counter("video_api_exporter_" + name, help_, count))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -84,18 +99,12 @@ class SelfMetrics:
         for provider, count in sorted(counts.items()):
             self._accounts.labels(provider).set(count)
 
-    def count_state_write_failures(self, failures: Callable[[], int]) -> None:
-        """Export how many writes to the state file failed."""
-        self.registry.register(_WriteFailures(failures))
 
-
-class _WriteFailures(Collector):
-    def __init__(self, failures: Callable[[], int]) -> None:
-        self._failures = failures
+class _Counter(Collector):
+    def __init__(self, name: str, help_: str, value: Callable[[], int]) -> None:
+        self._name = name
+        self._help = help_
+        self._value = value
 
     def collect(self) -> Iterable[Metric]:
-        yield CounterMetricFamily(
-            "video_api_exporter_state_write_failures",
-            "Writes to the state file that failed.",
-            value=self._failures(),
-        )
+        yield CounterMetricFamily(self._name, self._help, value=self._value())

@@ -19,6 +19,7 @@ from exporter.errors import (
     ConnectionError_,
     ForbiddenError,
     InternalError,
+    InvalidResponseError,
     PollError,
     RateLimitedError,
     ServerError,
@@ -34,7 +35,7 @@ from exporter.providers.base import Answer, Options, Provider, refusal
 from exporter.readings import AccountKey, AccountState, Failure, Part, Usage
 from exporter.runtime.clock import Clock
 from exporter.runtime.logs import fields
-from exporter.runtime.redaction import Redactor, redact_parts
+from exporter.runtime.redaction import MESSAGE_RUN, READING_RUN, KeyParts, Redactor, change_texts, escape
 from exporter.transport.client import RawAnswer
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ FIRST_BACKOFF = 0.5
 LONGEST_REFUSAL_REST = 3600.0
 """The longest time in seconds between two polls with a key that the vendor refuses (401, 403)."""
 _LONGEST_MESSAGE = 300
-_LONGEST_READ = 20_000
+_LONGEST_TEXT = 20_000
+"""Characters that are kept of any text in an answer."""
 
 
 class Connection(Protocol):
@@ -174,8 +176,9 @@ class Poller:
         try:
             return endpoint.fetch(call.get, options)
         except PollError as error:
-            words = redact_parts(self._redactor.redact(str(error)[:_LONGEST_READ]), call.target.key)
-            raise type(error)(words[:_LONGEST_MESSAGE]) from None
+            words = self._redactor.redact(str(error), _LONGEST_TEXT)
+            words = KeyParts(call.target.key, MESSAGE_RUN).redact(words)
+            raise type(error)(escape(words)[:_LONGEST_MESSAGE]) from None
 
     def _collect_others(self, account: Account, state: AccountState, memory: _Memory, call: _Call) -> AccountState:
         """Ask for the billing parts that are due; a failure of theirs counts, and leaves the rest alone."""
@@ -365,9 +368,18 @@ class _Call:
         rest = cooldown_seconds(raw.status, raw.headers, raw.document, self._poller._clock.wall())
         if rest is not None:
             self._poller._limits.rest(self.target, rest)
+        document = self._without_keys(raw.document)
         if 200 <= raw.status < 300 or raw.status in accept:
-            return Answer(raw.status, raw.document)
-        raise refusal(raw.status, raw.document)
+            return Answer(raw.status, document)
+        raise refusal(raw.status, document)
+
+    def _without_keys(self, document: object) -> object:
+        """Return an answer that may be shown. It is the one place where a vendor's texts come in."""
+        parts, redactor = KeyParts(self.target.key, READING_RUN), self._poller._redactor
+        try:
+            return change_texts(document, lambda text: escape(parts.redact(redactor.redact(text, _LONGEST_TEXT))))
+        except RecursionError:
+            raise InvalidResponseError("the answer is nested too deeply") from None
 
 
 def _counted(failures: Mapping[str, int], reason: str) -> Mapping[str, int]:

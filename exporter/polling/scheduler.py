@@ -24,6 +24,8 @@ from exporter.runtime.clock import Clock
 logger = logging.getLogger(__name__)
 
 HEARTBEAT = 5.0
+OVERDUE = 120.0
+"""Seconds after which polls that were due and did not end mean that something hangs."""
 
 
 class _MonotonicZone(tzinfo):
@@ -80,7 +82,8 @@ class Scheduler:
         self._zone = _MonotonicZone(clock)
         self._lock = threading.Lock()
         self._jobs: dict[AccountKey, _Job] = {}
-        self._pools: set[str] = set()
+        self._last_ends: dict[str, float] = {}
+        """When a poll of each pool last ended, in monotonic seconds."""
         self._last_beat = clock.monotonic()
         self._running = 0
         self._idle = threading.Condition(self._lock)
@@ -107,9 +110,20 @@ class Scheduler:
         job_id: str = self._scheduler.add_job(run, trigger, args=args, executor=pool).id
         return job_id
 
-    def heartbeat_age(self) -> float:
-        """Return how many seconds ago the scheduler was last seen alive."""
-        return self._clock.monotonic() - self._last_beat
+    def trouble(self) -> str | None:
+        """Return what hangs, in words, or None. Takes no lock, because the answer must come while others hold it."""
+        now = self._clock.monotonic()
+        if now - self._last_beat >= OVERDUE:
+            return "the scheduler has given no sign of life for two minutes"
+        for job in list(self._jobs.values()):
+            # A pool that is only late still ends polls.
+            since = max(job.due, self._last_ends.get(self._pool_of(job.account), now))
+            if now - since >= max(OVERDUE, 2 * job.account.timeout):
+                return f"polls of {job.account.provider} that were due have not ended for two minutes"
+        return None
+
+    def _pool_of(self, account: Account) -> str:
+        return f"{account.provider} {account.base_url} {self._concurrency}"
 
     def replace(self, accounts: Iterable[Account], concurrency: int, first_due: Callable[[Account], float]) -> None:
         """Poll these accounts alone, at most ``concurrency`` of one provider and base URL at a time.
@@ -133,9 +147,9 @@ class Scheduler:
                         self._submit(key, job)
 
     def _submit(self, key: AccountKey, job: _Job) -> None:
-        pool = f"{job.account.provider} {job.account.base_url} {self._concurrency}"
-        if pool not in self._pools:
-            self._pools.add(pool)
+        pool = self._pool_of(job.account)
+        if pool not in self._last_ends:
+            self._last_ends[pool] = self._clock.monotonic()
             self._scheduler.add_executor(ThreadPoolExecutor(self._concurrency), pool)
         job.id = self._add(self._run, job.due, pool, key, job, job.due)
 
@@ -157,9 +171,10 @@ class Scheduler:
         try:
             next_due = self._poll(account)
         except Exception:
-            logger.exception("a poll ended in a bug")
+            logger.exception("unexpected exception while polling")
         finally:
             with self._lock:
+                self._last_ends[self._pool_of(account)] = self._clock.monotonic()
                 self._running -= 1
                 self._idle.notify_all()
         with self._lock:

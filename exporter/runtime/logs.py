@@ -1,15 +1,23 @@
-"""Log lines as Prometheus' own programs write them, logfmt or JSON, with every key blanked."""
+"""Log lines as Prometheus' own programs write them, logfmt or JSON, with every key blanked.
+
+One thread writes them. Who logs never waits: when standard error takes no more, lines are dropped and counted.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import queue
 import re
-import sys
+import select
+import threading
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from exporter.runtime.redaction import Redactor
+from exporter.runtime.redaction import Redactor, escape
+
+logger = logging.getLogger(__name__)
 
 LEVELS: Mapping[str, int] = {
     "debug": logging.DEBUG,
@@ -19,30 +27,107 @@ LEVELS: Mapping[str, int] = {
 }
 FORMATS = ("logfmt", "json")
 
-_BARE = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
+_LONGEST = 2000
+"""Characters of a message or field that are logged."""
+_LONGEST_TRACE = 20_000
+_WAITING = 1000
+"""Lines that wait for the writer at most."""
+_STDERR = 2
+
+_BARE = re.compile(r"[^\s\"=\\]+")
 _NAMES = {"WARNING": "warn", "CRITICAL": "error"}
 
 
-class _Formatter(logging.Formatter):
-    def __init__(self, output: str, redactor: Redactor) -> None:
+class LogWriter:
+    """Writes lines to a file descriptor from a thread of its own; started at the first line."""
+
+    def __init__(self, descriptor: int = _STDERR) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def write(self, line: str) -> None:
+        """Hand a line to the writer, or drop and count it where too many wait; never blocks."""
+        with self._lock:
+            if self._thread is None:
+                # A daemon, because a reader that never reads must not keep the program from ending.
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+            try:
+                self._lines.put_nowait(line.encode("utf-8", "backslashreplace") + b"\n")
+            except queue.Full:
+                self.dropped += 1
+
+    def close(self, timeout: float) -> None:
+        """Wait until the lines so far are written, at most ``timeout`` seconds."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            try:
+                self._lines.put(None, timeout=timeout)
+            except queue.Full:
+                return
+            thread.join(timeout)
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                self._write_whole(line)
+            except OSError:
+                with self._lock:
+                    self.dropped += 1
+
+    def _write_whole(self, line: bytes) -> None:
+        # Not by sys.stderr, whose lock would be held for ever by a thread that waits for the reader.
+        rest = memoryview(line)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:
+                select.select([], [self._descriptor], [])
+
+
+class Handler(logging.Handler):
+    """Gives each record as one line to a writer."""
+
+    def __init__(self, writer: LogWriter, output: str, redactor: Redactor) -> None:
         super().__init__()
+        self._writer = writer
         self._output = output
         self._redactor = redactor
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand the record on as a line. A record that cannot be formatted becomes a line that says so."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001  a log call must never fail its caller
+            record.msg, record.args = f"log record cannot be formatted: {type(error).__name__}", None
+            record.exc_info, record.fields = None, {}
+            line = self.format(record)
+        self._writer.write(line)
+
     def format(self, record: logging.LogRecord) -> str:
-        fields = {
+        """Return one line: every text in it is bounded, redacted and printable, whichever library logged it."""
+        values = {
             "ts": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z",
             "level": _NAMES.get(record.levelname, record.levelname.lower()),
             "component": _component(record.name),
             "msg": record.getMessage(),
             **getattr(record, "fields", {}),
         }
+        clean = {name: self._clean(str(value), _LONGEST) for name, value in values.items()}
         if record.exc_info:
-            fields["trace"] = self.formatException(record.exc_info)
-        clean = {name: self._redactor.redact(str(value)) for name, value in fields.items()}
+            clean["trace"] = self._clean(logging.Formatter().formatException(record.exc_info), _LONGEST_TRACE)
         if self._output == "json":
-            return json.dumps(clean, ensure_ascii=False)
+            return escape(json.dumps(clean, ensure_ascii=False))
         return " ".join(f"{name}={_quoted(value)}" for name, value in clean.items())
+
+    def _clean(self, text: str, limit: int) -> str:
+        left_out = len(text) - limit
+        clean = self._redactor.redact(text, limit)
+        return clean if left_out <= 0 else f"{clean}... ({left_out} characters left out)"
 
 
 def _component(name: str) -> str:
@@ -51,19 +136,31 @@ def _component(name: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    return value if _BARE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    if value.isprintable() and _BARE.fullmatch(value):
+        return value
+    return escape(json.dumps(value, ensure_ascii=False))
 
 
-def configure(level: str, output: str, redactor: Redactor) -> None:
-    """Send all logging to standard error, at ``level`` and above, one line an event."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(output, redactor))
+def configure(level: str, output: str, redactor: Redactor) -> LogWriter:
+    """Send all logging to standard error, at ``level`` and above, one line an event; close the writer at the end."""
+    writer = LogWriter()
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [Handler(writer, output, redactor)]
     root.setLevel(LEVELS[level])
+    # Python prints these to standard error itself otherwise, where they wait for the reader and may hold a key.
+    logging.captureWarnings(True)
+    threading.excepthook = _log_exception_of_thread
     # Their debug and info lines tell of connections and jobs, one or more a poll, and nothing an operator asks for.
-    for noisy in ("apscheduler", "urllib3", "asyncio"):
+    for noisy in ("apscheduler", "asyncio"):
         logging.getLogger(noisy).setLevel(max(LEVELS[level], logging.WARNING))
+    # Its warnings repeat, at the length of the answer, what the failed poll says in a sentence.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    return writer
+
+
+def _log_exception_of_thread(raised: threading.ExceptHookArgs) -> None:
+    if raised.exc_value is not None:
+        logger.error("unexpected exception in a thread", exc_info=raised.exc_value)
 
 
 def fields(**values: object) -> Mapping[str, Mapping[str, object]]:

@@ -1,13 +1,19 @@
-"""Keeping keys out of everything that is printed, logged, served or stored."""
+"""Keeping keys and control characters out of everything that is printed, logged, served or stored."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Iterator
+from unicodedata import category
 from urllib.parse import quote
 
-_SHORTEST_PART = 6
+MESSAGE_RUN = 6
+"""How many characters in a row of a key make a message unsafe."""
+READING_RUN = 12
+"""The same for a name or plan of a reading. It is longer, because a key may hold a word that is a service's name."""
+_PROBE = 6
 _MASK = "<redacted>"
 
 
@@ -16,36 +22,98 @@ class Redactor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[int, set[str]] = {}
+        self._forms: set[str] = set()
+        self._lengths: dict[str, set[int]] = {}
+        self._probes: tuple[int, ...] = ()
+        self._longest = 0
 
     def add(self, key: str) -> None:
-        """Blank this key from now on, also as JSON, a URL or ``repr`` would write it."""
+        """Blank this key from now on, also as JSON, a URL, base64 or ``repr`` would write it."""
         with self._lock:
-            for form in {key, quote(key, safe=""), json.dumps(key)[1:-1], repr(key)[1:-1]}:
-                self._known.setdefault(len(form), set()).add(form)
+            if key in self._forms:
+                return
+            for form in set(_written_forms(key)):
+                self._forms.add(form)
+                self._lengths.setdefault(form[:_PROBE], set()).add(len(form))
+                self._longest = max(self._longest, len(form))
+            self._probes = tuple({len(start) for start in self._lengths})
+
+    def redact(self, text: str, limit: int | None = None) -> str:
+        """Return the first ``limit`` characters of a text, with every known key blanked, also one that lies across."""
+        end = len(text) if limit is None else min(limit, len(text))
+        with self._lock:
+            # Beyond the limit, because half a key is not found.
+            seen = text[: end + self._longest]
+            spans = [
+                (at, at + length)
+                for size in self._probes
+                for at in range(min(end, len(seen) - size + 1))
+                if (lengths := self._lengths.get(seen[at : at + size])) is not None
+                for length in lengths
+                if seen[at : at + length] in self._forms
+            ]
+        return _blank(text, spans, end)
+
+
+class KeyParts:
+    """The runs of ``length`` characters of one key, to be blanked out of the answers to it."""
+
+    def __init__(self, key: str, length: int) -> None:
+        self._length = length = min(length, len(key))
+        self._parts = {key[at : at + length] for at in range(len(key) - length + 1)}
 
     def redact(self, text: str) -> str:
-        """Return the text with every known key blanked. Costs text length times the number of key lengths."""
-        found: list[tuple[int, int]] = []
-        with self._lock:
-            known = list(self._known.items())
-        for length, keys in known:
-            found += ((at, at + length) for at in range(len(text) - length + 1) if text[at : at + length] in keys)
-        return _blank(text, found)
+        """Return the text without the key and without any run of it."""
+        length, parts = self._length, self._parts
+        spans = [(at, at + length) for at in range(len(text) - length + 1) if text[at : at + length] in parts]
+        return _blank(text, spans, len(text))
 
 
-def redact_parts(text: str, key: str) -> str:
-    """Return a vendor's words without the key that they answer, nor any six characters in a row of it."""
-    size = min(_SHORTEST_PART, len(key))
-    parts = {key[at : at + size] for at in range(len(key) - size + 1)}
-    return _blank(text, ((at, at + size) for at in range(len(text) - size + 1) if text[at : at + size] in parts))
+def change_texts(document: object, change: Callable[[str], str]) -> object:
+    """Return a JSON document with every text in it changed, the names of fields too; raise RecursionError."""
+    if isinstance(document, str):
+        return change(document)
+    if isinstance(document, dict):
+        return {change(name): change_texts(value, change) for name, value in document.items()}
+    if isinstance(document, list):
+        return [change_texts(value, change) for value in document]
+    return document
 
 
-def _blank(text: str, spans: Iterable[tuple[int, int]]) -> str:
+def escape(text: str) -> str:
+    r"""Return the text with every control, format and unassigned character written as ``\u0085``.
+
+    Such a character drives a terminal, turns the order of a line round or ends it. Spaces of any width stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() or category(character) == "Zs":
+        return character
+    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
+
+
+def _written_forms(key: str) -> Iterator[str]:
+    escaped = quote(key, safe="")
+    yield from (key, escaped, escaped.lower(), json.dumps(key)[1:-1], repr(key)[1:-1])
+    data = key.encode("utf-8", "surrogatepass")
+    for before in range(3):
+        # base64 writes three bytes as four characters, so what stands before the key changes how the key is written.
+        first, last = -(-before * 8 // 6), (before + len(data)) * 8 // 6
+        for encode in (b64encode, urlsafe_b64encode):
+            form = encode(bytes(before) + data).decode()[first:last]
+            if len(form) >= MESSAGE_RUN:
+                yield form
+
+
+def _blank(text: str, spans: Iterable[tuple[int, int]], limit: int) -> str:
     pieces: list[str] = []
     done, end = 0, -1
     for start, stop in sorted(spans):
         if start > end:
             pieces += (text[done:start], _MASK)
         end = done = max(end, stop)
-    return "".join(pieces) + text[done:] if pieces else text
+    return "".join(pieces) + text[done:limit] if pieces else text[:limit]

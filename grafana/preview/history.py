@@ -108,7 +108,6 @@ def _scrapes(folder: Path, start: float, end: float) -> Iterator[str]:
         ]
         metrics = SelfMetrics("0.1.0", "preview", 0, 1)
         metrics.set_accounts(account.provider for account in accounts)
-        metrics.count_state_write_failures(lambda: 0)
         metrics.reload_successful.set(1)
         metrics.reload_success_time.set(clock.wall())
         exposition = Exposition(FAMILIES, metrics.registry, clock)

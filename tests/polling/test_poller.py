@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -380,6 +382,53 @@ def test_the_vendors_words_are_kept_without_the_key_or_a_part_of_it(bench: Bench
     message = bench.state.failure.message
     assert message.startswith("HTTP 401: bad key <redacted>")
     assert not any(key[at : at + 6] in message for at in range(len(key) - 5))
+
+
+def test_an_answer_that_holds_the_key_shows_it_nowhere(bench: Bench) -> None:
+    key = bench.account.key.secret
+    block = {"plan_id": key, "plan_name": f"plan {key}", "interval": key[4:30], "status": key}
+    services = {key: {"unit": key, "used": 3}, "search": {"unit": "credits", "used": 5}}
+    bench.poll(good(subscription=block, **{key: 1}, usage=services))
+    shown = bench.exposition.body("", "").data.decode() + repr(bench.state)
+    assert not any(key[at : at + 12] in shown for at in range(len(key) - 11))
+    assert bench.value("credits_balance") == 112.5
+
+
+def test_an_answer_that_holds_the_key_of_another_account_shows_it_nowhere(bench: Bench) -> None:
+    other = secrets.token_hex(16)
+    bench.redactor.add(other)
+    bench.poll(good(subscription={"plan_name": other, "plan_id": b64encode(other.encode()).decode()}))
+    shown = bench.exposition.body("", "").data.decode()
+    assert 'plan_name="<redacted>"' in shown
+    assert other not in shown and 'plan_id="<redacted>' in shown
+
+
+def test_an_error_text_is_redacted_before_it_is_cut(bench: Bench) -> None:
+    other = secrets.token_hex(16)
+    bench.redactor.add(other)
+    for before in (270, 280, 290, 19_990):
+        bench.poll(answer({"message": "x" * before + other + "y" * 50_000}, 500))
+        assert bench.state.failure is not None
+        message = bench.state.failure.message
+        assert len(message) <= 300
+        assert not any(other[at : at + 6] in message for at in range(len(other) - 5))
+
+
+def test_a_character_that_drives_a_terminal_is_shown_by_its_number(bench: Bench) -> None:
+    bench.poll(good(subscription={"plan_name": "a\x9b31m\x85b\u202ec", "status": "active"}))
+    shown = bench.exposition.body("", "").data.decode()
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert r"a\\u009b31m\\u0085b\\u202ec" in shown
+    bench.poll(answer({"message": "no\x9b31m"}, 500))
+    assert bench.state.failure is not None and bench.state.failure.message == r"HTTP 500: no\u009b31m"
+
+
+def test_an_answer_that_is_nested_deeper_than_can_be_read_is_the_vendors_failure(bench: Bench) -> None:
+    deep: object = 0
+    for _ in range(5000):
+        deep = [deep]
+    bench.poll(good(storage=deep))
+    assert bench.state.failure is not None and bench.state.failure.reason == "invalid_response"
 
 
 def test_an_answer_older_than_the_last_one_is_kept_out_altogether(bench: Bench) -> None:

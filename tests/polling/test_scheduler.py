@@ -181,5 +181,43 @@ def test_the_wall_clock_has_no_say_in_when_a_job_runs(
         scheduler.stop(PATIENT)
 
 
-def test_the_heartbeat_is_young_while_the_scheduler_lives(scheduler: Scheduler) -> None:
-    assert scheduler.heartbeat_age() < 60
+def test_nothing_is_wrong_while_the_scheduler_lives(scheduler: Scheduler) -> None:
+    assert scheduler.trouble() is None
+
+
+@pytest.mark.parametrize("timeout", [5.0, 300.0])
+def test_polls_that_hang_for_two_minutes_and_longer_than_they_may_are_told(
+    polls: Polls, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch, timeout: float
+) -> None:
+    let_go = threading.Event()
+    polls.gate = lambda account: let_go.wait(PATIENT) and None
+    scheduler = Scheduler(polls.poll, polls.clock, polls.lags.append)
+    scheduler.start()
+    try:
+        accounts = [make_account(name=name, timeout=timeout, interval=600.0) for name in ("a", "b", "c")]
+        scheduler.replace(accounts, 2, now(polls))
+        assert polls.wait(lambda: len(polls.started) == 2)
+        began, passed = polls.clock.monotonic(), 0.0
+        monkeypatch.setattr(polls.clock, "monotonic", lambda: began + passed)
+        passed = max(120.0, 2 * timeout) - 10
+        scheduler._last_beat = began + passed
+        assert scheduler.trouble() is None
+        passed += 10
+        assert scheduler.trouble() == "polls of vidnavigator that were due have not ended for two minutes"
+    finally:
+        monkeypatch.undo()
+        let_go.set()
+        scheduler.stop(PATIENT)
+
+
+def test_a_pool_that_is_late_but_ends_polls_is_not_in_trouble(polls: Polls, make_account: MakeAccount) -> None:
+    scheduler = Scheduler(polls.poll, polls.clock, polls.lags.append)
+    account = make_account()
+    scheduler.replace([account], 1, now(polls))
+    late = next(iter(scheduler._jobs.values()))
+    late.due -= 1000
+    pool = scheduler._pool_of(account)
+    scheduler._last_ends[pool] = polls.clock.monotonic() - 100
+    assert scheduler.trouble() is None
+    scheduler._last_ends[pool] -= 100
+    assert scheduler.trouble() is not None

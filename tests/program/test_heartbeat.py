@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app import HEARTBEAT_MISSED, App
+from exporter.app import App
 from exporter.config.load import load
 from exporter.options import Options
 from exporter.polling import scheduler as scheduler_module
 from exporter.polling.scheduler import Scheduler
 from exporter.providers import PROVIDERS
 from exporter.runtime.clock import SystemClock
+from exporter.runtime.logs import LogWriter
 from exporter.runtime.redaction import Redactor
 from exporter.web.server import Request
 from tests.conftest import FakeClock
@@ -25,7 +26,7 @@ from tests.program.running import until, write_config
 def app(clock: FakeClock, tmp_path: Path) -> App:
     path = write_config(tmp_path / "c.yaml", [{"name": "a", "provider": "videodb", "api_key_env": "NO_KEY"}])
     config = load(path, PROVIDERS, {})
-    return App(Options(config_file=path), {}, Redactor(), clock, config, None)
+    return App(Options(config_file=path), {}, Redactor(), clock, config, None, LogWriter())
 
 
 def health(app: App) -> int:
@@ -33,7 +34,7 @@ def health(app: App) -> int:
 
 
 def test_it_is_healthy_for_two_minutes_without_a_heartbeat_and_no_longer(app: App, clock: FakeClock) -> None:
-    assert HEARTBEAT_MISSED == 120
+    assert scheduler_module.OVERDUE == 120
     clock.advance(119.9)
     assert health(app) == 200
     clock.advance(0.1)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable
+from unicodedata import category
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.runtime import logs
-from exporter.runtime.redaction import Redactor, redact_parts
+from exporter.runtime.redaction import KeyParts, Redactor, change_texts, escape
 
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, max_size=40)
 
@@ -56,33 +56,56 @@ def test_several_keys_side_by_side_are_all_blanked(first: str, second: str, orde
 def test_no_six_characters_of_the_key_are_left_of_a_vendors_words(key: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(key) - 6))
     part = key[start : start + data.draw(st.integers(6, len(key)))]
-    clean = redact_parts(f"no such key: {part}!", key).replace("<redacted>", "\0")
+    clean = KeyParts(key, 6).redact(f"no such key: {part}!").replace("<redacted>", "\0")
     assert not any(key[at : at + 6] in clean for at in range(len(key) - 5))
 
 
-@pytest.mark.parametrize("output", logs.FORMATS)
-def test_log_lines_hold_no_key_in_message_field_or_trace(output: str) -> None:
+@given(KEYS, st.integers(0, 2), st.sampled_from([b64encode, urlsafe_b64encode]))
+def test_a_key_in_base64_is_blanked_wherever_it_begins(key: str, before: int, encode: Callable[[bytes], bytes]) -> None:
     redactor = Redactor()
-    key = "not-a-real-key-" * 2
     redactor.add(key)
-    stream = io.StringIO()
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    try:
-        logs.configure("debug", output, redactor)
-        root.handlers[0].setStream(stream)  # type: ignore[attr-defined]  # a StreamHandler
-        try:
-            raise ValueError(key)
-        except ValueError:
-            logging.getLogger("exporter.x").exception("with %s", key, extra=logs.fields(account=key))
-    finally:
-        root.handlers[:] = before
-        root.setLevel(level)
-    line = stream.getvalue()
-    assert key not in line
-    assert line.count("\n") == 1
-    assert line.count("<redacted>") == 3
-    if output == "json":
-        assert json.loads(line)["level"] == "error"
-    else:
-        assert " level=error component=x " in line
+    written = encode(b"u" * before + key.encode() + b":more").decode()
+    clean = redactor.redact(f"Basic {written}")
+    assert "<redacted>" in clean
+    # Of the first and the last character of the key a few bits stand beside others in one base64 character.
+    assert len(clean.replace("<redacted>", "")) <= len(f"Basic {written}") - (len(key) * 8 - 10) // 6
+
+
+@given(KEYS, st.integers(0, 60), st.integers(0, 40))
+def test_a_key_that_lies_across_the_limit_is_blanked_whole(key: str, before: int, limit: int) -> None:
+    redactor = Redactor()
+    redactor.add(key)
+    text = "\n" * before + key + key
+    clean = redactor.redact(text, limit).replace("<redacted>", "\0")
+    assert not set(clean) & set(key)
+
+
+DOCUMENTS = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda parts: st.lists(parts) | st.dictionaries(st.text(max_size=5), parts),
+)
+
+
+@given(DOCUMENTS)
+def test_every_text_of_a_document_is_changed_and_nothing_else(document: object) -> None:
+    def texts(value: object) -> list[str]:
+        if isinstance(value, str):
+            return [value]
+        if isinstance(value, dict):
+            return [text for pair in value.items() for item in pair for text in texts(item)]
+        return [text for item in value for text in texts(item)] if isinstance(value, list) else []
+
+    changed = change_texts(document, lambda text: f"<{text}>")
+    assert texts(changed) == [f"<{text}>" for text in texts(document)]
+    assert change_texts(changed, lambda text: text[1:-1]) == document
+
+
+@given(st.text())
+def test_an_escaped_text_has_no_character_that_drives_a_terminal(text: str) -> None:
+    clean = escape(text)
+    assert all(character.isprintable() or category(character) == "Zs" for character in clean)
+    assert clean == text or not text.isprintable()
+
+
+def test_an_escape_names_the_character() -> None:
+    assert escape("a\x9b31m\x85b\u202ec\nd\x7f e\u00a0f") == "a\\u009b31m\\u0085b\\u202ec\\nd\\u007f e\u00a0f"

@@ -1,0 +1,125 @@
+"""What the main thread does: it waits for the stop, and has the configuration loaded again when somebody asks.
+
+A load runs in a thread of its own, because a file on a dead mount never comes, and the stop must.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import FrameType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+Handlers = dict[int, Callable[[int, FrameType | None], object] | int | None]
+
+_IDLE = 0.5
+"""Seconds between two looks around. A signal that comes just before a wait begins does not end it."""
+
+
+class MainLoop(Generic[T]):
+    """Serves stops and reloads until the first stop. Reloads never overlap, and those that wait are one.
+
+    ``load`` runs in a thread of its own; ``finish`` takes what became of it, in the main thread, and returns the
+    errors as text, empty where there are none; ``idle`` is called twice a second.
+    """
+
+    def __init__(self, load: Callable[[], T], finish: Callable[[Future[T]], str], idle: Callable[[], None]) -> None:
+        self._load = load
+        self._finish = finish
+        self._idle = idle
+        self._events: queue.SimpleQueue[_Stop | _Reload | Future[T]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._next: list[_Reload] = []
+        self._loading: list[_Reload] = []
+
+    def reload(self, timeout: float) -> str | None:
+        """Have the configuration loaded again and return the errors as text; for any thread but the main one.
+
+        Returns None where the program stops. Raises ``concurrent.futures.TimeoutError`` after ``timeout`` seconds.
+        """
+        asked = _Reload()
+        with self._lock:
+            if self._stopping:
+                return None
+            self._events.put(asked)
+        return asked.result.result(timeout)
+
+    def handle_signals(self) -> Handlers:
+        """Turn SIGTERM, SIGINT and SIGHUP into events; return the handlers that were there before."""
+        asked: list[int] = []
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            if asked:
+                # Everything that was learnt is committed; what still runs is a vendor that does not answer.
+                os._exit(1)
+            asked.append(number)
+            self._events.put(_Stop())
+
+        def reload(_number: int, _frame: FrameType | None) -> None:
+            self._events.put(_Reload())
+
+        wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+        return {number: signal.signal(number, handler) for number, handler in wanted.items()}
+
+    def run(self) -> None:
+        """Serve events until one says stop; then every reload that is still asked for is refused."""
+        try:
+            while self._serve_one():
+                if self._next and not self._loading and self._events.empty():
+                    self._loading, self._next = self._next, []
+                    threading.Thread(target=self._load_beside, name="reload", daemon=True).start()
+        finally:
+            self._refuse_reloads()
+
+    def _serve_one(self) -> bool:
+        """Serve one event or none; return whether to go on."""
+        try:
+            event = self._events.get(timeout=_IDLE)
+        except queue.Empty:
+            self._idle()
+            return True
+        if isinstance(event, _Reload):
+            self._next.append(event)
+        elif isinstance(event, Future):
+            errors = self._finish(event)
+            for reload in self._loading:
+                reload.result.set_result(errors)
+            self._loading = []
+        return not isinstance(event, _Stop)
+
+    def _load_beside(self) -> None:
+        loaded: Future[T] = Future()
+        try:
+            loaded.set_result(self._load())
+        except Exception as error:  # noqa: BLE001  it is raised again where the result is asked for
+            loaded.set_exception(error)
+        self._events.put(loaded)
+
+    def _refuse_reloads(self) -> None:
+        with self._lock:
+            self._stopping = True
+        refused = self._loading + self._next
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, _Reload):
+                refused.append(event)
+        for reload in refused:
+            reload.result.set_result(None)
+
+
+class _Stop:
+    """Asks the main thread to stop."""
+
+
+class _Reload:
+    """Asks the main thread to reload; ``result`` becomes the errors as text, or None."""
+
+    def __init__(self) -> None:
+        self.result: Future[str | None] = Future()

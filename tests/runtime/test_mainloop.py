@@ -1,0 +1,129 @@
+"""Reloads are asked for by many, are done one by one, and never keep the program from stopping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+
+import pytest
+
+from exporter.runtime.mainloop import MainLoop
+
+PATIENT = 30.0
+
+
+class Program:
+    """A main loop in the main thread's place, whose loads wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+        self.results: list[int | str] = []
+        self.may_load = threading.Semaphore(0)
+        self.is_loading = threading.Event()
+        self.loop = MainLoop(self._load, self._finish, lambda: None)
+        self.pool = ThreadPoolExecutor(64)
+
+    def _load(self) -> int:
+        self.loads += 1
+        self.is_loading.set()
+        self.may_load.acquire()
+        if self.loads == 13:
+            raise ValueError("the thirteenth")
+        return self.loads
+
+    def _finish(self, loaded: Future[int]) -> str:
+        error = loaded.exception()
+        self.results.append(str(error) if error else loaded.result())
+        return str(error) if error else ""
+
+    def ask(self, count: int = 1) -> list[Future[str | None]]:
+        return [self.pool.submit(self.loop.reload, PATIENT) for _ in range(count)]
+
+
+@pytest.fixture
+def program() -> Iterator[Program]:
+    program = Program()
+    before = program.loop.handle_signals()
+    yield program
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    program.may_load.release(1000)
+    program.pool.shutdown()
+
+
+def stop_when(condition: Future[object]) -> None:
+    condition.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def test_those_that_wait_are_answered_by_one_reload(program: Program) -> None:
+    (first,) = program.ask()
+
+    def others() -> list[str | None]:
+        assert program.is_loading.wait(PATIENT)
+        for _ in range(400):
+            os.kill(os.getpid(), signal.SIGHUP)
+        asked = program.ask(40)
+        while program.loop._events.qsize() + len(program.loop._next) < 41:
+            pass
+        program.may_load.release(1000)
+        return [each.result(PATIENT) for each in [first, *asked]]
+
+    answers = program.pool.submit(others)
+    stop_when(answers)
+    program.loop.run()
+    assert answers.result(PATIENT) == [""] * 41
+    assert program.loads in (2, 3)  # one that was under way, and one for all others
+
+
+def test_a_reload_whose_files_never_come_does_not_keep_the_program_from_stopping(program: Program) -> None:
+    (hanging,) = program.ask()
+
+    def stop() -> None:
+        assert program.is_loading.wait(PATIENT)
+
+    stop_when(program.pool.submit(stop))
+    program.loop.run()
+    assert hanging.result(PATIENT) is None
+
+
+def test_a_reload_that_is_asked_for_after_the_stop_is_refused_at_once(program: Program) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    program.loop.run()
+    assert program.loop.reload(PATIENT) is None
+    assert program.loads == 0
+
+
+def test_reloads_that_wait_behind_the_stop_are_refused(program: Program) -> None:
+    asked = program.ask(5)
+    while program.loop._events.qsize() < 5:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    program.loop.run()
+    assert [each.result(PATIENT) for each in asked] == [None] * 5
+
+
+def test_an_exception_while_loading_is_handed_to_finish_and_the_loop_goes_on(program: Program) -> None:
+    program.loads = 12
+    program.may_load.release(1000)
+
+    def twice() -> list[str | None]:
+        return [program.loop.reload(PATIENT), program.loop.reload(PATIENT)]
+
+    answers = program.pool.submit(twice)
+    stop_when(answers)
+    program.loop.run()
+    assert answers.result(PATIENT) == ["the thirteenth", ""]
+
+
+def test_who_asks_waits_no_longer_than_the_time_given(program: Program) -> None:
+    def ask() -> None:
+        with pytest.raises(TimeoutError):
+            program.loop.reload(0.01)
+
+    done = program.pool.submit(ask)
+    stop_when(done)
+    program.loop.run()
+    assert done.exception() is None
