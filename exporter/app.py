@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, TimeoutError
+from concurrent.futures import Future
 from pathlib import Path
 
 from exporter import __version__
@@ -38,8 +38,6 @@ from exporter.web.server import Request, Response, Route, Server
 
 logger = logging.getLogger(__name__)
 
-RELOAD_TIMEOUT = 30.0
-"""Seconds after which a request to reload is answered although the files have not been read."""
 GRACE = 2.0
 """Seconds that polls under way have to end by themselves when the exporter stops; then they are cut."""
 
@@ -265,7 +263,7 @@ class App:
             self._options.telemetry_path: Route(self._serve_metrics),
             "/-/healthy": Route(self._serve_healthy),
             "/-/ready": Route(self._serve_ready),
-            "/-/reload": Route(self._serve_reload, methods=("POST",), threaded=True),
+            "/-/reload": Route(self._serve_reload, methods=("POST",)),
         }
 
     def _serve_metrics(self, request: Request) -> Response:
@@ -285,19 +283,21 @@ class App:
             return _text(503, "the first round of polls is under way")
         return _text(200, "ready")
 
-    def _serve_reload(self, _request: Request) -> Response:
+    def _serve_reload(self, _request: Request) -> Response | Future[Response]:
         if not self._options.enable_lifecycle:
             return _text(403, "start the exporter with --web.enable-lifecycle to allow this, or send it SIGHUP")
-        try:
-            errors = self._main_loop.reload(RELOAD_TIMEOUT)
-        except TimeoutError:
-            return _text(504, "the configuration is still being loaded; the log will say what came of it")
-        if errors is None:
-            return _text(503, "the exporter is stopping")
-        return _text(500, errors) if errors else _text(200, "reloaded")
+        answer: Future[Response] = Future()
+        self._main_loop.reload().add_done_callback(lambda done: answer.set_result(_answer_to_reload(done.result())))
+        return answer
 
 
 _HEALTH_PATHS = ("/-/healthy", "/-/ready")
+
+
+def _answer_to_reload(errors: str | None) -> Response:
+    if errors is None:
+        return _text(503, "the exporter is stopping")
+    return _text(500, errors) if errors else _text(200, "reloaded")
 
 
 def _save_nothing(_account: AccountKey, _state: AccountState) -> None:

@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import FrameType
@@ -20,6 +21,8 @@ Handlers = dict[int, Callable[[int, FrameType | None], object] | int | None]
 
 _IDLE = 0.5
 """Seconds between two looks around. A signal that comes just before a wait begins does not end it."""
+_SPACING = 0.5
+"""Seconds from one load to the next, so that a burst of signals is two of them."""
 
 
 class MainLoop(Generic[T]):
@@ -38,18 +41,17 @@ class MainLoop(Generic[T]):
         self._stopping = False
         self._next: list[_Reload] = []
         self._loading: list[_Reload] = []
+        self._next_load = 0.0
 
-    def reload(self, timeout: float) -> str | None:
-        """Have the configuration loaded again and return the errors as text; for any thread but the main one.
-
-        Returns None where the program stops. Raises ``concurrent.futures.TimeoutError`` after ``timeout`` seconds.
-        """
+    def reload(self) -> Future[str | None]:
+        """Have the configuration loaded again; the result is the errors as text, or None where the program stops."""
         asked = _Reload()
         with self._lock:
             if self._stopping:
-                return None
-            self._events.put(asked)
-        return asked.result.result(timeout)
+                asked.result.set_result(None)
+            else:
+                self._events.put(asked)
+        return asked.result
 
     def handle_signals(self) -> Handlers:
         """Turn SIGTERM, SIGINT and SIGHUP into events; return the handlers that were there before."""
@@ -72,8 +74,9 @@ class MainLoop(Generic[T]):
         """Serve events until one says stop; then every reload that is still asked for is refused."""
         try:
             while self._serve_one():
-                if self._next and not self._loading and self._events.empty():
+                if self._next and not self._loading and time.monotonic() >= self._next_load:
                     self._loading, self._next = self._next, []
+                    self._next_load = time.monotonic() + _SPACING
                     threading.Thread(target=self._load_beside, name="reload", daemon=True).start()
         finally:
             self._refuse_reloads()
@@ -123,3 +126,4 @@ class _Reload:
 
     def __init__(self) -> None:
         self.result: Future[str | None] = Future()
+        self.result.set_running_or_notify_cancel()  # from now on nobody can cancel it

@@ -18,7 +18,7 @@ import ssl
 import threading
 from asyncio import sslproto
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ __all__ = ["Handler", "Limits", "Request", "Response", "Route", "Server"]
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Request], Response]
+Handler = Callable[[Request], "Response | Future[Response]"]
 _Reply = Callable[[Response], None]
 
 DEFAULT_LIMITS = Limits()
@@ -49,7 +49,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0
 
 @dataclass(frozen=True)
 class Route:
-    """What answers a path. HEAD comes with GET; a ``threaded`` handler may take its time."""
+    """What answers a path. HEAD comes with GET. A ``threaded`` handler may compute, one that waits returns a future."""
 
     handler: Handler
     methods: tuple[str, ...] = ("GET",)
@@ -132,9 +132,9 @@ class _Site:
         elif route.threaded:
             loop = asyncio.get_running_loop()
             future = loop.run_in_executor(pool, _call, route.handler, request)
-            future.add_done_callback(lambda done: None if done.cancelled() else reply(done.result()))
+            future.add_done_callback(lambda done: None if done.cancelled() else _deliver(done.result(), reply))
         else:
-            reply(_call(route.handler, request))
+            _deliver(_call(route.handler, request), reply)
 
 
 def _with_headers(reply: _Reply, headers: tuple[tuple[str, str], ...]) -> _Reply:
@@ -146,10 +146,17 @@ def _with_headers(reply: _Reply, headers: tuple[tuple[str, str], ...]) -> _Reply
     return send
 
 
-def _call(handler: Handler, request: Request) -> Response:
+def _deliver(response: Response | Future[Response], reply: _Reply) -> None:
+    if isinstance(response, Response):
+        reply(response)
+    else:
+        asyncio.wrap_future(response).add_done_callback(lambda done: reply(done.result()))
+
+
+def _call(handler: Handler, request: Request) -> Response | Future[Response]:
     try:
         response = handler(request)
-        if not isinstance(response, Response):
+        if not isinstance(response, (Response, Future)):
             raise TypeError(f"a handler returned {type(response).__name__}, not a Response")
     except Exception:
         logger.exception("the answer to %s %s failed", request.method, request.path)
