@@ -12,11 +12,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
 import bcrypt
 
 from exporter.web.config import RateLimit, WebConfig
 from exporter.web.connection import Request, Response, text_response
+from exporter.web.fair_queue import FairQueue
 
 logger = logging.getLogger(__name__)
 
@@ -26,19 +29,31 @@ _LONGEST_PASSWORD = 72
 """Bytes that bcrypt looks at; Go's ignores the rest, so this one has to as well."""
 
 
+@dataclass(frozen=True)
+class _Login:
+    """A password that waits for bcrypt."""
+
+    password: bytes
+    stored: bytes
+    known: bool
+    proof: bytes
+    refuse: Callable[[Response], None]
+    admit: Callable[[], None]
+
+
 class Gate:
     """Admits requests or refuses them. Used on the event loop alone; bcrypt runs in one thread of its own."""
 
     def __init__(self, most_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most_waiting = most_waiting
-        self._waiting = 0
+        self._waiting: FairQueue[_Login] = FairQueue(most_waiting)
+        self._comparing = False
         self._salt = secrets.token_bytes(32)
         self.remembered: OrderedDict[bytes, None] = OrderedDict()
         self._pool = ThreadPoolExecutor(1, "password")
         self._bucket = _Bucket(clock)
 
     def close(self) -> None:
-        """Give up the comparisons that have not begun."""
+        """Give up the comparisons that have not begun. The event loop must have ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def ask(
@@ -60,32 +75,52 @@ class Gate:
             refuse(_unauthorized())
             return
         user, password = given
-        known = user in config.users
         stored = self.hash_to_compare(config, user)
         proof = self._digest(user.encode(), stored, password)
-        if known and proof in self.remembered:
-            self.remembered.move_to_end(proof)
+        login = _Login(password, stored, user in config.users, proof, refuse, admit)
+        if self._is_remembered(login):
             admit()
             return
-        if self._waiting >= self._most_waiting:
-            refuse(text_response(503, "503 Service Unavailable: too many logins", ("retry-after", "1")))
-            return
-        self._waiting += 1
+        too_many = self._waiting.put(request.client, user, login)
+        if too_many is not None:
+            too_many.refuse(text_response(503, "503 Service Unavailable: too many logins", ("retry-after", "1")))
+        self._compare_next()
 
-        def finished(done: asyncio.Future[bool]) -> None:
-            self._waiting -= 1
-            if done.cancelled():
+    def _compare_next(self) -> None:
+        while not self._comparing:
+            login = self._waiting.get()
+            if login is None:
                 return
-            if done.exception() is not None:
-                logger.error("a password could not be compared: %s", done.exception())
-            if done.exception() is None and done.result() and known:
-                self.remember(proof)
-                admit()
-            else:
-                refuse(_unauthorized())
+            loop = asyncio.get_running_loop()
+            if self._is_remembered(login):
+                loop.call_soon(login.admit)
+                continue
+            self._comparing = True
+            comparison = loop.run_in_executor(self._pool, bcrypt.checkpw, login.password, login.stored)
+            comparison.add_done_callback(partial(self._compared, login))
 
-        comparison = asyncio.get_running_loop().run_in_executor(self._pool, bcrypt.checkpw, password, stored)
-        comparison.add_done_callback(finished)
+    def _compared(self, login: _Login, comparison: asyncio.Future[bool]) -> None:
+        self._comparing = False
+        if comparison.cancelled():
+            return
+        error = comparison.exception()
+        if error is not None:
+            logger.error("a password could not be compared: %s", error)
+        right = error is None and comparison.result() and login.known
+        if right:
+            self.remember(login.proof)
+        # The next one begins first, because no failure of this answer may end the turns.
+        self._compare_next()
+        if right:
+            login.admit()
+        else:
+            login.refuse(_unauthorized())
+
+    def _is_remembered(self, login: _Login) -> bool:
+        if not login.known or login.proof not in self.remembered:
+            return False
+        self.remembered.move_to_end(login.proof)
+        return True
 
     def hash_to_compare(self, config: WebConfig, user: str) -> bytes:
         """Return the user's hash; for somebody unknown that of a known user, always the same one.

@@ -56,6 +56,8 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    client: str = ""
+    """The address that it came from."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Limits:
     """Between two requests: Prometheus closes an idle connection after 300 s and is to be the first."""
     response: float = 60.0
     """To take an answer in."""
-    password_checks: int = 32
-    """bcrypt comparisons that may wait for their turn; one more is answered with 503."""
+    password_checks: int = 512
+    """bcrypt comparisons that may wait for their turn, one for each connection; one more is answered with 503."""
 
 
 def text_response(status: int, message: str, *headers: tuple[str, str]) -> Response:
@@ -124,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
+        self._client = ""
         self._opening: asyncio.Task[None] | None = None
         self._owned = False
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
@@ -142,9 +145,10 @@ class Connection(asyncio.Protocol):
 
     # Called by the server
 
-    def open(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def open(self, sock: socket.socket, tls: ssl.SSLContext | None, client: str) -> None:
         """Begin to talk to the client that has connected, with a TLS handshake where there is a context."""
         self._socket = sock
+        self._client = client
         self._opening = self._loop.create_task(self._open(sock, tls))
         self._opening.add_done_callback(self._opened)
 
@@ -271,7 +275,7 @@ class Connection(asyncio.Protocol):
         if self._request is None:
             raise AssertionError("h11 ended a request that had not begun")
         try:
-            request = _request(self._request)
+            request = _request(self._request, self._client)
         except ValueError:
             self._refuse(400)
             return
@@ -368,7 +372,7 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self._transport.close)
 
 
-def _request(request: h11.Request) -> Request:
+def _request(request: h11.Request, client: str) -> Request:
     target = request.target.decode("ascii")
     if not target.startswith("/"):
         parts = urlsplit(target)
@@ -383,6 +387,7 @@ def _request(request: h11.Request) -> Request:
         path=unquote(path) if "%" in path else path,
         query=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
         headers=headers,
+        client=client,
     )
 
 

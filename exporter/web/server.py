@@ -296,7 +296,7 @@ class Server:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                sock, _ = await loop.sock_accept(listener)
+                sock, address = await loop.sock_accept(listener)
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     logger.warning("cannot take another client: %s; closing one that waits", error.strerror)
@@ -306,13 +306,13 @@ class Server:
             if len(self._connections) >= self._limits.connections:
                 self._make_room()
             try:
-                self._take(sock, site)
+                self._take(sock, address[0], site)
             except Exception:
                 # One client that cannot be served must not end the service to all.
                 logger.exception("a client could not be served")
                 sock.close()
 
-    def _take(self, sock: socket.socket, site: _Site) -> None:
+    def _take(self, sock: socket.socket, client: str, site: _Site) -> None:
         # asyncio does this only for sockets that name their protocol. Without it the end of an answer waits 40 ms.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Left alone the kernel takes in 4 MB for each reader that stops; with less it is also faster.
@@ -331,7 +331,7 @@ class Server:
         )
         self._connections.add(connection)
         self._most = max(self._most, len(self._connections))
-        connection.open(sock, config.tls)
+        connection.open(sock, config.tls, client)
 
     def _make_room(self) -> None:
         """Close the client that has waited longest: one that takes in an answer only if no other is left."""

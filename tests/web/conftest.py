@@ -38,6 +38,8 @@ class Client:
         self.socket.settimeout(PATIENCE)
         if "receive_buffer" in options:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options["receive_buffer"])
+        if "source" in options:
+            self.socket.bind((options["source"], 0))
         try:
             self.socket.connect((host.strip("[]"), int(port)))
             if context is not None:

@@ -6,7 +6,7 @@ import base64
 import gc
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from exporter.web import auth as auth_module
 from exporter.web.auth import Gate
 from exporter.web.config import RateLimit, WebConfig
 from exporter.web.connection import Request, Response
+from exporter.web.fair_queue import FairQueue
 from exporter.web.server import Route
 
-from .conftest import PATIENT, Client, Servers, body, hello
+from .conftest import PATIENT, Client, Servers, body, hello, wait_for
 
 PASSWORD = secrets.token_hex(8)
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -49,7 +50,13 @@ class Comparisons:
         self.free.set()
         self.at_once = 0
         self.most_at_once = 0
+        self.asked_for = 0
         self._check = bcrypt.checkpw
+        self._put: Callable[..., object] = FairQueue.put
+
+    def put(self, *item: object) -> object:
+        self.asked_for += 1
+        return self._put(*item)
 
     def checkpw(self, password: bytes, stored: bytes) -> bool:
         self.at_once += 1
@@ -64,6 +71,7 @@ class Comparisons:
 def comparisons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comparisons]:
     counter = Comparisons()
     monkeypatch.setattr(auth_module.bcrypt, "checkpw", counter.checkpw)
+    monkeypatch.setattr(FairQueue, "put", lambda *item: counter.put(*item))  # noqa: PLW0108  it has to become a method
     yield counter
     counter.free.set()
 
@@ -194,7 +202,7 @@ def test_an_unknown_name_is_compared_with_one_hash_so_that_costs_do_not_give_it_
 def test_guessing_holds_up_neither_known_scrapers_nor_more_than_one_thread(
     servers: Servers, users: Path, comparisons: Comparisons
 ) -> None:
-    limits = replace(PATIENT, password_checks=8)
+    limits = replace(PATIENT, password_checks=7)
     server = servers.start(web_config=users, limits=limits)
     scraper = servers.client(server)
     assert scraper.ask(headers=RIGHT).status == 200
@@ -216,6 +224,59 @@ def test_guessing_holds_up_neither_known_scrapers_nor_more_than_one_thread(
         assert sorted(statuses) == [401] * 8 + [503] * 22
     assert comparisons.most_at_once == 1
     assert servers.client(server).ask(headers=basic("bob", PASSWORD)).status == 200, "room again for others"
+
+
+def send(client: Client, user: str, password: str) -> None:
+    credentials = basic(user, password)["Authorization"]
+    client.send(f"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {credentials}\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize("own_address", [True, False])
+def test_who_guesses_does_not_hold_up_the_right_user(
+    servers: Servers, users: Path, comparisons: Comparisons, own_address: bool
+) -> None:
+    server = servers.start(web_config=users, limits=replace(PATIENT, password_checks=32))
+    comparisons.free.clear()
+    for _ in range(40):
+        # From the same address another name is needed; from another one the right name helps nobody.
+        send(servers.client(server), "alice" if own_address else "mallory", secrets.token_hex(4))
+    wait_for(lambda: comparisons.asked_for == 40)
+    right = servers.client(server, source="127.0.0.2" if own_address else "127.0.0.1")
+    send(right, "alice", PASSWORD)
+    wait_for(lambda: comparisons.asked_for == 41)
+    comparisons.free.set()
+    assert right.answer().status == 200
+    assert len(comparisons.hashes) < 6
+
+
+def test_the_right_user_comes_in_through_a_full_queue_of_many_names(
+    servers: Servers, users: Path, comparisons: Comparisons
+) -> None:
+    server = servers.start(web_config=users, limits=replace(PATIENT, password_checks=32))
+    comparisons.free.clear()
+    for number in range(40):
+        send(servers.client(server), f"name{number}", "guess")
+    wait_for(lambda: comparisons.asked_for == 40)
+    right = servers.client(server, source="127.0.0.2")
+    send(right, "alice", PASSWORD)
+    wait_for(lambda: comparisons.asked_for == 41)
+    comparisons.free.set()
+    assert right.answer().status == 200
+    assert len(comparisons.hashes) < 6
+
+
+def test_one_comparison_admits_everybody_who_waits_with_the_same_password(
+    servers: Servers, users: Path, comparisons: Comparisons
+) -> None:
+    server = servers.start(web_config=users)
+    comparisons.free.clear()
+    clients = [servers.client(server) for _ in range(5)]
+    for client in clients:
+        send(client, "alice", PASSWORD)
+    wait_for(lambda: comparisons.asked_for == 5)
+    comparisons.free.set()
+    assert [client.answer().status for client in clients] == [200] * 5
+    assert len(comparisons.hashes) == 1
 
 
 def test_a_hash_that_bcrypt_cannot_read_lets_nobody_in(
@@ -246,6 +307,7 @@ def test_no_password_stays_in_memory_as_text(servers: Servers, users: Path) -> N
     server = servers.start(web_config=users)
     assert servers.client(server).ask(headers=RIGHT).status == 200
     assert servers.client(server).ask().status == 401
+    gc.collect()
     (gate,) = [each for each in gc.get_objects() if isinstance(each, Gate) and each.remembered]
     for proof in gate.remembered:
         assert PASSWORD.encode() not in proof
