@@ -158,6 +158,7 @@ class App:
             web_config=self._options.web_config_file,
             health_routes={path: routes[path] for path in _HEALTH_PATHS},
             health_address=self._options.health_address,
+            allowed_hosts=self._options.allowed_hosts,
         )
         server.bind()
         handlers = self._main_loop.handle_signals()

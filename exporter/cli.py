@@ -67,6 +67,13 @@ FLAGS: tuple[Flag, ...] = (
         "Address that serves /-/healthy and /-/ready alone, plain and open, for probes. Off by default.",
         metavar="ADDRESS",
     ),
+    Flag(
+        "web.allowed-hosts",
+        "Names by which browsers may reach the exporter, separated by commas. Addresses always may. Repeatable."
+        " Any name by default.",
+        metavar="HOSTS",
+        repeatable=True,
+    ),
     Flag("log.level", "Least severe level to log.", "info", choices=tuple(LEVELS)),
     Flag("log.format", "Format of log lines.", "logfmt", choices=FORMATS),
     Flag(
@@ -216,7 +223,10 @@ def options(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Option
     def text(name: str) -> str:
         return str(_value(name, arguments, environ))
 
-    addresses = _value("web.listen-address", arguments, environ)
+    def texts(name: str) -> list[str]:
+        value = _value(name, arguments, environ)
+        return value if isinstance(value, list) else []
+
     path = text("web.telemetry-path")
     if not re.fullmatch(r"/[\w./-]*", path) or path == "/" or path.startswith(("/-/", "/api/", "/static/")):
         raise UsageError(f"--web.telemetry-path: {path!r} is no path that can be served; write one such as /metrics")
@@ -228,14 +238,16 @@ def options(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Option
 
     count = _whole_number(origin("shard.count"), text("shard.count"), least=1)
     index = _shard_index(origin("shard.index"), text("shard.index"), count)
+    hosts = texts("web.allowed-hosts")
     web_config, health = text("web.config.file"), text("web.health-address")
     return Options(
         config_file=Path(text("config.file")),
-        listen_addresses=tuple(addresses) if isinstance(addresses, list) else (),
+        listen_addresses=tuple(texts("web.listen-address")),
         telemetry_path=path,
         web_config_file=Path(web_config) if web_config else None,
         enable_lifecycle=bool(_value("web.enable-lifecycle", arguments, environ)),
         health_address=health or None,
+        allowed_hosts=tuple(host.strip() for part in hosts for host in part.split(",") if host.strip()),
         log_level=text("log.level"),
         log_format=text("log.format"),
         shard_index=index,

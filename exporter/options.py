@@ -18,6 +18,7 @@ class Options:
     web_config_file: Path | None = None
     enable_lifecycle: bool = False
     health_address: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
     log_level: str = "info"
     log_format: str = "logfmt"
     shard_index: int = 0

@@ -373,15 +373,17 @@ class Connection(asyncio.Protocol):
 
 
 def _request(request: h11.Request, client: str) -> Request:
-    target = request.target.decode("ascii")
-    if not target.startswith("/"):
-        parts = urlsplit(target)
-        target = f"{parts.path or '/'}?{parts.query}"
-    path, _, query = target.partition("?")
     headers: dict[str, str] = {}
     for name, value in request.headers:
         key, text = name.decode("ascii"), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    target = request.target.decode("ascii")
+    if not target.startswith("/"):
+        parts = urlsplit(target)
+        target = f"{parts.path or '/'}?{parts.query}"
+        if parts.netloc:
+            headers["host"] = parts.netloc
+    path, _, query = target.partition("?")
     return Request(
         method=request.method.decode("ascii"),
         path=unquote(path) if "%" in path else path,

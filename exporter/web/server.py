@@ -28,6 +28,7 @@ from exporter.errors import StartError, UsageError
 from exporter.web.auth import Gate
 from exporter.web.config import WebConfig, WebConfigFile
 from exporter.web.connection import FAILED, Connection, Limits, Phase, Request, Response, text_response
+from exporter.web.origin import host_name, is_cross_site, is_host_allowed
 
 __all__ = ["Handler", "Limits", "Request", "Response", "Route", "Server"]
 
@@ -107,18 +108,25 @@ def _bound(family: int, where: tuple[Any, ...]) -> socket.socket:
 class _Site:
     """What is served on a listener: routes, and who may have them."""
 
-    def __init__(self, routes: Mapping[str, Route], web: WebConfigFile | None = None) -> None:
-        self.web = web
+    def __init__(self, routes: Mapping[str, Route], allowed_hosts: Iterable[str] = ()) -> None:
+        self.web: WebConfigFile | None = None
         self._routes = dict(routes)
+        self._allowed_hosts = frozenset(map(host_name, allowed_hosts))
+
+    def config(self) -> WebConfig:
+        """Return what the web configuration says now."""
+        return WebConfig() if self.web is None else self.web.current()
 
     def answer(self, request: Request, reply: _Reply, gate: Gate, pool: Executor) -> None:
         """Call ``reply`` with the answer, at once or later."""
-        if self.web is None:
-            self._route(request, reply, pool)
-            return
-        config = self.web.current()
+        config = self.config()
         send = _with_headers(reply, config.headers) if config.headers else reply
-        gate.ask(config, request, send, lambda: self._route(request, send, pool))
+        if not is_host_allowed(request.headers.get("host", ""), self._allowed_hosts):
+            send(text_response(421, "421 Misdirected Request: --web.allowed-hosts does not have this host"))
+        elif is_cross_site(request):
+            send(text_response(403, "403 Forbidden: a page of another site cannot send this"))
+        else:
+            gate.ask(config, request, send, lambda: self._route(request, send, pool))
 
     def _route(self, request: Request, reply: _Reply, pool: Executor) -> None:
         route = self._routes.get(request.path)
@@ -165,7 +173,10 @@ def _call(handler: Handler, request: Request) -> Response | Future[Response]:
 
 
 class Server:
-    """Serves ``routes`` on every address of ``listen`` and ``health_routes`` on ``health_address``."""
+    """Serves ``routes`` on every address of ``listen`` and ``health_routes`` on ``health_address``.
+
+    Raises UsageError for an entry of ``allowed_hosts`` that is none; the health address answers any host.
+    """
 
     def __init__(
         self,
@@ -175,9 +186,10 @@ class Server:
         web_config: Path | None = None,
         health_routes: Mapping[str, Route] | None = None,
         health_address: str | None = None,
+        allowed_hosts: Iterable[str] = (),
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._site = _Site(routes)
+        self._site = _Site(routes, allowed_hosts)
         self._health = _Site(health_routes or {})
         self._listen = tuple(listen)
         self._health_address = health_address
@@ -211,7 +223,7 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
-        scheme = "https" if self._site.web is not None and self._site.web.current().tls else "http"
+        scheme = "https" if self._site.config().tls else "http"
         self.addresses = tuple(_url(scheme, sock) for sock, site in self._listeners if site is self._site)
         self.health_addresses = tuple(_url("http", sock) for sock, site in self._listeners if site is self._health)
 
@@ -321,7 +333,7 @@ class Server:
             # The kernel may hold all of an answer: this bounds the time that it waits for a reader.
             milliseconds = int(self._limits.response * 1000)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-        config = WebConfig() if site.web is None else site.web.current()
+        config = site.config()
         connection = Connection(
             asyncio.get_running_loop(),
             self._limits,

@@ -41,6 +41,7 @@ WRONG_FLAGS = [
     (["--shard.index=exporter-1-x", "--shard.count=4"], "--shard.index: 'exporter-1-x' is not a valid shard"),
     (["--web.telemetry-path=metrics"], "--web.telemetry-path: 'metrics' is no path"),
     (["--web.listen-address=nonsense:port"], "nonsense:port"),
+    (["--web.allowed-hosts=a.example,https://b.example"], "--web.allowed-hosts: 'https://b.example' is no host name"),
     (["demo", "--speed=0"], "--speed"),
 ]
 
@@ -109,6 +110,15 @@ def test_each_flag_has_an_environment_variable(flag: object) -> None:
         done = run(**{flag.variable: "nonsense"})
         assert done.returncode == 2
         assert flag.name in done.stderr or flag.variable in done.stderr
+
+
+@pytest.mark.parametrize("from_environment", [True, False])
+def test_only_the_allowed_hosts_are_served(config: Path, from_environment: bool) -> None:
+    flags = [] if from_environment else ["--web.allowed-hosts=a.example, b.example", "--web.allowed-hosts=c.example"]
+    variables = {"VIDEO_API_EXPORTER_WEB_ALLOWED_HOSTS": "a.example, c.example"} if from_environment else {}
+    with running(f"--config.file={config}", *flags, **variables) as program:
+        for host, status in (("a.example", 200), ("c.example:1", 200), ("evil.example", 421)):
+            assert program.get("/metrics", Host=host)[0] == status
 
 
 def test_the_shard_is_taken_from_a_pods_name(config: Path) -> None:
