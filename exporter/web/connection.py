@@ -23,6 +23,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
 
+from exporter.web.tls import accept
+
 logger = logging.getLogger(__name__)
 
 PIECE = 32 * 1024
@@ -154,7 +156,10 @@ class Connection(asyncio.Protocol):
 
     async def _open(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         self._owned = True
-        await self._loop.connect_accepted_socket(lambda: self, sock, ssl=tls)
+        if tls is None:
+            await self._loop.connect_accepted_socket(lambda: self, sock)
+        else:
+            await accept(self._loop, sock, tls, self)
 
     def _opened(self, opening: asyncio.Task[None]) -> None:
         self._opening = None

@@ -16,7 +16,6 @@ import re
 import socket
 import ssl
 import threading
-from asyncio import sslproto
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -43,8 +42,6 @@ _SEND_BUFFER = 212_992
 """Bytes: the most that Linux grants without further settings."""
 _CROWD = 100
 """So many clients fewer than there were, and memory is returned."""
-_TLS_READ = 16 * 1024
-"""Bytes: the largest TLS record. asyncio sets 256 KiB aside for every connection."""
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 
 
@@ -269,7 +266,6 @@ class Server:
             serving.set()
 
     async def _serve(self, serving: threading.Event) -> None:
-        sslproto.SSLProtocol.max_size = _TLS_READ  # type: ignore[attr-defined]  # test_tls looks whether it counts
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(log_loop_error)
         self._stopping = asyncio.Event()

@@ -1,4 +1,4 @@
-"""TLS settings by the names that Go gives them, and the ``ssl.SSLContext`` that they make."""
+"""TLS settings by the names that Go gives them, the ``ssl.SSLContext`` that they make, and handshakes with alerts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import ssl
 import tempfile
 import warnings
+from asyncio import AbstractEventLoop, Protocol, Transport, sslproto
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from socket import socket
 
 CLIENT_AUTH: dict[str, ssl.VerifyMode | None] = {
     "NoClientCert": ssl.CERT_NONE,
@@ -174,3 +176,29 @@ def _as_file(data: bytes) -> Iterator[str]:
             file.write(data)
             file.flush()
             yield file.name
+
+
+async def accept(loop: AbstractEventLoop, sock: socket, context: ssl.SSLContext, protocol: Protocol) -> None:
+    """Do the handshake with a client that has connected; raise what makes it fail."""
+    done = loop.create_future()
+    wrapped = _AlertingProtocol(loop, protocol, context, done, server_side=True)
+    transport, _ = await loop.connect_accepted_socket(lambda: wrapped, sock)
+    try:
+        await done
+    except BaseException:
+        transport.close()
+        raise
+
+
+class _AlertingProtocol(sslproto.SSLProtocol):
+    """asyncio's TLS, which closes after a failure without the alert that tells the client why."""
+
+    max_size = 16 * 1024
+    """Bytes: the largest TLS record. asyncio sets 256 KiB aside for every connection."""
+
+    def _fatal_error(self, exc: BaseException, message: str = "TLS failed") -> None:
+        # Python 3.10 keeps what OpenSSL wrote in a pipe, later ones in the protocol itself.
+        written = getattr(getattr(self, "_sslpipe", self), "_outgoing", None)
+        if isinstance(exc, ssl.SSLError) and written is not None and isinstance(self._transport, Transport):
+            self._transport.write(written.read())
+        super()._fatal_error(exc, message)

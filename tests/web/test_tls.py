@@ -104,6 +104,46 @@ def test_a_failed_handshake_is_explained_at_debug_level(
     assert "PEER_DID_NOT_RETURN_A_CERTIFICATE" in caplog.text
 
 
+def only_tls11() -> ssl.SSLContext:
+    context = trusting()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+def with_certificate_of(authority: trustme.CA, version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = trusting(certificate=authority.issue_cert("prometheus"))
+    context.maximum_version = version
+    return context
+
+
+def without_certificate(version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = trusting()
+    context.maximum_version = version
+    return context
+
+
+@pytest.mark.parametrize(
+    ("client", "alert"),
+    [
+        (only_tls11(), "PROTOCOL_VERSION"),
+        (without_certificate(ssl.TLSVersion.TLSv1_2), "HANDSHAKE_FAILURE"),
+        (without_certificate(ssl.TLSVersion.TLSv1_3), "CERTIFICATE_REQUIRED"),
+        (with_certificate_of(OTHER_CA, ssl.TLSVersion.TLSv1_2), "UNKNOWN_CA"),
+        (with_certificate_of(OTHER_CA, ssl.TLSVersion.TLSv1_3), "UNKNOWN_CA"),
+    ],
+    ids=["TLS 1.1", "no certificate, 1.2", "no certificate, 1.3", "other authority, 1.2", "other authority, 1.3"],
+)
+def test_an_alert_says_why_a_handshake_failed(
+    servers: Servers, directory: Path, client: ssl.SSLContext, alert: str
+) -> None:
+    site = Site(servers, directory, CLIENTS + "RequireAndVerifyClientCert\n")
+    with pytest.raises(ssl.SSLError, match=alert):
+        site.connect(client).ask()
+
+
 def test_a_client_speaking_plain_http_to_tls_gets_nothing(servers: Servers, directory: Path) -> None:
     site = Site(servers, directory, FILES)
     client = servers.client(site.server)
@@ -255,7 +295,7 @@ def test_a_connection_does_not_cost_the_quarter_megabyte_that_asyncio_would_give
 ) -> None:
     site = Site(servers, directory, FILES)
     assert site.connect(trusting()).ask().status == 200
-    protocols = [each for each in gc.get_objects() if type(each) is sslproto.SSLProtocol]
+    protocols = [each for each in gc.get_objects() if isinstance(each, sslproto.SSLProtocol)]
     assert protocols
     for protocol in protocols:
         # Before 3.11 asyncio set nothing aside.
