@@ -67,7 +67,8 @@ An account has exactly one of `api_key_file`, `api_key_env` and `api_key`. A fil
 each poll, so a new key needs no reload; white space around the key in it is ignored. A key that is
 missing, empty or not sendable in an HTTP header (line breaks, control or non-ASCII characters) fails that
 account alone, with the reason `credential`: a warning at start, an error for `check-config`. A literal
-like that is an error always.
+like that is an error always. Messages name the line and the field. They never repeat the path or the
+variable's name, because the key itself may stand there by mistake.
 
 A key file that every user can read, or the group where the exporter's own user owns the file, gets a
 warning. Plain `http` gets one unless `base_url` is on this machine: the key would cross the network

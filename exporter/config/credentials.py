@@ -1,6 +1,7 @@
 """Where an account's key comes from, and how it is read: a file or variable again at each poll.
 
-No sentence made here holds a key or a part of one.
+No sentence made here holds a key or a part of one. A path or a variable's name is not repeated either, because the
+key itself may be written there by mistake. The field is named instead.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.errors import CredentialError
+from exporter.runtime.files import read_file
+
+KEY_FIELDS = ("api_key_file", "api_key_env", "api_key")
+"""The three ways to give a key."""
 
 _LONGEST = 8192
 _WHITE = " \t\r\n"
@@ -30,6 +35,13 @@ def flaw(key: str) -> str | None:
     return None
 
 
+_NAMES = {
+    "file": "the file named by api_key_file",
+    "env": "the variable named by api_key_env",
+    "literal": "api_key",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class KeySource:
     """A key file, an environment variable or a key written into the configuration.
@@ -38,7 +50,7 @@ class KeySource:
     """
 
     kind: str
-    where: str = ""
+    where: str = field(default="", repr=False)
     secret: str = field(default="", repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -48,27 +60,30 @@ class KeySource:
         White space around the key in a file or variable (the usual last line break) is no part of it.
         """
         if self.kind == "literal":
-            key, name = self.secret, "api_key"
+            key = self.secret
         elif self.kind == "env":
-            name = f"environment variable {self.where}"
             value = self.environ.get(self.where)
             if value is None:
-                raise CredentialError(f"{name} is not set")
+                raise self._error("is not set")
             key = value.strip(_WHITE)
         else:
-            name = f"key file {self.where}"
             try:
-                key = _read_file(self.where).strip(_WHITE)
+                key = read_file(self.where).decode("latin-1").strip(_WHITE)
             except OSError as error:
-                raise CredentialError(f"{name} cannot be read: {error.strerror or error}") from None
+                raise self._error(f"cannot be read: {error.strerror}") from None
+            except ValueError:
+                raise self._error("cannot be read: no file can have this name") from None
         wrong = flaw(key)
         if wrong:
-            raise CredentialError(f"{name} {wrong}")
+            raise self._error(wrong)
         return key
+
+    def _error(self, sentence: str) -> CredentialError:
+        return CredentialError(f"{_NAMES[self.kind]} {sentence}")
 
     @property
     def identity(self) -> str:
-        """Return a stable text for where the key comes from; for a literal a hash: never log or export it."""
+        """Return a stable text for where the key comes from. Never log or export it, because it may hold the key."""
         if self.kind == "literal":
             return "literal:" + hashlib.sha256(self.secret.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{self.kind}:{self.where}"
@@ -82,7 +97,7 @@ class KeySource:
             return None
         try:
             status = os.stat(self.where)
-        except OSError:
+        except (OSError, ValueError):
             return None
         if status.st_mode & stat.S_IROTH:
             whom = "every user"
@@ -91,7 +106,7 @@ class KeySource:
         else:
             return None
         mode = stat.S_IMODE(status.st_mode)
-        return f"key file {self.where} is readable by {whom} (mode {mode:04o}): chmod 0400 would keep it private"
+        return f"{_NAMES['file']} is readable by {whom} (mode {mode:04o}); chmod 0400 would keep it private"
 
 
 def flaw_of_authorities(path: str) -> str | None:
@@ -105,15 +120,3 @@ def flaw_of_authorities(path: str) -> str | None:
     except OSError as error:
         return f"{path} cannot be read: {error.strerror or error}"
     return None
-
-
-def _read_file(path: str) -> str:
-    # O_NONBLOCK: opening a named pipe that nobody writes to would hang the poll.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("it is not a regular file")
-        data = os.read(descriptor, _LONGEST + 3)
-    finally:
-        os.close(descriptor)
-    return data.decode("latin-1")

@@ -16,10 +16,10 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from exporter.config import schema, thresholds, yaml
-from exporter.config.credentials import KeySource, flaw_of_authorities
+from exporter.config.credentials import KEY_FIELDS, KeySource, flaw_of_authorities
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.key_budget import KeyUses
-from exporter.config.rules import KEY_FIELDS, is_loopback, kind
+from exporter.config.rules import is_loopback, kind
 from exporter.config.thresholds import Level, Threshold, Thresholds
 from exporter.config.yaml import UNREADABLE, Document, Map, Place, Seq
 from exporter.errors import ConfigError, CredentialError, Problem

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import core_schema
 
-from exporter.config.credentials import flaw
+from exporter.config.credentials import KEY_FIELDS, flaw
 from exporter.config.durations import parse_duration
 from exporter.config.thresholds import Level
 
@@ -25,9 +25,6 @@ TAKEN_LABELS = (
     *("service", "endpoint", "node", "cluster", "alertname", "le", "quantile"),
 )
 """Label names that the metrics, Prometheus or its operator put on series themselves."""
-
-KEY_FIELDS = ("api_key_file", "api_key_env", "api_key")
-"""The three ways to give a key."""
 
 _LONGEST = 256
 _LONGEST_DURATION = 365 * 86_400.0  # timers and dates of the libraries overflow far above this

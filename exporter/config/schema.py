@@ -13,13 +13,13 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
+from exporter.config.credentials import KEY_FIELDS
 from exporter.config.rules import (
     COUNT,
     CREDITS,
     DURATION,
     INTERVAL,
     KEY,
-    KEY_FIELDS,
     LABEL_NAME,
     LABEL_VALUE,
     NAME,
@@ -134,11 +134,12 @@ class Account(Block):
     provider: Annotated[str, TEXT] = Field(description="The vendor.")
     api_key_file: Annotated[str | None, TEXT] = Field(
         default=None,
+        repr=False,
         description="A file that holds the key and nothing else; read again at each poll. Exactly one of "
         "`api_key_file`, `api_key_env` and `api_key` is given.",
     )
     api_key_env: Annotated[str | None, VARIABLE] = Field(
-        default=None, description="The name of an environment variable that holds the key."
+        default=None, repr=False, description="The name of an environment variable that holds the key."
     )
     api_key: Annotated[str | None, KEY] = Field(
         default=None, repr=False, description="The key itself. A file or variable is the better place for it."

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import yaml
 
+from exporter.config.credentials import KEY_FIELDS
 from exporter.errors import Problem
 from exporter.runtime.files import read_file
 
@@ -126,13 +127,20 @@ def show(path: Sequence[str | int]) -> str:
 
 
 def quote(key: str) -> str:
-    """Return a key as it can be printed on one line."""
+    """Return a key of a mapping as it can be printed on one line."""
+    name, colon, _ = key.partition(":")
+    if colon:
+        # Without a space after the colon, YAML takes a value for a part of the key. It may be a secret.
+        return f"{quote(name)}:..."
     short = key if len(key) <= 64 else key[:61] + "..."
     return short if re.fullmatch(r"[\w./-]+", short) else repr(short)
 
 
-def expand(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Replace ``${NAME}`` and ``$$`` in a text; return it with a sentence for each thing that is wrong."""
+def expand(text: str, environ: Mapping[str, str], *, shown: bool = True) -> tuple[str, list[str]]:
+    """Replace ``${NAME}`` and ``$$`` in a text; return it with a sentence for each thing that is wrong.
+
+    No sentence names a variable where ``shown`` is false.
+    """
     wrong: list[str] = []
 
     def replacement(match: re.Match[str]) -> str:
@@ -143,11 +151,13 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
             wrong.append("`${` begins the name of an environment variable, as in ${NAME}; write $$ for a dollar")
             return ""
         value = environ.get(name)
+        variable = f"environment variable {name}" if shown else "the environment variable named here"
         if value is None:
-            wrong.append(f"environment variable {name} is not set; set it, or write $${{{name}}} for the text itself")
+            itself = f"$${{{name}}}" if shown else "$${...}"
+            wrong.append(f"{variable} is not set; set it, or write {itself} for the text itself")
             return ""
         if not _is_utf8(value):
-            wrong.append(f"environment variable {name} is not valid UTF-8")
+            wrong.append(f"{variable} is not valid UTF-8")
         return value
 
     return _DOLLAR.sub(replacement, text), wrong
@@ -258,7 +268,8 @@ class _Builder:
             self.report("a YAML tag (`!...`) has no meaning here; put a text that starts with `!` in quotes")
             value = UNREADABLE
         elif "$" in text:
-            value, wrong = expand(text, self.environ)
+            # What stands in the braces may be the key itself.
+            value, wrong = expand(text, self.environ, shown=frame is None or frame.key not in KEY_FIELDS)
             for sentence in wrong:
                 self.report(sentence)
             if wrong:

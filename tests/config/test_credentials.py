@@ -39,7 +39,7 @@ def test_a_variable_is_looked_up_each_time() -> None:
     environ["NAME"] = "rotated"
     assert source.read() == "rotated"
     del environ["NAME"]
-    assert failure(source) == "environment variable NAME is not set"
+    assert failure(source) == "the variable named by api_key_env is not set"
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_a_variable_is_looked_up_each_time() -> None:
 def test_a_key_that_cannot_be_sent_fails_without_being_told(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
-    assert failure(KeySource("file", str(path))) == f"key file {path} {reason}"
+    assert failure(KeySource("file", str(path))) == f"the file named by api_key_file {reason}"
     value = content.decode("latin-1")
-    assert failure(KeySource("env", "NAME", environ={"NAME": value})) == f"environment variable NAME {reason}"
+    assert failure(KeySource("env", "NAME", environ={"NAME": value})) == f"the variable named by api_key_env {reason}"
 
 
 def test_what_is_no_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:
@@ -84,10 +84,13 @@ def test_what_is_no_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path / "missing", "No such file or directory"),
         (tmp_path / "pipe", "it is not a regular file"),
-        (tmp_path, "it is not a regular file"),
+        (tmp_path, "Is a directory"),
         (Path("/dev/null"), "it is not a regular file"),
+        (Path("x" * 5000), "File name too long"),
+        (Path("\ud800"), "no file can have this name"),
+        (Path("a\0b"), "no file can have this name"),
     ):
-        assert failure(KeySource("file", str(path))) == f"key file {path} cannot be read: {reason}"
+        assert failure(KeySource("file", str(path))) == f"the file named by api_key_file cannot be read: {reason}"
 
 
 @settings(deadline=None)
@@ -113,7 +116,12 @@ def test_sources_are_equal_when_they_name_the_same_place_or_key() -> None:
 
 
 def test_no_repr_shows_a_key() -> None:
-    for source in (KeySource("literal", secret=KEY), KeySource("env", "NAME", environ={"NAME": KEY})):
+    for source in (
+        KeySource("literal", secret=KEY),
+        KeySource("env", "NAME", environ={"NAME": KEY}),
+        KeySource("env", KEY),
+        KeySource("file", f"/run/{KEY}"),
+    ):
         assert KEY not in repr(source) + str(source)
 
 
@@ -127,7 +135,8 @@ def test_a_key_file_of_our_own_that_others_can_read_is_warned_of(tmp_path: Path,
     path.chmod(mode)
     warning = KeySource("file", str(path)).warning()
     assert warning == (
-        whom and f"key file {path} is readable by {whom} (mode {mode:04o}): chmod 0400 would keep it private"
+        whom
+        and f"the file named by api_key_file is readable by {whom} (mode {mode:04o}); chmod 0400 would keep it private"
     )
 
 

@@ -302,10 +302,10 @@ accounts:
   - {name: c, provider: videodb, api_key_env: EMPTY}
 """
     expected = [
-        f"{tmp_path}/config.yaml:3: accounts[0].api_key_file: key file {tmp_path}/missing cannot be read: "
+        f"{tmp_path}/config.yaml:3: accounts[0].api_key_file: the file named by api_key_file cannot be read: "
         "No such file or directory",
-        f"{tmp_path}/config.yaml:4: accounts[1].api_key_env: environment variable MISSING is not set",
-        f"{tmp_path}/config.yaml:5: accounts[2].api_key_env: environment variable EMPTY is empty",
+        f"{tmp_path}/config.yaml:4: accounts[1].api_key_env: the variable named by api_key_env is not set",
+        f"{tmp_path}/config.yaml:5: accounts[2].api_key_env: the variable named by api_key_env is empty",
     ]
     config = loaded(text)
     assert len(config.accounts) == 3
@@ -322,7 +322,7 @@ def test_a_key_file_that_others_can_read_is_warned_of_once(loaded: Load, tmp_pat
     (warning,) = loaded(text, strict=True).warnings
     assert (warning.line, warning.path) == (2, "accounts[0].api_key_file")
     assert warning.message == (
-        f"key file {tmp_path}/key is readable by every user (mode 0644): chmod 0400 would keep it private"
+        "the file named by api_key_file is readable by every user (mode 0644); chmod 0400 would keep it private"
     )
 
 

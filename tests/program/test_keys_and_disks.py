@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from tests.program.running import Program, running, until
+from tests.program.running import Program, run, running, until
 from tests.program.test_reliability import navigator, stateful
 
 
@@ -112,3 +112,19 @@ def test_a_disk_that_fills_up_costs_a_count_and_is_used_again_when_it_can_be(ven
         after = {series: value for series, value in program.metrics().items() if 'account="nav"' in series}
         assert after == kept
         assert program.metrics()[failures] == 0
+
+
+def test_a_key_that_stands_where_a_path_or_a_variable_belongs_is_shown_nowhere(tmp_path: Path) -> None:
+    slips = {"api_key_file": secrets.token_hex(16), "api_key_env": "sk_live_" + secrets.token_hex(16)}
+    accounts = [{"name": field, "provider": "videodb", field: slip} for field, slip in slips.items()]
+    config = stateful(tmp_path, accounts)
+    checked, polled = (run(command, f"--config.file={config}") for command in ("check-config", "poll"))
+    with running(f"--config.file={config}", "--log.level=debug") as program:
+        program.ready()
+        pages = [program.get(path)[1] for path in ("/", "/api/v1/accounts", "/metrics")]
+        program.stop()
+        seen = "".join([*pages, program.log, checked.stdout, checked.stderr, polled.stdout, polled.stderr])
+    seen += "".join(file.read_text("latin-1") for file in tmp_path.rglob("*") if file.is_file() and file != config)
+    assert [field for field, slip in slips.items() if slip in seen] == []
+    assert "api_key_file cannot be read: No such file" in seen
+    assert "api_key_env is not set" in seen
