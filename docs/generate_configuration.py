@@ -64,7 +64,8 @@ is never read as one of them.
 ## Keys
 
 An account has exactly one of `api_key_file`, `api_key_env` and `api_key`. A file or variable is read at
-each poll, so a new key needs no reload; white space around the key in it is ignored. A key that is
+each poll, so a new key needs no reload; white space around the key in it is ignored, and so is a byte order
+mark of UTF-8. UTF-16 text, quotes and `NAME=VALUE` as in an env file are named as what they are. A key that is
 missing, empty or not sendable in an HTTP header (line breaks, control or non-ASCII characters) fails that
 account alone, with the reason `credential`: a warning at start, an error for `check-config`. A literal
 like that is an error always. Messages name the line and the field. They never repeat the path or the

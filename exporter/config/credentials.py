@@ -6,8 +6,10 @@ key itself may be written there by mistake. The field is named instead.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,9 @@ KEY_FIELDS = ("api_key_file", "api_key_env", "api_key")
 
 _LONGEST = 8192
 _WHITE = " \t\r\n"
+_UTF_16 = "is UTF-16 text, as Windows PowerShell writes it; save it as UTF-8"
+# What follows tells it from a key in base64, which may end with one or two equals signs.
+_ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*[ \t]*=[ \t]*[^=\s]", re.MULTILINE)
 
 
 def flaw(key: str) -> str | None:
@@ -42,6 +47,22 @@ _NAMES = {
 }
 
 
+def _slip(text: str) -> str | None:
+    """Return what a text is in place of the key alone, where it is one of the usual mistakes."""
+    if _ASSIGNMENT.search(text):
+        return "holds NAME=VALUE lines, as an env file does; it must hold the key alone"
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return "has quotes around the key; remove them, because they would be sent"
+    return None
+
+
+def _is_utf_16(data: bytes) -> bool:
+    # Without a byte order mark, every second byte of an ASCII text is 0.
+    return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (
+        len(data) % 2 == 0 and len(data) > 0 and (not any(data[::2]) or not any(data[1::2]))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class KeySource:
     """A key file, an environment variable or a key written into the configuration.
@@ -61,19 +82,22 @@ class KeySource:
         """
         if self.kind == "literal":
             key = self.secret
+            wrong = flaw(key)
         elif self.kind == "env":
             value = self.environ.get(self.where)
             if value is None:
                 raise self._error("is not set")
             key = value.strip(_WHITE)
+            wrong = _slip(key) or flaw(key)
         else:
             try:
-                key = read_file(self.where).decode("latin-1").strip(_WHITE)
+                data = read_file(self.where).removeprefix(codecs.BOM_UTF8)
             except OSError as error:
                 raise self._error(f"cannot be read: {error.strerror}") from None
             except ValueError:
                 raise self._error("cannot be read: no file can have this name") from None
-        wrong = flaw(key)
+            key = data.decode("latin-1").strip(_WHITE)
+            wrong = _UTF_16 if _is_utf_16(data) else _slip(key) or flaw(key)
         if wrong:
             raise self._error(wrong)
         return key
@@ -108,15 +132,3 @@ class KeySource:
         mode = stat.S_IMODE(status.st_mode)
         return f"{_NAMES['file']} is readable by {whom} (mode {mode:04o}); chmod 0400 would keep it private"
 
-
-def flaw_of_authorities(path: str) -> str | None:
-    """Return why a file cannot serve as the authorities of a TLS connection, or None where it can."""
-    import ssl  # few configurations name such a file, and check-config must answer at once
-
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
-    except ssl.SSLError:
-        return f"{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror or error}"
-    return None

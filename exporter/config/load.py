@@ -16,7 +16,8 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from exporter.config import schema, thresholds, yaml
-from exporter.config.credentials import KEY_FIELDS, KeySource, flaw_of_authorities
+from exporter.config.authorities import Authorities
+from exporter.config.credentials import KEY_FIELDS, KeySource
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.key_budget import KeyUses
 from exporter.config.rules import is_loopback, kind
@@ -392,7 +393,7 @@ class _Loading:
             return None
         path = self.beside(entry.place, entry.checked.model.ca_file)
         if path not in self.authorities:
-            self.authorities[path] = flaw_of_authorities(path)
+            self.authorities[path] = Authorities("ca_file", (path,)).flaw()
         wrong = self.authorities[path]
         if wrong:
             self.problem(entry.place.at("ca_file"), wrong)

@@ -59,14 +59,11 @@ def test_a_variable_is_looked_up_each_time() -> None:
             "clé".encode(),
             "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
         ),
-        (
-            b"\xef\xbb\xbfabc",
-            "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
-        ),
-        (
-            b"\xff\xfea\x00",
-            "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
-        ),
+        (b'"abc"', "has quotes around the key; remove them, because they would be sent"),
+        (b"'abc'\n", "has quotes around the key; remove them, because they would be sent"),
+        (b"KEY=abc", "holds NAME=VALUE lines, as an env file does; it must hold the key alone"),
+        (b'export api_key = "abc"', "holds NAME=VALUE lines, as an env file does; it must hold the key alone"),
+        (b"# keys\nKEY=abc\nOTHER=1\n", "holds NAME=VALUE lines, as an env file does; it must hold the key alone"),
         (b"x" * 8193, "is longer than 8192 characters"),
         (b"x" * 100_000, "is longer than 8192 characters"),
     ],
@@ -77,6 +74,29 @@ def test_a_key_that_cannot_be_sent_fails_without_being_told(tmp_path: Path, cont
     assert failure(KeySource("file", str(path))) == f"the file named by api_key_file {reason}"
     value = content.decode("latin-1")
     assert failure(KeySource("env", "NAME", environ={"NAME": value})) == f"the variable named by api_key_env {reason}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_key_file_in_utf_16_is_called_that(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(f"{KEY}\r\n".encode(encoding))
+    assert failure(KeySource("file", str(path))) == (
+        "the file named by api_key_file is UTF-16 text, as Windows PowerShell writes it; save it as UTF-8"
+    )
+
+
+def test_a_byte_order_mark_of_utf_8_is_no_part_of_the_key(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"\xef\xbb\xbf" + KEY.encode() + b"\r\n")
+    assert KeySource("file", str(path)).read() == KEY
+
+
+@pytest.mark.parametrize("key", ["YWI=", "YQ==", "a-b=c", "'", '"', "'a", "=a"])
+def test_a_key_that_only_resembles_a_mistake_is_taken(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(key)
+    assert KeySource("file", str(path)).read() == key
+    assert KeySource("env", "NAME", environ={"NAME": key}).read() == key
 
 
 def test_what_is_no_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:

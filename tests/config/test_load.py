@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -313,6 +314,18 @@ accounts:
     with pytest.raises(ConfigError) as caught:
         loaded(text, strict=True)
     assert str(caught.value).splitlines() == expected
+
+
+def test_a_named_pipe_as_ca_file_is_refused_and_nobody_waits_for_its_writer(loaded: Load, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca.pem")
+    with pytest.raises(ConfigError, match=r"ca_file: .*ca\.pem cannot be read: it is not a regular file"):
+        loaded(MINIMAL + "    ca_file: ca.pem\n")
+
+
+def test_a_ca_file_may_have_comments_in_any_encoding(loaded: Load, tmp_path: Path) -> None:
+    pem = trustme.CA().cert_pem.bytes()
+    (tmp_path / "ca.pem").write_bytes(b"\xef\xbb\xbf" + "Autorit\xe9\n".encode("latin-1") + pem)
+    assert only(loaded(MINIMAL + "    ca_file: ca.pem\n")).ca_file == tmp_path / "ca.pem"
 
 
 def test_a_key_file_that_others_can_read_is_warned_of_once(loaded: Load, tmp_path: Path) -> None:
