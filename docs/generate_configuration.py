@@ -73,7 +73,19 @@ variable's name, because the key itself may stand there by mistake.
 
 A key file that every user can read, or the group where the exporter's own user owns the file, gets a
 warning. Plain `http` gets one unless `base_url` is on this machine: the key would cross the network
-unencrypted. Proxies come from the usual environment variables (`HTTPS_PROXY`, `NO_PROXY`).
+unencrypted.
+
+## Proxies
+
+Requests go through the proxy that the environment names. `HTTPS_PROXY` counts for https, `HTTP_PROXY` for http,
+and `ALL_PROXY` for both where the other one is not set. `NO_PROXY` lists what is reached directly: hosts with
+everything below them, addresses, networks such as `10.0.0.0/8`, each with a port or without one, or `*`. A
+lower-case variable wins over its upper-case one.
+
+A proxy is written as `http://host:port`, with `user:password@` before the host where it wants a password. A
+SOCKS proxy cannot be used. A variable that cannot be used fails the polls of its accounts with the reason
+`connection`. It gets a warning at start and is an error for `check-config`. A variable that no account needs is
+not looked at.
 
 ## What must fit together
 

@@ -20,6 +20,7 @@ from exporter.config.authorities import Authorities
 from exporter.config.credentials import KEY_FIELDS, KeySource
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.key_budget import KeyUses
+from exporter.config.proxies import proxy_for
 from exporter.config.rules import is_loopback, kind
 from exporter.config.thresholds import Level, Threshold, Thresholds
 from exporter.config.yaml import UNREADABLE, Document, Map, Place, Seq
@@ -146,6 +147,7 @@ class _Loading:
         self.levels_of: dict[schema.Thresholds | None, tuple[Thresholds, dict[str, str]]] = {}
         self.authorities: dict[str, str | None] = {}
         self.warned: set[str] = set()
+        self.urls: set[str] = set()
         self.shared: dict[Any, Any] = {}
 
     def run(self) -> Config:
@@ -273,6 +275,7 @@ class _Loading:
         url = account.base_url
         if url.startswith("http://") and not is_loopback(url):
             self.warn_once(url, entry.place.at("base_url"), f"{url} has the key sent unencrypted; use https")
+        self.proxy(entry.place, url)
         rate = 60 / account.interval + _BILLING_CALLS * (len(account.collect) - 1)
         limit = account.max_requests_per_minute
         self.keys.add(entry.place, account.provider, account.name, url, key, rate, limit)
@@ -332,6 +335,18 @@ class _Loading:
             if readable:
                 self.warn_once(source.where, place.at(given[0]), readable)
         return source
+
+    def proxy(self, place: Place, url: str) -> None:
+        """Tell what is wrong with the proxy that the environment names for a URL; see ``key`` for ``strict``."""
+        if url in self.urls:
+            return
+        self.urls.add(url)
+        proxy = proxy_for(url, self.environ)
+        for remark in proxy.remarks if proxy else ():
+            self.warn_once(remark, place, remark)
+        if proxy and proxy.flaw and proxy.flaw not in self.warned:
+            self.warned.add(proxy.flaw)
+            (self.problem if self.strict else self.warn)(place, proxy.flaw)
 
     def levels(self, entry: _Entry | None) -> Thresholds:
         """Return the thresholds of an account (None: of the file), merged over what they inherit."""

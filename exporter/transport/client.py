@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import socket
 import ssl
 import stat
@@ -24,10 +25,10 @@ from typing import Any
 import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from exporter.config.proxies import proxy_for
 from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
 from exporter.transport.body import decoded, read_body
 from exporter.transport.translation import translated
@@ -247,6 +248,7 @@ class Transport:
         user_agent: str,
         ca_file: Path | None = None,
         resolve: Resolve = _resolve,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         """Raise OSError where ``ca_file`` cannot be read."""
         self._base_url = base_url.rstrip("/")
@@ -259,7 +261,7 @@ class Transport:
         self._ca_file = ca_file
         self._ca_identity = _identity(ca_file)
         self._adapter = _Adapter(self, _TlsContext.make(ca_file, self._calls, self._sockets))
-        self._proxies = get_environ_proxies(self._base_url)
+        self._proxy = proxy_for(self._base_url, environ)
 
     def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
         """Return the answer to one GET within ``timeout`` seconds, whatever its status.
@@ -272,8 +274,13 @@ class Transport:
         ).prepare()
         self._calls.deadline = time.monotonic() + timeout
         self._follow_authorities()
+        proxies = {}
+        if self._proxy is not None:
+            if self._proxy.flaw:
+                raise ConnectionError_(self._proxy.flaw)
+            proxies = {"all": self._proxy.url}
         with translated():
-            response = self._adapter.send(request, stream=True, timeout=timeout, proxies=self._proxies)
+            response = self._adapter.send(request, stream=True, timeout=timeout, proxies=proxies)
         status = response.status_code
         try:
             with translated(unknown=InvalidResponseError):

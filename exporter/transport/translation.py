@@ -57,7 +57,8 @@ def translate(error: Exception, unknown: type[PollError] = InternalError) -> Pol
         if isinstance(error, foreign):
             if ours is TimeoutError_:
                 return TimeoutError_("no whole answer within the timeout")
-            return ours(_reason(chain))
+            through = "proxy: " if any(isinstance(link, urllib3.exceptions.ProxyError) for link in chain) else ""
+            return ours(through + _reason(chain))
     return unknown(f"{type(error).__name__}: {error}")
 
 

@@ -316,6 +316,32 @@ accounts:
     assert str(caught.value).splitlines() == expected
 
 
+def test_a_proxy_that_cannot_be_used_is_a_warning_and_for_check_config_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("accounts:\n" + "".join(f"- {{name: {n}, provider: videodb, api_key_env: KEY}}\n" for n in "ab"))
+    environ = {"KEY": KEY, "HTTPS_PROXY": f"socks5://user:{KEY}@proxy:1080", "HTTP_PROXY": "http://[unused"}
+    sentence = (
+        f"{path}:2: accounts[0]: environment variable HTTPS_PROXY names a socks5 proxy; "
+        "only http and https proxies can be used"
+    )
+    assert [str(warning) for warning in load(path, PROVIDERS, environ).warnings] == [sentence]
+    with pytest.raises(ConfigError) as caught:
+        load(path, PROVIDERS, environ, strict=True)
+    assert str(caught.value) == sentence
+
+
+def test_a_proxy_without_a_scheme_is_a_warning_and_no_problem(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(MINIMAL)
+    environ = {"KEY": KEY, "all_proxy": f"user:{KEY}@proxy:3128", "NO_PROXY": "a,b@c"}
+    warnings = [warning.message for warning in load(path, PROVIDERS, environ, strict=True).warnings]
+    assert [" ".join(text.split()[:4]) for text in warnings] == [
+        "environment variable NO_PROXY has",
+        "environment variable all_proxy has",
+    ]
+    assert KEY not in str(warnings)
+
+
 def test_a_named_pipe_as_ca_file_is_refused_and_nobody_waits_for_its_writer(loaded: Load, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ca.pem")
     with pytest.raises(ConfigError, match=r"ca_file: .*ca\.pem cannot be read: it is not a regular file"):

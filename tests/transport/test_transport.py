@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import ssl
@@ -15,6 +16,8 @@ import pytest
 import requests
 import trustme
 import urllib3
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.demo import faults
 from exporter.demo.faults import Fault
@@ -116,7 +119,7 @@ def test_each_request_has_a_connection_of_its_own(vendors: Vendors, transport: T
 
 
 @contextmanager
-def answering(*answers: bytes) -> Iterator[str]:
+def answering(*answers: bytes, heads: list[bytes] | None = None) -> Iterator[str]:
     """Send these bytes, one entry for each connection, whatever is asked; yield the base URL."""
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -124,7 +127,9 @@ def answering(*answers: bytes) -> Iterator[str]:
         for answer in answers:
             conn, _ = server.accept()
             with conn, suppress(OSError):
-                conn.recv(65536)
+                head = conn.recv(65536)
+                if heads is not None:
+                    heads.append(head)
                 conn.sendall(answer)
                 conn.recv(65536)  # until the client closes
 
@@ -175,6 +180,54 @@ def test_what_arrives_after_an_answer_reaches_no_later_request() -> None:
     with answering(ok("[1]") + ok("[2]"), ok("[3]")) as url:
         transport = Transport(url, "test")
         assert [transport.get("/", {}, {}, PATIENT).document for _ in range(2)] == [[1], [3]]
+
+
+def test_requests_go_through_the_proxy_that_the_environment_names() -> None:
+    heads: list[bytes] = []
+    with answering(ok("[1]"), heads=heads) as url:
+        environ = {"HTTP_PROXY": url.replace("http://", "user:p%40ss@") + "\n", "NO_PROXY": "other.example"}
+        transport = Transport("http://api.example/v1", "test", environ=environ)
+        assert transport.get("/usage", {}, {}, PATIENT).document == [1]
+    assert heads[0].startswith(b"GET http://api.example/v1/usage HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss") in heads[0]
+
+
+def test_a_host_that_no_proxy_names_is_asked_directly() -> None:
+    with answering(ok("[1]")) as url:
+        environ = {"HTTP_PROXY": "socks5://unusable", "NO_PROXY": "127.0.0.0/8"}
+        assert Transport(url, "test", environ=environ).get("/", {}, {}, PATIENT).status == 200
+
+
+def test_a_proxy_that_refuses_is_a_connection_failure_that_blames_the_proxy() -> None:
+    with answering(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as url:
+        transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": url})
+        with pytest.raises(ConnectionError_, match=r"^proxy: .*407"):
+            transport.get("/", {}, {}, PATIENT)
+
+
+def test_a_proxy_behind_which_nobody_listens_is_a_connection_failure_that_blames_the_proxy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
+    transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": proxy})
+    with pytest.raises(ConnectionError_, match=r"^proxy: Connection refused$"):
+        transport.get("/", {}, {}, PATIENT)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+    st.sampled_from(["http://", "https://", "socks5://", "http://[", "user:pw@", ""]),
+    st.text("ab.:/@[]#?%\\ \n-_5") | st.text(),
+)
+def test_whatever_a_proxy_variable_holds_a_poll_fails_for_the_connection(name: str, start: str, rest: str) -> None:
+    def resolve(host: str, port: int) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    transport = Transport("http://api.example", "test", resolve=resolve, environ={name: start + rest})  # type: ignore[arg-type]  # never returns
+    with pytest.raises(ConnectionError_) as caught:
+        transport.get("/", {}, {}, PATIENT)
+    assert "pw" not in str(caught.value)
+    assert " " in str(caught.value)
 
 
 def test_cookies_of_one_account_are_not_sent_for_another(vendors: Vendors, transport: Transport) -> None:
