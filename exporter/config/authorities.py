@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.runtime.files import read_file
+from exporter.runtime.files import read_file, reason
 
 if TYPE_CHECKING:
     import ssl
@@ -13,16 +17,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Authorities:
-    """Files of certificates in PEM form, and what names them."""
+    """Files of certificates in PEM form, and what names them; a variable may name directories of such files too."""
 
     named_by: str
     paths: tuple[str, ...]
+    directories: bool = False
 
     def load_into(self, context: ssl.SSLContext) -> None:
-        """Trust these certificates; raise ValueError, with a sentence, where there are none."""
-        flaws = [flaw for path in self.paths if (flaw := _load(path, context))]
+        """Trust the certificates of every path that has some; raise ValueError, with a sentence, where none has."""
+        flaws = [flaw for path in self.paths if (flaw := self._load(path, context))]
         if len(flaws) == len(self.paths):
             raise ValueError(flaws[0])
+
+    def _load(self, path: str, context: ssl.SSLContext) -> str | None:
+        if not (self.directories and os.path.isdir(path)):
+            return _load(path, context)
+        try:
+            files = [os.path.join(path, name) for name in sorted(os.listdir(path))]
+        except OSError as error:
+            return f"{path} cannot be read: {reason(error)}"
+        loaded = [file for file in files if _load(file, context) is None]
+        if not loaded:
+            return f"{path} holds no file with a certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+        return None
 
     def flaw(self) -> str | None:
         """Return why these cannot serve as authorities, or None where they can."""
@@ -34,6 +51,24 @@ class Authorities:
             return str(error)
         return None
 
+    def version(self) -> tuple[object, ...]:
+        """Return what changes when one of the files, or an entry of a directory, is replaced."""
+        return tuple(_version(path) for path in self.paths)
+
+
+def authorities_for(ca_file: Path | None, environ: Mapping[str, str]) -> Authorities | None:
+    """Return what the configuration names, else what the first of the usual variables names, else None."""
+    if ca_file is not None:
+        return Authorities("ca_file", (str(ca_file),))
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if environ.get(name):
+            return Authorities(f"environment variable {name}", (environ[name],), directories=True)
+    # OpenSSL uses these two together, and takes several directories.
+    files = {name: environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environ.get(name)}
+    paths = [path for text in files.values() for path in text.split(os.pathsep) if path]
+    named_by = "environment variable" + "s" * (len(files) - 1) + " " + " and ".join(files)
+    return Authorities(named_by, tuple(paths), directories=True) if paths else None
+
 
 def _load(path: str, context: ssl.SSLContext) -> str | None:
     import ssl
@@ -44,5 +79,12 @@ def _load(path: str, context: ssl.SSLContext) -> str | None:
     except (ssl.SSLError, ValueError):
         return f"{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
     except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
+        return f"{path} cannot be read: {reason(error)}"
     return None
+
+
+def _version(path: str) -> tuple[int, ...]:
+    with suppress(OSError, ValueError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return ()

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.errors import CredentialError
-from exporter.runtime.files import read_file
+from exporter.runtime.files import read_file, reason
 
 KEY_FIELDS = ("api_key_file", "api_key_env", "api_key")
 """The three ways to give a key."""
@@ -93,7 +93,7 @@ class KeySource:
             try:
                 data = read_file(self.where).removeprefix(codecs.BOM_UTF8)
             except OSError as error:
-                raise self._error(f"cannot be read: {error.strerror}") from None
+                raise self._error(f"cannot be read: {reason(error)}") from None
             except ValueError:
                 raise self._error("cannot be read: no file can have this name") from None
             key = data.decode("latin-1").strip(_WHITE)

@@ -9,6 +9,16 @@ import stat
 LONGEST = 1 << 20
 """Bytes that a key file, a certificate or a file of accounts may have."""
 
+_EXHAUSTED = {
+    errno.EMFILE: "no file descriptor is left; raise LimitNOFILE= of the service, or `ulimit -n`",
+    errno.ENFILE: "the machine has no file descriptor left; raise the sysctl fs.file-max",
+}
+
+
+def reason(error: OSError) -> str:
+    """Return in words why a file or socket cannot be used, and what helps where file descriptors ran out."""
+    return _EXHAUSTED.get(error.errno or 0) or error.strerror or str(error) or "the system call failed"
+
 
 def read_file(path: str | os.PathLike[str], limit: int = LONGEST) -> bytes:
     """Return what a regular file holds; raise OSError, whose ``strerror`` says what is wrong, for anything else.

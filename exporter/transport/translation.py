@@ -11,24 +11,31 @@ import requests
 import urllib3
 
 from exporter.errors import ConnectionError_, InternalError, InvalidResponseError, PollError, TimeoutError_
+from exporter.runtime.files import reason
 
-TRANSLATION: tuple[tuple[type[Exception], type[PollError]], ...] = (
-    (requests.exceptions.Timeout, TimeoutError_),
-    (urllib3.exceptions.TimeoutError, TimeoutError_),
-    (TimeoutError, TimeoutError_),
-    (zlib.error, InvalidResponseError),
-    (urllib3.exceptions.DecodeError, InvalidResponseError),
-    (requests.exceptions.InvalidURL, InternalError),
-    (requests.exceptions.InvalidHeader, InvalidResponseError),
-    (requests.exceptions.InvalidSchema, InternalError),
-    (requests.exceptions.MissingSchema, InternalError),
-    (requests.exceptions.RequestException, ConnectionError_),
-    (urllib3.exceptions.LocationValueError, InternalError),
-    (urllib3.exceptions.HTTPError, ConnectionError_),
-    (http.client.HTTPException, InvalidResponseError),
-    (OSError, ConnectionError_),
+_LATE = "no whole answer within the timeout"
+_DAMAGED = "the packed answer is damaged"
+_BAD_URL = "the request has no valid URL"
+_BAD_HEADER = "a header of the answer is not valid"
+
+TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
+    (requests.exceptions.Timeout, TimeoutError_, _LATE),
+    (urllib3.exceptions.TimeoutError, TimeoutError_, _LATE),
+    (TimeoutError, TimeoutError_, _LATE),
+    (zlib.error, InvalidResponseError, _DAMAGED),
+    (urllib3.exceptions.DecodeError, InvalidResponseError, _DAMAGED),
+    (requests.exceptions.InvalidURL, InternalError, _BAD_URL),
+    (requests.exceptions.InvalidHeader, InvalidResponseError, _BAD_HEADER),
+    (urllib3.exceptions.InvalidHeader, InvalidResponseError, _BAD_HEADER),
+    (requests.exceptions.InvalidSchema, InternalError, _BAD_URL),
+    (requests.exceptions.MissingSchema, InternalError, _BAD_URL),
+    (requests.exceptions.RequestException, ConnectionError_, None),
+    (urllib3.exceptions.LocationValueError, InternalError, _BAD_URL),
+    (urllib3.exceptions.HTTPError, ConnectionError_, None),
+    (http.client.HTTPException, InvalidResponseError, "the answer is not HTTP"),
+    (OSError, ConnectionError_, None),
 )
-"""What each foreign exception means, the first match counting."""
+"""What each foreign exception means, the first match counting; None where the sentence is that of its cause."""
 
 
 class translated:
@@ -50,16 +57,14 @@ def translate(error: Exception, unknown: type[PollError] = InternalError) -> Pol
     """Return the PollError that a foreign exception is, by ``TRANSLATION``; ``unknown`` where it is not there."""
     chain = list(_chain(error))
     if any(isinstance(link, TimeoutError) for link in chain):
-        return TimeoutError_("no whole answer within the timeout")
+        return TimeoutError_(_LATE)
     if any(isinstance(link, http.client.HTTPException) and _is_garbage(link) for link in chain):
         return InvalidResponseError("the answer is not HTTP")
-    for foreign, ours in TRANSLATION:
+    for foreign, ours, sentence in TRANSLATION:
         if isinstance(error, foreign):
-            if ours is TimeoutError_:
-                return TimeoutError_("no whole answer within the timeout")
-            through = "proxy: " if any(isinstance(link, urllib3.exceptions.ProxyError) for link in chain) else ""
-            return ours(through + _reason(chain))
-    return unknown(f"{type(error).__name__}: {error}")
+            return ours(sentence or _cause(chain))
+    what = "the answer cannot be read" if unknown is InvalidResponseError else "unexpected exception"
+    return unknown(f"{what} ({type(error).__name__}: {error})")
 
 
 def _is_garbage(error: http.client.HTTPException) -> bool:
@@ -82,20 +87,27 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         todo.extend(item for item in inner if isinstance(item, BaseException))
 
 
-def _reason(chain: list[BaseException]) -> str:
+def _cause(chain: list[BaseException]) -> str:
     """Return the innermost cause in words, without the addresses of objects that the wrappers' messages carry."""
-    for link in chain:
-        if isinstance(link, ssl.SSLCertVerificationError):
-            return f"TLS: {link.verify_message}"
-    for link in chain:
-        if isinstance(link, ssl.SSLError):
-            return f"TLS: {link.reason or link}"
-    for link in chain:
-        if isinstance(link, http.client.IncompleteRead):
-            return "the answer ended too early"
-        if isinstance(link, http.client.RemoteDisconnected):
-            return "the vendor closed the connection without an answer"
-    for link in chain:
-        if isinstance(link, OSError) and not isinstance(link, requests.exceptions.RequestException):
-            return link.strerror or str(link) or type(link).__name__
-    return type(chain[-1]).__name__
+    by_proxy = any(isinstance(link, urllib3.exceptions.ProxyError) for link in chain)
+    return ("proxy: " if by_proxy else "") + next(filter(None, map(_words, _by_weight(chain))), "the connection failed")
+
+
+def _by_weight(chain: list[BaseException]) -> list[BaseException]:
+    """Return what tells most first: a refused certificate, TLS, HTTP, the system."""
+    kinds = (ssl.SSLCertVerificationError, ssl.SSLError, http.client.HTTPException, OSError)
+    return [link for kind in kinds for link in chain if isinstance(link, kind)]
+
+
+def _words(link: BaseException) -> str | None:
+    if isinstance(link, ssl.SSLCertVerificationError):
+        return f"TLS: {link.verify_message}"
+    if isinstance(link, ssl.SSLError):
+        return f"TLS: {link.reason or link}"
+    if isinstance(link, http.client.IncompleteRead):
+        return "the answer ended too early"
+    if isinstance(link, http.client.RemoteDisconnected):
+        return "the vendor closed the connection without an answer"
+    if isinstance(link, OSError) and not isinstance(link, requests.exceptions.RequestException):
+        return reason(link)
+    return None

@@ -9,6 +9,7 @@ import ssl
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -174,6 +175,18 @@ def test_an_upgrade_that_nobody_asked_for_is_an_invalid_response() -> None:
 def test_a_broken_frame_is_an_invalid_response(answer: bytes) -> None:
     with answering(answer) as url, pytest.raises(InvalidResponseError):
         Transport(url, "test").get("/", {}, {}, PATIENT)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Retry-After: 90\r\nContent-Length: 2\r\nContent-Length: 3\r\n", b"X: y\r\n" * 101],
+    ids=["two lengths", "too many headers"],
+)
+def test_a_refusal_whose_head_is_broken_keeps_its_status(head: bytes) -> None:
+    with answering(b"HTTP/1.1 429 Too Many Requests\r\n" + head + b"\r\n{} ") as url:
+        answer = Transport(url, "test").get("/", {}, {}, PATIENT)
+    assert (answer.status, answer.document) == (429, None)
+    assert answer.headers.get("retry-after") == ("90" if b"Retry" in head else None)
 
 
 def test_what_arrives_after_an_answer_reaches_no_later_request() -> None:
@@ -361,13 +374,13 @@ def test_a_replaced_authority_is_used_by_the_next_handshake(authority: trustme.C
         new.rename(ca_file)
         assert ask(vendors, transport).status == 200
         ca_file.write_text("broken")
-        with pytest.raises(ConnectionError_, match=r"ca_file .*ca\.pem cannot be used"):
+        with pytest.raises(ConnectionError_, match=r"ca_file cannot be used: .*ca\.pem holds no certificate"):
             ask(vendors, transport)
         ca_file.unlink()
-        with pytest.raises(ConnectionError_, match=r"ca_file .*ca\.pem cannot be used: No such file"):
+        with pytest.raises(ConnectionError_, match=r"ca_file cannot be used: .*ca\.pem cannot be read: No such file"):
             ask(vendors, transport)
         os.mkfifo(ca_file)
-        with pytest.raises(ConnectionError_, match=r"ca_file .*ca\.pem cannot be used: not a regular file"):
+        with pytest.raises(ConnectionError_, match=r"ca_file cannot be used: .* it is not a regular file"):
             ask(vendors, transport)
 
 
@@ -383,6 +396,88 @@ def test_an_intermediate_or_a_pinned_certificate_is_an_authority_too(
     (intermediate.cert_pem if named == "intermediate" else leaf.cert_chain_pems[0]).write_to_path(str(ca_file))
     with Vendors(tls=context) as vendors:
         assert ask(vendors, Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)).status == 200
+
+
+def test_abort_cuts_a_handshake(authority: trustme.CA) -> None:
+    failures: list[PollError] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport = Transport(f"https://127.0.0.1:{server.getsockname()[1]}", "test", environ={})
+
+        def call() -> None:
+            try:
+                transport.get("/", {}, {}, PATIENT)
+            except PollError as error:
+                failures.append(error)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        conn, _ = server.accept()
+        with conn:
+            assert conn.recv(65536), "the handshake has begun"
+            transport.abort()
+            caller.join(PATIENT / 2)
+            assert not caller.is_alive()
+    assert isinstance(failures[0], ConnectionError_)
+
+
+def test_an_authority_that_is_replaced_again_and_again_disturbs_no_call(authority: trustme.CA, tmp_path: Path) -> None:
+    ca_file, new = tmp_path / "ca.pem", tmp_path / "new.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
+        transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file, environ={})
+        with ThreadPoolExecutor(8) as pool:
+            answers = [pool.submit(ask, vendors, transport) for _ in range(40)]
+            while not all(answer.done() for answer in answers):
+                authority.cert_pem.write_to_path(str(new))
+                new.rename(ca_file)
+        assert {answer.result().status for answer in answers} == {200}
+
+
+@contextmanager
+def tunnelling(vendors: Vendors, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Run a proxy for one connection, which it carries to the vendor whatever host is asked for; yield its URL."""
+    server = socket.create_server(("127.0.0.1", 0))
+    port = int(vendors.vidnavigator_url.rsplit(":", 1)[1].split("/")[0])
+
+    def carry(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        conn, _ = server.accept()
+        with tls.wrap_socket(conn, server_side=True) if tls else conn as client:
+            assert client.recv(65536).startswith(b"CONNECT 127.0.0.1:")
+            with socket.create_connection(("127.0.0.1", port)) as vendor:
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                back = threading.Thread(target=carry, args=(vendor, client), daemon=True)
+                back.start()
+                carry(client, vendor)
+                back.join(PATIENT)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"{'https' if tls else 'http'}://127.0.0.1:{server.getsockname()[1]}"
+    server.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("fault", [None, faults.drip_body()], ids=["good", "drip"])
+def test_a_proxy_carries_tls_and_the_timeout_still_bounds_the_call(
+    authority: trustme.CA, tmp_path: Path, scheme: str, fault: Fault | None
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = server_context(authority, "127.0.0.1")
+    with Vendors(tls=context) as vendors, tunnelling(vendors, context if scheme == "https" else None) as proxy:
+        environ = {"HTTPS_PROXY": proxy}
+        transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file, environ=environ)
+        if fault is None:
+            assert ask(vendors, transport).status == 200
+        else:
+            with pytest.raises(TimeoutError_):
+                ask(vendors, transport, fault, timeout=1.0)
 
 
 def test_the_timeout_bounds_a_drip_over_tls(authority: trustme.CA, tmp_path: Path) -> None:
@@ -441,8 +536,24 @@ def _subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
     ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
 )
 def test_every_exception_of_the_libraries_has_a_meaning(kind: type[Exception]) -> None:
-    assert any(issubclass(kind, foreign) for foreign, _ in TRANSLATION)
+    assert any(issubclass(kind, foreign) for foreign, _, _ in TRANSLATION)
 
 
 def test_an_exception_that_no_library_raises_is_internal() -> None:
     assert translate(ZeroDivisionError("x")).reason == "internal"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("x"),
+        OSError(),
+        requests.exceptions.InvalidHeader("x"),
+        requests.exceptions.RequestException(),
+        urllib3.exceptions.HTTPError(),
+        urllib3.exceptions.ProxyError("x", OSError()),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_failure_is_a_sentence(error: Exception) -> None:
+    assert len(str(translate(error)).split()) >= 3

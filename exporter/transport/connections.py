@@ -1,0 +1,113 @@
+"""What requests and urllib3 are given for one call: an adapter, pools and connections that obey its deadline.
+
+Nothing of it outlives the call. So a connection carries one request of one key, and what arrives late on it reaches
+no other.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from exporter.transport.sockets import TlsContext, TlsSocket
+
+Connect = Callable[[str, int], socket.socket]
+
+
+class Response(http.client.HTTPResponse):
+    """Reads past every interim response (RFC 9110, section 15.2); http.client reads past 100 alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the published types
+        while 100 < status < 200:
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise http.client.UnknownProtocol("101 without a request for an upgrade")
+            http.client.parse_headers(self.fp)
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the published types
+        return version, status, reason
+
+
+class Call:
+    """One call: how it connects, and the response that it got as far as it could be read."""
+
+    def __init__(self, connect: Connect) -> None:
+        self.connect = connect
+        self.response: Response | None = None
+
+    def respond(self, *args: Any, **kwargs: Any) -> Response:
+        """Make the response that http.client fills, and keep it."""
+        self.response = Response(*args, **kwargs)
+        return self.response
+
+    def head(self) -> tuple[int | None, list[tuple[str, str]]]:
+        """Return the status and the headers of an answer whose head could not be read whole, where they are known."""
+        # http.client has a text and None there until it has read them.
+        status, headers = getattr(self.response, "status", None), getattr(self.response, "headers", None)
+        return status if isinstance(status, int) else None, headers.items() if headers else []
+
+
+class _Connection(HTTPConnection):
+    def __init__(self, *args: Any, call: Call, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._call = call
+        self.response_class = call.respond  # type: ignore[assignment]  # called like the class that it makes one of
+
+    def _new_conn(self) -> socket.socket:
+        return self._call.connect(self._dns_host, self.port or self.default_port)
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same over TLS; leaves its session to the next connection."""
+
+    def close(self) -> None:
+        sock = self.sock
+        if isinstance(sock, TlsSocket) and isinstance(sock.context, TlsContext):
+            sock.context.keep_session(sock)
+        super().close()
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.close()
+
+
+class _TlsPool(_Pool, HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class Adapter(HTTPAdapter):
+    """requests' adapter for one call; a proxy's pools are of the same kind."""
+
+    def __init__(self, call: Call, context: TlsContext | None) -> None:
+        self._context = context
+        self._pools = {"http": functools.partial(_Pool, call=call), "https": functools.partial(_TlsPool, call=call)}
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Have the manager make our pools."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        """Have the proxy's manager make our pools, and trust the same authorities where the proxy speaks https."""
+        manager = super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **proxy_kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        """Hand the context to the pools of https."""
+        host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
+        return host, {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"} if host["scheme"] == "https" else {}
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Leave verification to the context: requests would load the authorities again for each connection."""

@@ -1,0 +1,150 @@
+"""Sockets that spend what is left of their call's deadline at each operation, plain and over TLS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import weakref
+from typing import Any
+
+from exporter.config.authorities import Authorities
+from exporter.transport.deadline import Deadline
+from exporter.transport.lookups import Lookups, Resolve
+
+
+class DeadlineSocket(socket.socket):
+    """A plain socket. A timeout of its own would start anew at each byte that a vendor drips."""
+
+    deadline: Deadline
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """Receive within the deadline."""
+        self.settimeout(self.deadline.left())
+        return super().recv_into(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        """Send within the deadline."""
+        self.settimeout(self.deadline.left())
+        super().sendall(*args, **kwargs)
+
+
+class TlsSocket(ssl.SSLSocket):
+    """The same over TLS. ``recv`` is what TLS inside of TLS calls, behind a proxy that speaks https."""
+
+    deadline: Deadline
+
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        """Receive within the deadline."""
+        self.settimeout(self.deadline.left())
+        return super().recv(*args, **kwargs)
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """Receive within the deadline."""
+        self.settimeout(self.deadline.left())
+        return super().recv_into(*args, **kwargs)
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        """Send within the deadline."""
+        self.settimeout(self.deadline.left())
+        return super().send(*args, **kwargs)
+
+
+class OpenSockets:
+    """The sockets of all calls under way, so that a stop can cut them; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._stopped = False
+
+    def add(self, sock: socket.socket) -> None:
+        """Have the socket cut by a stop; raise OSError where that has come."""
+        with self._lock:
+            self._sockets.add(sock)
+            if self._stopped:
+                raise OSError("the exporter is stopping")
+
+    def cut(self) -> None:
+        """End every call, and each one that begins from now on."""
+        with self._lock:
+            self._stopped = True
+            for sock in list(self._sockets):
+                _cut(sock)
+
+
+class TlsContext(ssl.SSLContext):
+    """A client context that resumes the last session of each host, which saves a round trip and a signature."""
+
+    sslsocket_class = TlsSocket
+    open_sockets: OpenSockets
+    sessions: dict[str, ssl.SSLSession]
+
+    @classmethod
+    def make(cls, authorities: Authorities, open_sockets: OpenSockets) -> TlsContext:
+        """Return a context that trusts these authorities; raise ValueError where they cannot be used."""
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # What the operator names is an authority, also where it is an intermediate or the vendor's own certificate.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        authorities.load_into(context)
+        context.open_sockets = open_sockets
+        context.sessions = {}
+        return context
+
+    def wrap_socket(  # type: ignore[override]  # only our sockets come here
+        self, sock: DeadlineSocket | TlsSocket, *args: Any, **kwargs: Any
+    ) -> TlsSocket:
+        """Return the socket after its handshake, which is cut by a stop too."""
+        kwargs.setdefault("session", self.sessions.get(kwargs.get("server_hostname") or ""))
+        deadline = sock.deadline
+        kwargs["do_handshake_on_connect"] = False
+        tls: TlsSocket = super().wrap_socket(sock, *args, **kwargs)  # type: ignore[assignment]  # sslsocket_class
+        tls.deadline = deadline
+        try:
+            self.open_sockets.add(tls)
+            tls.settimeout(deadline.left())
+            tls.do_handshake()
+        except BaseException:
+            tls.close()
+            raise
+        return tls
+
+    def keep_session(self, tls: ssl.SSLSocket) -> None:
+        """Resume this session at the next connection to its host."""
+        if tls.session is not None and tls.server_hostname:
+            self.sessions[tls.server_hostname] = tls.session
+
+
+class Dialler:
+    """Opens the sockets of one transport, name look-up included."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self.open_sockets = OpenSockets()
+        self._lookups = Lookups(resolve)
+
+    def connect(self, host: str, port: int, deadline: Deadline) -> DeadlineSocket:
+        """Return a socket to the first address that answers; each gets its share of the time that is left."""
+        addresses = self._lookups.addresses(host, port, deadline)
+        problem: OSError = OSError("the name has no address")
+        for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            sock = DeadlineSocket(family, kind, protocol)
+            sock.deadline = deadline
+            try:
+                sock.settimeout(deadline.left() / left)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.open_sockets.add(sock)
+                sock.connect(address)
+                sock.settimeout(deadline.left())
+                return sock
+            except OSError as error:
+                problem = error
+                sock.close()
+        raise problem
+
+
+def _cut(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
