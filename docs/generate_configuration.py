@@ -75,6 +75,25 @@ A key file that every user can read, or the group where the exporter's own user 
 warning. Plain `http` gets one unless `base_url` is on this machine: the key would cross the network
 unencrypted.
 
+## Certificates
+
+One thing decides which authorities may sign an API's certificate. It is the first of these that is there:
+
+1. `ca_file` of the account,
+2. `poll.ca_file`,
+3. the variable `REQUESTS_CA_BUNDLE`,
+4. the variable `CURL_CA_BUNDLE`,
+5. the variables `SSL_CERT_FILE` and `SSL_CERT_DIR` together,
+6. the public authorities, as the Python package certifi has them.
+
+A `ca_file` names one PEM file. The variables may name directories too, and then each PEM file in the directory
+counts. What is named takes the place of the public authorities and is not added to them, so a bundle for both
+holds both. It may be an intermediate authority or the API's own certificate. A file that is replaced is used from
+the next poll on.
+
+A `ca_file` that cannot be used is an error. Variables that cannot be used fail the polls of their accounts with
+the reason `connection`. They get a warning at start and are an error for `check-config`.
+
 ## Proxies
 
 Requests go through the proxy that the environment names. `HTTPS_PROXY` counts for https, `HTTP_PROXY` for http,

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from exporter.config import schema, thresholds, yaml
-from exporter.config.authorities import Authorities
+from exporter.config.authorities import Authorities, authorities_for
 from exporter.config.credentials import KEY_FIELDS, KeySource
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.key_budget import KeyUses
@@ -145,9 +145,9 @@ class _Loading:
         self.accounts: dict[tuple[str, str], Place] = {}
         self.keys = KeyUses()
         self.levels_of: dict[schema.Thresholds | None, tuple[Thresholds, dict[str, str]]] = {}
-        self.authorities: dict[str, str | None] = {}
+        self.authorities: dict[Authorities, str | None] = {}
         self.warned: set[str] = set()
-        self.urls: set[str] = set()
+        self.reached: set[tuple[str, Path | None]] = set()
         self.shared: dict[Any, Any] = {}
 
     def run(self) -> Config:
@@ -198,6 +198,7 @@ class _Loading:
         self.base = self.head.model.thresholds or self.base
         self.times(None)
         self.levels(None)
+        self.ca_file(None)
 
     def entries(self, raw: Map) -> Iterator[_Entry]:
         """Yield the accounts of the main file and of the account files."""
@@ -275,7 +276,7 @@ class _Loading:
         url = account.base_url
         if url.startswith("http://") and not is_loopback(url):
             self.warn_once(url, entry.place.at("base_url"), f"{url} has the key sent unencrypted; use https")
-        self.proxy(entry.place, url)
+        self.surroundings(entry.place, url, ca_file)
         rate = 60 / account.interval + _BILLING_CALLS * (len(account.collect) - 1)
         limit = account.max_requests_per_minute
         self.keys.add(entry.place, account.provider, account.name, url, key, rate, limit)
@@ -336,17 +337,27 @@ class _Loading:
                 self.warn_once(source.where, place.at(given[0]), readable)
         return source
 
-    def proxy(self, place: Place, url: str) -> None:
-        """Tell what is wrong with the proxy that the environment names for a URL; see ``key`` for ``strict``."""
-        if url in self.urls:
+    def surroundings(self, place: Place, url: str, ca_file: Path | None) -> None:
+        """Tell what is wrong with the variables that decide how a URL is reached; see ``key`` for ``strict``."""
+        if (url, ca_file) in self.reached:
             return
-        self.urls.add(url)
+        self.reached.add((url, ca_file))
         proxy = proxy_for(url, self.environ)
         for remark in proxy.remarks if proxy else ():
             self.warn_once(remark, place, remark)
-        if proxy and proxy.flaw and proxy.flaw not in self.warned:
-            self.warned.add(proxy.flaw)
-            (self.problem if self.strict else self.warn)(place, proxy.flaw)
+        flaws = [proxy.flaw] if proxy and proxy.flaw else []
+        authorities = authorities_for(None, self.environ)
+        if authorities and ca_file is None and url.startswith("https:") and (flaw := self.flaw_of(authorities)):
+            flaws.append(f"{authorities.named_by}: {flaw}")
+        for flaw in flaws:
+            if flaw not in self.warned:
+                self.warned.add(flaw)
+                (self.problem if self.strict else self.warn)(place, flaw)
+
+    def flaw_of(self, authorities: Authorities) -> str | None:
+        if authorities not in self.authorities:
+            self.authorities[authorities] = authorities.flaw()
+        return self.authorities[authorities]
 
     def levels(self, entry: _Entry | None) -> Thresholds:
         """Return the thresholds of an account (None: of the file), merged over what they inherit."""
@@ -402,17 +413,18 @@ class _Loading:
                 return entry.place.at(name)
         return self.main.at("poll", names[0])
 
-    def ca_file(self, entry: _Entry) -> Path | None:
-        """Return the authorities' file, after a look into it."""
-        if entry.checked.model.ca_file is None:
+    def ca_file(self, entry: _Entry | None) -> Path | None:
+        """Return the authorities' file of an account (None: of all), after a look into it."""
+        own = entry.checked.model.ca_file if entry else None
+        place = entry.place.at("ca_file") if entry and own else self.main.at("poll", "ca_file")
+        written = own or self.poll.ca_file
+        if written is None:
             return None
-        path = self.beside(entry.place, entry.checked.model.ca_file)
-        if path not in self.authorities:
-            self.authorities[path] = Authorities("ca_file", (path,)).flaw()
-        wrong = self.authorities[path]
-        if wrong:
-            self.problem(entry.place.at("ca_file"), wrong)
-        return self.share(Path(path))
+        path = Path(self.beside(place, written))
+        flaw = self.flaw_of(Authorities("ca_file", (str(path),)))
+        if flaw:
+            self.problem(place, flaw)
+        return self.share(path)
 
     def problem(self, place: Place, message: str) -> None:
         self.problems[place.problem(message)] = None

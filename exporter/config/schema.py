@@ -70,6 +70,11 @@ class Poll(Block):
         "interval gets a warning.",
         json_schema_extra={"x-default": "three intervals"},
     )
+    ca_file: Annotated[str | None, TEXT] = Field(
+        default=None,
+        description="PEM file of the authorities that may sign the certificates of all APIs.",
+        json_schema_extra={"x-default": "the usual variables', else the public ones"},
+    )
 
 
 class Credits(Block):
@@ -152,7 +157,7 @@ class Account(Block):
     ca_file: Annotated[str | None, TEXT] = Field(
         default=None,
         description="PEM file of the authorities that may sign the API's certificate.",
-        json_schema_extra={"x-default": "the public ones"},
+        json_schema_extra={"x-default": "`poll.ca_file`"},
     )
     max_requests_per_minute: Annotated[int, COUNT] = Field(
         default=50,

@@ -342,6 +342,38 @@ def test_a_proxy_without_a_scheme_is_a_warning_and_no_problem(tmp_path: Path) ->
     assert KEY not in str(warnings)
 
 
+def test_the_ca_file_of_all_accounts_is_that_of_an_account_without_one(loaded: Load, tmp_path: Path) -> None:
+    for name in ("all.pem", "own.pem"):
+        trustme.CA().cert_pem.write_to_path(str(tmp_path / name))
+    config = loaded(
+        "poll: {ca_file: all.pem}\naccounts:\n- {name: a, provider: videodb, api_key_env: KEY, ca_file: own.pem}\n"
+        "- {name: b, provider: videodb, api_key_env: KEY}\n"
+    )
+    assert [account.ca_file for account in config.accounts] == [tmp_path / "own.pem", tmp_path / "all.pem"]
+
+
+def test_authorities_of_the_environment_that_cannot_be_used_are_a_warning_and_for_check_config_a_problem(
+    tmp_path: Path,
+) -> None:
+    path, missing = tmp_path / "config.yaml", tmp_path / "missing.pem"
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    account = "{{name: {}, provider: videodb, api_key_env: KEY, {}: {}}}"
+    environ = {"KEY": KEY, "SSL_CERT_FILE": str(missing)}
+    unaffected = [account.format("a", "ca_file", "ca.pem"), account.format("b", "base_url", "http://127.0.0.1:9")]
+    path.write_text(f"accounts: [{', '.join(unaffected)}]")
+    assert load(path, PROVIDERS, environ, strict=True).warnings == ()
+    affected = [account.format(name, "timeout", "5s") for name in "cd"]
+    path.write_text(f"accounts: [{', '.join(unaffected + affected)}]")
+    sentence = (
+        f"{path}:1: accounts[2]: environment variable SSL_CERT_FILE: {missing} cannot be read: "
+        "No such file or directory"
+    )
+    assert [str(warning) for warning in load(path, PROVIDERS, environ).warnings] == [sentence]
+    with pytest.raises(ConfigError) as caught:
+        load(path, PROVIDERS, environ, strict=True)
+    assert str(caught.value) == sentence
+
+
 def test_a_named_pipe_as_ca_file_is_refused_and_nobody_waits_for_its_writer(loaded: Load, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ca.pem")
     with pytest.raises(ConfigError, match=r"ca_file: .*ca\.pem cannot be read: it is not a regular file"):
