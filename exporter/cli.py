@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from exporter import __version__
-from exporter.errors import ConfigError, StartError, UsageError
+from exporter.errors import ConfigError, Problem, StartError, UsageError
 from exporter.options import DEFAULT_LISTEN, Options
 from exporter.runtime.logs import FORMATS, LEVELS, configure
 
@@ -294,12 +294,13 @@ def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
 
     path = Path(str(_value("config.file", arguments, environ)))
     web = str(_value("web.config.file", arguments, environ))
+    warnings: tuple[Problem, ...] = ()
     if web:
         from exporter.web.config import load as load_web_config
 
-        load_web_config(Path(web), environ)
+        warnings = load_web_config(Path(web), environ).warnings
     config = load(path, PROVIDERS, environ, strict=True)
-    for warning in config.warnings:
+    for warning in (*warnings, *config.warnings):
         print(f"{warning} (warning)", file=sys.stderr)
     count = len(config.accounts)
     print(f"{path}: OK, {count} account{'' if count == 1 else 's'}")

@@ -18,7 +18,7 @@ from exporter.config.rules import kind
 from exporter.config.schema import unknown
 from exporter.config.yaml import Map, Place, Seq, Unreadable, read
 from exporter.errors import ConfigError, Problem
-from exporter.web.tls import CLIENT_AUTH, CURVES, VERSIONS, TlsSettings, make_context
+from exporter.web.tls import CLIENT_AUTH, CURVES, VERSIONS, TlsSettings, make_context, usable_curve
 from exporter.web.tls import ciphers as check_ciphers
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,9 @@ _HEADERS: dict[str, tuple[str, ...]] = {
     "X-XSS-Protection": (),
 }
 _BCRYPT = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_NO_BURST = "must be a whole number of at least 1"
 _NO_HASH = "must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints behind the colon"
-_GO_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ns|us|µs|μs|ms|s|m|h))+")
+_GO_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{0,9})?(?:ns|us|µs|μs|ms|s|m|h))+|0")
 _GO_PART = re.compile(r"([0-9.]+)(ns|us|µs|μs|ms|s|m|h)")
 _GO_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -68,6 +69,8 @@ class WebConfig:
     users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """bcrypt hashes by user name; empty where nobody is asked for a password."""
     rate_limit: RateLimit | None = None
+    warnings: tuple[Problem, ...] = ()
+    """What should be changed but stops nothing."""
 
 
 def load(path: Path, environ: Mapping[str, str]) -> WebConfig:
@@ -85,6 +88,7 @@ class WebConfigFile:
         reader = _Reader(path, environ)
         self._config = reader.config()
         self._stamps = reader.stamps
+        _log_warnings(self._config)
 
     def current(self) -> WebConfig:
         """Return what the file says, read again if it or a file that it names has changed."""
@@ -106,7 +110,13 @@ class WebConfigFile:
         finally:
             self._stamps = reader.stamps
         logger.info("%s was read again", self._path)
+        _log_warnings(config)
         self._config = config
+
+
+def _log_warnings(config: WebConfig) -> None:
+    for warning in config.warnings:
+        logger.warning("%s", warning)
 
 
 def _stamp(file: Path) -> tuple[int, ...] | None:
@@ -125,6 +135,7 @@ class _Reader:
         self.stamps = {path: _stamp(path)}
         self._document = read(str(path), environ)
         self._problems = self._document.problems
+        self._warnings: list[Problem] = []
         root = _Block(Place(self._document), self._document.value, tuple(_KEYS), self._problems)
         self._tls = root.block("tls_server_config")
         self._http = root.block("http_server_config")
@@ -143,6 +154,7 @@ class _Reader:
             headers=self._read_headers(),
             users=self._read_users(),
             rate_limit=self._read_rate_limit(),
+            warnings=tuple(self._warnings),
         )
         if self._problems:
             raise ConfigError(sorted(self._problems, key=lambda problem: problem.line or 0))
@@ -171,17 +183,14 @@ class _Reader:
             minimum=block.get("min_version", _one_of(tuple(VERSIONS))) or "TLS12",
             maximum=block.get("max_version", _one_of(tuple(VERSIONS))) or "TLS13",
             ciphers=block.get("cipher_suites", lambda value: check_ciphers(_texts(value))) or (),
-            curve=block.get("curve_preferences", _curve),
+            curves=block.get("curve_preferences", _curves) or (),
             prefer_server=block.get("prefer_server_cipher_suites", _flag, default=True),
         )
         if cert is None and not block.has("cert", "cert_file"):
             block.wrong("", "cert_file (or cert) is missing: without a certificate there is no TLS")
         if key is None and not block.has("key", "key_file"):
             block.wrong("", "key_file (or key) is missing: the certificate needs its private key")
-        asked = settings.client_auth is not ssl.CERT_NONE
-        if asked and not block.has("client_ca", "client_ca_file"):
-            block.wrong("client_auth_type", f"{auth} needs client_ca_file: who may sign client certificates")
-        if not asked and block.has("client_ca", "client_ca_file") and auth == "NoClientCert":
+        if auth == "NoClientCert" and block.has("client_ca", "client_ca_file"):
             block.wrong("", "client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`")
         if sans and settings.client_auth is not ssl.CERT_REQUIRED:
             block.wrong(
@@ -192,12 +201,21 @@ class _Reader:
             block.wrong("max_version", f"{settings.maximum} is below min_version {settings.minimum}")
         if len(self._problems) > before:
             return None, frozenset()
+        self._warn_of_tls(settings, sans)
         try:
             return make_context(settings), frozenset(sans)
         except ValueError as error:
             name, message = error.args
             block.wrong(name if block.has(name) else f"{name}_file", message)
             return None, frozenset()
+
+    def _warn_of_tls(self, settings: TlsSettings, sans: Sequence[str]) -> None:
+        if settings.client_auth is ssl.CERT_REQUIRED and settings.client_ca is None and not sans:
+            message = "admits a certificate of any authority that the system trusts, because client_ca_file is missing"
+            self._warnings.append(self._tls.problem("client_auth_type", message))
+        if len(settings.curves) > 1:
+            message = f"only {usable_curve(settings.curves)} is used, because Python's ssl takes one curve"
+            self._warnings.append(self._tls.problem("curve_preferences", message))
 
     def _pem(self, name: str, file: Path | None) -> bytes | None:
         """Return what the file, or the text beside it, holds; None where that is wrong or not given."""
@@ -237,6 +255,8 @@ class _Reader:
         burst = self._rate.get("burst", _burst) or 0
         if interval and not self._rate.has("burst"):
             self._rate.wrong("", "burst is missing: how many requests may come at once, from 1")
+        elif interval and self._rate.get("burst", _burst) == 0:
+            self._rate.wrong("burst", f"{_NO_BURST}: with 0 every request would be refused")
         return RateLimit(interval, burst) if interval and burst else None
 
 
@@ -278,8 +298,11 @@ class _Block:
 
     def wrong(self, name: str, message: str) -> None:
         """Note what is wrong with a key, or with the whole block."""
-        place = self._place.at(name) if name else self._place
-        self._problems.append(place.problem(message))
+        self._problems.append(self.problem(name, message))
+
+    def problem(self, name: str, message: str) -> Problem:
+        """Return a problem of a key, or of the whole block."""
+        return (self._place.at(name) if name else self._place).problem(message)
 
 
 def _text(value: object) -> str:
@@ -328,18 +351,18 @@ def _sans(value: object) -> list[str]:
     return found
 
 
-def _curve(value: object) -> str | None:
-    names = _texts(value)
+def _curves(value: object) -> tuple[str, ...]:
+    names = tuple(_texts(value))
     for name in names:
         if name not in CURVES:
             raise ValueError(unknown("curve", name, CURVES))
-    if len(names) > 1:
-        raise ValueError("Python's ssl can be given one curve alone: keep one, or leave the key out for all")
-    return names[0] if names else None
+    return names
 
 
 def _header(name: str) -> Callable[[object], str]:
     def check(value: object) -> str:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         if not isinstance(value, str):
             raise ValueError(f"must be a text, not {kind(value)}; put it in quotes")
         known = _HEADERS[name]
@@ -368,6 +391,6 @@ def _go_duration(value: object) -> float:
 
 
 def _burst(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError("must be a whole number of at least 1: with less every request would be refused")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(_NO_BURST)
     return value

@@ -16,7 +16,8 @@ CLIENT_AUTH: dict[str, ssl.VerifyMode | None] = {
     "NoClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
-    "RequestClientCert": None,
+    # Go asks for a certificate and serves every client whatever it answers. Not to ask has the same effect.
+    "RequestClientCert": ssl.CERT_NONE,
     "RequireAnyClientCert": None,
     "RequireClientCert": None,
 }
@@ -30,7 +31,14 @@ VERSIONS = {
 }
 """In rising order."""
 
-CURVES = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
+CURVES = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+    "X25519MLKEM768": None,
+}
+"""OpenSSL's names; None for a curve that Python's ``ssl`` cannot be given."""
 
 _AEAD = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -71,7 +79,7 @@ class TlsSettings:
     minimum: str = "TLS12"
     maximum: str = "TLS13"
     ciphers: tuple[str, ...] = ()
-    curve: str | None = None
+    curves: tuple[str, ...] = ()
     prefer_server: bool = True
 
 
@@ -98,15 +106,26 @@ def make_context(settings: TlsSettings) -> ssl.SSLContext:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     _set_versions(context, settings)
     _set_ciphers(context, settings)
-    if settings.curve is not None:
-        try:
-            context.set_ecdh_curve(CURVES[settings.curve])
-        except (ValueError, ssl.SSLError):
-            raise ValueError(
-                "curve_preferences", f"{settings.curve} is not possible with {ssl.OPENSSL_VERSION}"
-            ) from None
+    if settings.curves:
+        _set_curve(context, settings.curves)
     _set_certificates(context, settings)
+    _set_authorities(context, settings)
     return context
+
+
+def usable_curve(names: Iterable[str]) -> str | None:
+    """Return the first of the curves that Python's ``ssl`` can be given: it takes no more than one."""
+    return next((name for name in names if CURVES[name] is not None), None)
+
+
+def _set_curve(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
+    name = usable_curve(names)
+    if name is None:
+        raise ValueError("curve_preferences", f"{names[0]} is not possible with Python's ssl; name another one too")
+    try:
+        context.set_ecdh_curve(str(CURVES[name]))
+    except (ValueError, ssl.SSLError):
+        raise ValueError("curve_preferences", f"{name} is not possible with {ssl.OPENSSL_VERSION}") from None
 
 
 def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:
@@ -152,12 +171,21 @@ def _set_certificates(context: ssl.SSLContext, settings: TlsSettings) -> None:
             raise ValueError(
                 "cert", "a certificate and its private key, both in PEM, are needed: one of them is none"
             ) from None
-    if settings.client_ca is not None and settings.client_auth is not ssl.CERT_NONE:
+
+
+def _set_authorities(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    if settings.client_auth is ssl.CERT_NONE:
+        return
+    if settings.client_ca is None:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+    else:
         try:
             context.load_verify_locations(cadata=settings.client_ca.decode("ascii", "replace"))
         except (ssl.SSLError, ValueError):
             raise ValueError("client_ca", "holds no certificate in PEM") from None
-        context.verify_mode = settings.client_auth
+    # As in Go, every certificate that the operator names is an authority, an intermediate one too.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_mode = settings.client_auth
 
 
 @contextmanager

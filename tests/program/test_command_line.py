@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trustme
 
 from exporter.cli import FLAGS
 from exporter.demo import faults
@@ -161,6 +162,18 @@ def test_check_config_checks_the_web_configuration_too(config: Path, tmp_path: P
     done = run("check-config", f"--config.file={config}", f"--web.config.file={web}")
     assert done.returncode == 2
     assert done.stderr.startswith(f"{web}:1: ")
+
+
+def test_check_config_prints_the_warnings_of_the_web_configuration(config: Path, tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    web = tmp_path / "web.yaml"
+    files = "cert_file: both.pem, key_file: both.pem"
+    web.write_text(f"tls_server_config: {{{files}, client_auth_type: RequireAndVerifyClientCert}}\n")
+    done = run("check-config", f"--config.file={config}", f"--web.config.file={web}")
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"{web}:1: tls_server_config.client_auth_type: admits a certificate of any authority")
+    assert "(warning)" in done.stderr
 
 
 def test_a_wrong_variable_is_called_by_its_name(config: Path) -> None:

@@ -179,6 +179,24 @@ def test_client_certificates(
     assert site.refuses(trusting(certificate=OTHER_CA.issue_cert("prometheus"))) is not foreign
 
 
+def test_without_authorities_of_its_own_the_systems_authorities_count(
+    servers: Servers, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(directory / "ca.pem"))
+    site = Site(servers, directory, FILES + "  client_auth_type: RequireAndVerifyClientCert\n")
+    assert site.refuses(trusting())
+    assert not site.refuses(trusting(certificate=CA.issue_cert("prometheus")))
+    assert site.refuses(trusting(certificate=OTHER_CA.issue_cert("prometheus")))
+
+
+def test_an_intermediate_authority_may_be_the_one_that_is_trusted(servers: Servers, directory: Path) -> None:
+    intermediate = CA.create_child_ca()
+    (directory / "ca.pem").write_bytes(intermediate.cert_pem.bytes())
+    site = Site(servers, directory, CLIENTS + "RequireAndVerifyClientCert\n")
+    assert not site.refuses(trusting(certificate=intermediate.issue_cert("prometheus")))
+    assert site.refuses(trusting(certificate=CA.issue_cert("prometheus")))
+
+
 @pytest.mark.parametrize("name", ["prometheus.example", "10.1.2.3", "2001:db8::1", "ops@example.org"])
 def test_a_client_certificate_needs_one_of_the_allowed_names(servers: Servers, directory: Path, name: str) -> None:
     site = Site(servers, directory, f"{CLIENTS}RequireAndVerifyClientCert\n  client_allowed_sans: [other, '{name}']\n")
@@ -241,6 +259,15 @@ def test_a_curve_is_the_only_one(servers: Servers, directory: Path, name: str) -
     other.set_ecdh_curve(names.popitem()[1])
     assert not site.refuses(matching)
     assert site.refuses(other)
+
+
+def test_of_several_curves_the_first_is_used(servers: Servers, directory: Path) -> None:
+    site = Site(servers, directory, f"{FILES}  curve_preferences: [X25519MLKEM768, CurveP384, CurveP521]\n")
+    first, second = trusting(), trusting()
+    first.set_ecdh_curve("secp384r1")
+    second.set_ecdh_curve("secp521r1")
+    assert not site.refuses(first)
+    assert site.refuses(second)
 
 
 def test_a_new_certificate_serves_new_connections_and_old_ones_go_on(servers: Servers, directory: Path) -> None:

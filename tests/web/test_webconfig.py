@@ -12,7 +12,7 @@ import trustme
 
 from exporter.errors import ConfigError
 from exporter.web.config import RateLimit, WebConfigFile, load
-from exporter.web.tls import CIPHERS, TLS13_CIPHERS
+from exporter.web.tls import CIPHERS, CURVES, TLS13_CIPHERS
 
 CA = trustme.CA()
 CERT = CA.issue_cert("localhost")
@@ -108,10 +108,90 @@ def test_every_cipher_suite_that_go_lets_a_user_choose_is_taken(files: Path, nam
     assert chosen == {CIPHERS[name]} if name in CIPHERS else config.tls.minimum_version.name == "TLSv1_3"
 
 
-def test_rate_limit_without_an_interval_is_off(tmp_path: Path) -> None:
+def test_all_suites_and_all_curves_of_go_may_stand_together(files: Path) -> None:
+    path = files / "web.yml"
+    path.write_text(f"{TLS}  cipher_suites: {[*CIPHERS, *TLS13_CIPHERS]}\n  curve_preferences: {[*CURVES]}\n")
+    assert load(path, {}).tls is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{interval: 0, burst: 5}", "{interval: 0, burst: 0}", "{interval: '0', burst: 0}", "{interval: 0s}", "{burst: 0}"],
+)
+def test_rate_limit_without_an_interval_is_off(tmp_path: Path, text: str) -> None:
     path = tmp_path / "web.yml"
-    path.write_text("rate_limit: {interval: 0, burst: 5}\n")
+    path.write_text(f"rate_limit: {text}\n")
     assert load(path, {}).rate_limit is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1s", 1), ('"1s"', 1), ("1h", 3600), ("1.5h", 5400), ("1.s", 1), ("2m3s4ms", 123.004)]
+)
+def test_the_interval_is_a_duration_of_go(tmp_path: Path, text: str, seconds: float) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"rate_limit: {{interval: {text}, burst: 1}}\n")
+    assert load(path, {}).rate_limit == RateLimit(pytest.approx(seconds), 1)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", "1"), ("0", "0"), ("1; mode=block", "1; mode=block"), ('"1"', "1")])
+def test_a_header_that_yaml_reads_as_a_number_is_sent_as_its_text(tmp_path: Path, text: str, value: str) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"http_server_config:\n  headers:\n    X-XSS-Protection: {text}\n")
+    assert load(path, {}).headers == (("x-xss-protection", value),)
+
+
+@pytest.mark.parametrize("text", ["", '""', "~"])
+def test_a_header_without_a_value_is_not_sent(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"http_server_config:\n  headers:\n    X-XSS-Protection: {text}\n")
+    assert load(path, {}).headers == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("NoClientCert", ssl.CERT_NONE),
+        ("RequestClientCert", ssl.CERT_NONE),
+        ("RequestClientCert\n  client_ca_file: ca.pem", ssl.CERT_NONE),
+        ("VerifyClientCertIfGiven", ssl.CERT_OPTIONAL),
+        ("RequireAndVerifyClientCert", ssl.CERT_REQUIRED),
+        ("RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n  client_allowed_sans: [one, two]", ssl.CERT_REQUIRED),
+    ],
+)
+def test_client_certificates_are_asked_for_as_the_policy_says(files: Path, text: str, mode: ssl.VerifyMode) -> None:
+    path = files / "web.yml"
+    path.write_text(f"{TLS}  client_auth_type: {text}\n")
+    config = load(path, {})
+    assert config.tls is not None
+    assert config.tls.verify_mode is mode
+
+
+def test_a_certificate_of_any_public_authority_gets_a_warning(files: Path) -> None:
+    path = files / "web.yml"
+    path.write_text(TLS + "  client_auth_type: RequireAndVerifyClientCert\n")
+    (warning,) = load(path, {}).warnings
+    assert str(warning) == (
+        f"{path}:4: tls_server_config.client_auth_type: admits a certificate of any authority that the system "
+        "trusts, because client_ca_file is missing"
+    )
+    path.write_text(path.read_text() + "  client_allowed_sans: [prometheus.example]\n")
+    assert load(path, {}).warnings == ()
+
+
+def test_of_several_curves_a_warning_names_the_one_that_is_used(files: Path) -> None:
+    path = files / "web.yml"
+    path.write_text(TLS + "  curve_preferences: [X25519MLKEM768, CurveP384, X25519]\n")
+    (warning,) = load(path, {}).warnings
+    assert str(warning) == (
+        f"{path}:4: tls_server_config.curve_preferences: only CurveP384 is used, because Python's ssl takes one curve"
+    )
+
+
+def test_warnings_are_logged_when_the_file_is_read(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = files / "web.yml"
+    path.write_text(TLS + "  client_auth_type: RequireAndVerifyClientCert\n")
+    WebConfigFile(path, {})
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 REFUSALS = [
@@ -146,11 +226,6 @@ REFUSALS = [
     (
         TLS + "  cert: |\n    x\n",
         "web.yml:4: tls_server_config.cert: is given twice: keep one of cert and cert_file",
-    ),
-    (
-        TLS + "  client_auth_type: RequireAndVerifyClientCert\n",
-        "web.yml:4: tls_server_config.client_auth_type: RequireAndVerifyClientCert needs client_ca_file: "
-        "who may sign client certificates",
     ),
     (
         TLS + "  client_auth_type: RequireAnyClientCert\n",
@@ -194,9 +269,9 @@ REFUSALS = [
         "web.yml:4: tls_server_config.cipher_suites: has no suite that TLS12 could use",
     ),
     (
-        TLS + "  curve_preferences: [X25519, CurveP256]\n",
-        "web.yml:4: tls_server_config.curve_preferences: Python's ssl can be given one curve alone: keep one, "
-        "or leave the key out for all",
+        TLS + "  curve_preferences: [X25519MLKEM768]\n",
+        "web.yml:4: tls_server_config.curve_preferences: X25519MLKEM768 is not possible with Python's ssl; name "
+        "another one too",
     ),
     (
         TLS + "  curve_preferences: [P256]\n",
@@ -245,7 +320,7 @@ REFUSALS = [
     ),
     (
         "rate_limit: {interval: 1s, burst: 0}\n",
-        "web.yml:1: rate_limit.burst: must be a whole number of at least 1: with less every request would be refused",
+        "web.yml:1: rate_limit.burst: must be a whole number of at least 1: with 0 every request would be refused",
     ),
     (
         "rate_limit: {interval: 1d, burst: 1}\n",
