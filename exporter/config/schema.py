@@ -244,7 +244,7 @@ def check(model: type[_Model], raw: Mapping[str, Any], stand_ins: Mapping[str, A
     for one in errors:
         if one["type"] == "extra_forbidden":
             *inside, name = one["loc"]
-            meant = close(str(name), _block_at(model, inside).model_fields)
+            meant = close(str(name), _keys(_block_at(model, inside)))
             if meant is not None:
                 bad.add((*inside, meant))
     meant_paths = frozenset(bad)
@@ -278,11 +278,15 @@ def _sentence(model: type[Block], error: Mapping[str, Any]) -> str:
         return "is missing"
     if what == "extra_forbidden":
         *inside, name = error["loc"]
-        return unknown("key", str(name), _block_at(model, inside).model_fields)
+        return unknown("key", str(name), _keys(_block_at(model, inside)))
     found = kind(error["input"])
     if what == "list_type":
         return f"must be a list (`[a, b]`, or lines with `- `), not {found}"
     return f"must be a mapping (lines with `key: value`), not {found}"
+
+
+def _keys(model: type[Block]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _block_at(model: type[Block], path: Iterable[str | int]) -> type[Block]:

@@ -1,53 +1,25 @@
-"""The file behind ``--web.config.file``, in the format of Prometheus' exporter-toolkit.
+"""The file behind ``--web.config.file``, as what a connection needs of it.
 
-``load`` checks the file and makes everything that a connection needs of it; ``WebConfigFile`` does so again
-when it, or a certificate that it names, has changed. docs/web-config.md has every key.
+``config_schema`` has what may be written, ``config_file`` follows changes, docs/web-config.md has every key.
 """
 
 from __future__ import annotations
 
-import logging
-import re
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
+from exporter.config import schema, yaml
 from exporter.config.rules import kind
-from exporter.config.schema import unknown
-from exporter.config.yaml import Map, Place, Seq, Unreadable, read
+from exporter.config.yaml import Map, Place, Unreadable
 from exporter.errors import ConfigError, Problem
-from exporter.web.tls import CLIENT_AUTH, CURVES, VERSIONS, TlsSettings, make_context, usable_curve
-from exporter.web.tls import ciphers as check_ciphers
+from exporter.runtime.files import read_file
+from exporter.web.config_schema import NO_BURST, Tls, WebFile
+from exporter.web.tls import CLIENT_AUTH, VERSIONS, TlsSettings, make_context, usable_curve
 
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_KEYS: dict[str, tuple[str, ...]] = {
-    "tls_server_config": (
-        *("cert", "key", "client_ca", "cert_file", "key_file", "client_ca_file", "client_auth_type"),
-        *("client_allowed_sans", "min_version", "max_version", "cipher_suites", "curve_preferences"),
-        "prefer_server_cipher_suites",
-    ),
-    "http_server_config": ("http2", "headers"),
-    "basic_auth_users": (),
-    "rate_limit": ("interval", "burst"),
-}
-_HEADERS: dict[str, tuple[str, ...]] = {
-    "Content-Security-Policy": (),
-    "Strict-Transport-Security": (),
-    "X-Content-Type-Options": ("nosniff",),
-    "X-Frame-Options": ("deny", "sameorigin"),
-    "X-XSS-Protection": (),
-}
-_BCRYPT = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-_NO_BURST = "must be a whole number of at least 1"
-_NO_HASH = "must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints behind the colon"
-_GO_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{0,9})?(?:ns|us|µs|μs|ms|s|m|h))+|0")
-_GO_PART = re.compile(r"([0-9.]+)(ns|us|µs|μs|ms|s|m|h)")
-_GO_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+Stamp = tuple[int, ...]
+"""What is different after a file has changed."""
 
 
 @dataclass(frozen=True)
@@ -73,53 +45,57 @@ class WebConfig:
     """What should be changed but stops nothing."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One reading of the file: a configuration, or the problems that it has."""
+
+    config: WebConfig
+    problems: tuple[Problem, ...]
+    stamps: Mapping[Path, Stamp | None]
+    """Every file that was read, as it was before."""
+
+    def result(self) -> WebConfig:
+        """Return the configuration; raise ConfigError with all problems."""
+        if self.problems:
+            raise ConfigError(self.problems)
+        return self.config
+
+
 def load(path: Path, environ: Mapping[str, str]) -> WebConfig:
     """Return what the file says; raise ConfigError with everything that is wrong with it."""
-    return _Reader(path, environ).config()
+    return read(path, environ).result()
 
 
-class WebConfigFile:
-    """The file as it is now. What it said before stays in force while it is wrong."""
-
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
-        """Read the file for the first time; raises ConfigError."""
-        self._path = path
-        self._environ = environ
-        reader = _Reader(path, environ)
-        self._config = reader.config()
-        self._stamps = reader.stamps
-        _log_warnings(self._config)
-
-    def current(self) -> WebConfig:
-        """Return what the file says, read again if it or a file that it names has changed."""
-        if any(_stamp(file) != stamp for file, stamp in self._stamps.items()):
-            self._reload()
-        return self._config
-
-    def _reload(self) -> None:
-        reader = _Reader(self._path, self._environ)
-        try:
-            config = reader.config()
-            if (config.tls is None) is not (self._config.tls is None):
-                message = "TLS is switched on or off by a restart alone"
-                raise ConfigError([Problem(str(self._path), None, "tls_server_config", message)])
-        except ConfigError as error:
-            for problem in error.problems:
-                logger.error("%s; what was read before stays in force", problem)
-            return
-        finally:
-            self._stamps = reader.stamps
-        logger.info("%s was read again", self._path)
-        _log_warnings(config)
-        self._config = config
+def read(path: Path, environ: Mapping[str, str]) -> Reading:
+    """Read the file, and every file that it names."""
+    stamps = {path: stamp(path)}
+    document = yaml.read(str(path), environ)
+    root = Place(document)
+    raw = document.value if isinstance(document.value, Map) else {}
+    if not isinstance(document.value, (Map, Unreadable)) and document.value is not None:
+        message = f"must be a mapping (lines with `key: value`), not {kind(document.value)}"
+        document.problems.append(root.problem(message))
+    checked = schema.check(WebFile, raw, {})
+    document.problems.extend(root.at(*path).problem(sentence) for path, sentence in checked.mistakes)
+    findings = _Findings(document.problems)
+    tls = _tls(_Section("tls_server_config", root, raw, checked, findings), _NamedFiles(path.parent, stamps))
+    rate_limit = _rate_limit(_Section("rate_limit", root, raw, checked, findings))
+    http = checked.model.http_server_config
+    headers = {} if http is None or http.headers is None else http.headers.model_dump(by_alias=True)
+    config = WebConfig(
+        tls=tls,
+        allowed_sans=frozenset((checked.model.tls_server_config or Tls()).client_allowed_sans or ()),
+        headers=tuple((name.lower(), value) for name, value in headers.items() if value),
+        users=checked.model.basic_auth_users or {},
+        rate_limit=rate_limit,
+        warnings=tuple(findings.warnings),
+    )
+    problems = sorted(findings.problems, key=lambda problem: problem.line or 0)
+    return Reading(config, tuple(problems), stamps)
 
 
-def _log_warnings(config: WebConfig) -> None:
-    for warning in config.warnings:
-        logger.warning("%s", warning)
-
-
-def _stamp(file: Path) -> tuple[int, ...] | None:
+def stamp(file: Path) -> Stamp | None:
+    """Return what is different after the file has changed; None where it cannot be looked at."""
     try:
         found = file.stat()
     except OSError:
@@ -127,270 +103,156 @@ def _stamp(file: Path) -> tuple[int, ...] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
 
-class _Reader:
-    """One reading of the file; ``stamps`` has all files that it depends on, as they were before it."""
+@dataclass(frozen=True)
+class _NamedFiles:
+    """The files that the file names; their paths are relative to its directory."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
-        self._directory = path.parent
-        self.stamps = {path: _stamp(path)}
-        self._document = read(str(path), environ)
-        self._problems = self._document.problems
-        self._warnings: list[Problem] = []
-        root = _Block(Place(self._document), self._document.value, tuple(_KEYS), self._problems)
-        self._tls = root.block("tls_server_config")
-        self._http = root.block("http_server_config")
-        self._users = root.block("basic_auth_users")
-        self._rate = root.block("rate_limit")
-        self._cert_file = self._tls.get("cert_file", self._file)
-        self._key_file = self._tls.get("key_file", self._file)
-        self._ca_file = self._tls.get("client_ca_file", self._file)
+    directory: Path
+    stamps: dict[Path, Stamp | None]
 
-    def config(self) -> WebConfig:
-        """Return what the file says; raise ConfigError."""
-        tls, sans = self._read_tls()
-        config = WebConfig(
-            tls=tls,
-            allowed_sans=sans,
-            headers=self._read_headers(),
-            users=self._read_users(),
-            rate_limit=self._read_rate_limit(),
-            warnings=tuple(self._warnings),
-        )
-        if self._problems:
-            raise ConfigError(sorted(self._problems, key=lambda problem: problem.line or 0))
-        return config
-
-    def _file(self, value: object) -> Path:
-        path = self._directory / _text(value)
-        self.stamps[path] = _stamp(path)
-        return path
-
-    def _read_tls(self) -> tuple[ssl.SSLContext | None, frozenset[str]]:
-        block = self._tls
-        if not block.has(*block.names):
-            return None, frozenset()
-        before = len(self._problems)
-        cert = self._pem("cert", self._cert_file)
-        key = self._pem("key", self._key_file)
-        ca = self._pem("client_ca", self._ca_file)
-        auth = block.get("client_auth_type", _client_auth) or "NoClientCert"
-        sans = block.get("client_allowed_sans", _sans) or ()
-        settings = TlsSettings(
-            cert=cert or b"",
-            key=key or b"",
-            client_ca=ca,
-            client_auth=CLIENT_AUTH[auth] or ssl.CERT_NONE,
-            minimum=block.get("min_version", _one_of(tuple(VERSIONS))) or "TLS12",
-            maximum=block.get("max_version", _one_of(tuple(VERSIONS))) or "TLS13",
-            ciphers=block.get("cipher_suites", lambda value: check_ciphers(_texts(value))) or (),
-            curves=block.get("curve_preferences", _curves) or (),
-            prefer_server=block.get("prefer_server_cipher_suites", _flag, default=True),
-        )
-        if cert is None and not block.has("cert", "cert_file"):
-            block.wrong("", "cert_file (or cert) is missing: without a certificate there is no TLS")
-        if key is None and not block.has("key", "key_file"):
-            block.wrong("", "key_file (or key) is missing: the certificate needs its private key")
-        if auth == "NoClientCert" and block.has("client_ca", "client_ca_file"):
-            block.wrong("", "client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`")
-        if sans and settings.client_auth is not ssl.CERT_REQUIRED:
-            block.wrong(
-                "client_allowed_sans",
-                "needs `client_auth_type: RequireAndVerifyClientCert`, or it bars nobody",
-            )
-        if list(VERSIONS).index(settings.minimum) > list(VERSIONS).index(settings.maximum):
-            block.wrong("max_version", f"{settings.maximum} is below min_version {settings.minimum}")
-        if len(self._problems) > before:
-            return None, frozenset()
-        self._warn_of_tls(settings, sans)
+    def read(self, name: str) -> bytes:
+        path = self.directory / name
+        self.stamps[path] = stamp(path)
         try:
-            return make_context(settings), frozenset(sans)
-        except ValueError as error:
-            name, message = error.args
-            block.wrong(name if block.has(name) else f"{name}_file", message)
-            return None, frozenset()
-
-    def _warn_of_tls(self, settings: TlsSettings, sans: Sequence[str]) -> None:
-        if settings.client_auth is ssl.CERT_REQUIRED and settings.client_ca is None and not sans:
-            message = "admits a certificate of any authority that the system trusts, because client_ca_file is missing"
-            self._warnings.append(self._tls.problem("client_auth_type", message))
-        if len(settings.curves) > 1:
-            message = f"only {usable_curve(settings.curves)} is used, because Python's ssl takes one curve"
-            self._warnings.append(self._tls.problem("curve_preferences", message))
-
-    def _pem(self, name: str, file: Path | None) -> bytes | None:
-        """Return what the file, or the text beside it, holds; None where that is wrong or not given."""
-        if self._tls.has(name) and self._tls.has(f"{name}_file"):
-            self._tls.wrong(name, f"is given twice: keep one of {name} and {name}_file")
-            return None
-        if file is None:
-            text = self._tls.get(name, _text)
-            return None if text is None else text.encode()
-        try:
-            return file.read_bytes()
+            return read_file(path)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            self._tls.wrong(f"{name}_file", f"{file} cannot be read: {reason}")
-            return None
-
-    def _read_headers(self) -> tuple[tuple[str, str], ...]:
-        self._http.get("http2", _flag)  # HTTP/1.1 is what both sides agree on, whatever this says
-        block = self._http.block("headers", tuple(_HEADERS))
-        found = [(name, block.get(name, _header(name))) for name in block.names if name in _HEADERS]
-        return tuple((name.lower(), value) for name, value in found if value)
-
-    def _read_users(self) -> Mapping[str, bytes]:
-        users: dict[str, bytes] = {}
-        for name in self._users.names:
-            if ":" in name:
-                self._users.wrong(name, "a user name cannot have a colon: it ends the name in the request")
-            if self._users.has(name):
-                users[name] = self._users.get(name, _bcrypt_hash)
-            else:
-                # A user without a hash must not be left out in silence: the door would stand open.
-                self._users.wrong(name, _NO_HASH)
-        return users
-
-    def _read_rate_limit(self) -> RateLimit | None:
-        interval = self._rate.get("interval", _go_duration) or 0.0
-        burst = self._rate.get("burst", _burst) or 0
-        if interval and not self._rate.has("burst"):
-            self._rate.wrong("", "burst is missing: how many requests may come at once, from 1")
-        elif interval and self._rate.get("burst", _burst) == 0:
-            self._rate.wrong("burst", f"{_NO_BURST}: with 0 every request would be refused")
-        return RateLimit(interval, burst) if interval and burst else None
+            raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-class _Block:
-    """A mapping of the file, of which some keys are known."""
+@dataclass(frozen=True)
+class _Findings:
+    """What is wrong with the file, and what should be changed."""
 
-    def __init__(
-        self, place: Place, value: object, known: tuple[str, ...], problems: list[Problem], free: bool = False
-    ) -> None:
-        self._place = place
-        self._problems = problems
-        self._value: Mapping[str, Any] = value if isinstance(value, Map) else {}
-        self.names = tuple(self._value)
-        if not isinstance(value, (Map, Unreadable)) and value is not None:
-            self.wrong("", f"must be a mapping (lines with `key: value`), not {kind(value)}")
-        for name in self._value:
-            if not free and name not in known:
-                self.wrong(name, unknown("key", name, known))
+    problems: list[Problem]
+    warnings: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A block of the file, whose values are checked against each other."""
+
+    name: str
+    root: Place
+    raw: Mapping[str, object]
+    checked: schema.Checked[WebFile]
+    findings: _Findings
 
     def has(self, *names: str) -> bool:
-        """Return whether one of the keys has a value."""
-        return any(self._value.get(name) is not None for name in names)
+        """Tell whether one of the keys is written, right or wrong; without names whether any key is."""
+        written = self.raw.get(self.name)
+        return isinstance(written, Map) and any(name in written for name in names or written)
 
-    def get(self, name: str, check: Callable[[object], T], default: Any = None) -> Any:
-        """Return a key's value as ``check`` makes it, or the default where it is left out or wrong."""
-        value = self._value.get(name)
-        if value is None or isinstance(value, Unreadable):
-            return default
-        try:
-            return check(value)
-        except ValueError as error:
-            self.wrong(name, str(error))
-            return default
+    def lacks(self, *names: str) -> bool:
+        """Tell whether all of the keys are missing, and none of them is misspelt."""
+        return not self.has(*names) and not any(self.wrong(name) for name in names)
 
-    def block(self, name: str, known: tuple[str, ...] = ()) -> _Block:
-        """Return a mapping inside of this one."""
-        known = known or _KEYS.get(name, ())
-        return _Block(self._place.at(name), self._value.get(name), known, self._problems, free=not known)
+    def wrong(self, name: str = "") -> bool:
+        """Tell whether a key, or anything in the block, has a mistake."""
+        return self.checked.hits(*self._path(name))
 
-    def wrong(self, name: str, message: str) -> None:
-        """Note what is wrong with a key, or with the whole block."""
-        self._problems.append(self.problem(name, message))
+    def problem(self, message: str, name: str = "") -> None:
+        """Note a mistake of a key, or of the whole block."""
+        self.findings.problems.append(self.root.at(*self._path(name)).problem(message))
 
-    def problem(self, name: str, message: str) -> Problem:
-        """Return a problem of a key, or of the whole block."""
-        return (self._place.at(name) if name else self._place).problem(message)
+    def warn(self, message: str, name: str) -> None:
+        """Note what should be changed about a key."""
+        self.findings.warnings.append(self.root.at(*self._path(name)).problem(message))
+
+    def _path(self, name: str) -> tuple[str, ...]:
+        return (self.name, name) if name else (self.name,)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be a text, not {kind(value)}; put it in quotes")
-    if not value.strip():
-        raise ValueError("is empty: write a value, or leave the key out")
-    return value
+def _rate_limit(section: _Section) -> RateLimit | None:
+    rate = section.checked.model.rate_limit
+    if rate is None or not rate.interval:
+        return None
+    if not section.has("burst"):
+        section.problem("burst is missing: how many requests may come at once, from 1")
+    elif rate.burst == 0:
+        section.problem(f"{NO_BURST}: with 0 every request would be refused", "burst")
+    return RateLimit(rate.interval, rate.burst) if rate.burst else None
 
 
-def _texts(value: object) -> list[str]:
-    if not isinstance(value, Seq):
-        raise ValueError(f"must be a list (`[a, b]`, or lines with `- `), not {kind(value)}")
-    return [_text(item) for item in value if not isinstance(item, Unreadable)]
+def _tls(section: _Section, files: _NamedFiles) -> ssl.SSLContext | None:
+    """Return what the block asks for; None where it is left out or wrong."""
+    if not section.has():
+        return None
+    tls = section.checked.model.tls_server_config or Tls()
+    before = len(section.findings.problems)
+    settings = TlsSettings(
+        cert=_pem(section, files, "cert", tls.cert, tls.cert_file) or b"",
+        key=_pem(section, files, "key", tls.key, tls.key_file) or b"",
+        client_ca=_pem(section, files, "client_ca", tls.client_ca, tls.client_ca_file),
+        client_auth=CLIENT_AUTH[tls.client_auth_type] or ssl.CERT_NONE,
+        minimum=tls.min_version,
+        maximum=tls.max_version,
+        ciphers=tuple(tls.cipher_suites or ()),
+        curves=tuple(tls.curve_preferences or ()),
+        prefer_server=tls.prefer_server_cipher_suites,
+    )
+    _check_certificates(section)
+    _check_client_certificates(section, tls)
+    _check_versions(section, tls)
+    if section.wrong() or len(section.findings.problems) > before:
+        return None
+    _warn_of_tls(section, tls)
+    try:
+        return make_context(settings)
+    except ValueError as error:
+        name, message = error.args
+        section.problem(message, name if section.has(name) else f"{name}_file")
+        return None
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
+def _pem(section: _Section, files: _NamedFiles, name: str, text: str | None, file: str | None) -> bytes | None:
+    """Return what the file, or the text beside it, holds; None where that is wrong or left out."""
+    if section.has(name) and section.has(f"{name}_file"):
+        section.problem(f"is given twice: keep one of {name} and {name}_file", name)
+        return None
+    if file is None:
+        return None if text is None else text.encode()
+    try:
+        return files.read(file)
+    except ValueError as error:
+        section.problem(str(error), f"{name}_file")
+        return None
 
 
-def _one_of(known: Sequence[str]) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if value not in known:
-            raise ValueError(f"must be one of {', '.join(known)}")
-        return str(value)
-
-    return check
+def _check_certificates(section: _Section) -> None:
+    if section.lacks("cert", "cert_file"):
+        section.problem("cert_file (or cert) is missing: without a certificate there is no TLS")
+    if section.lacks("key", "key_file"):
+        section.problem("key_file (or key) is missing: the certificate needs its private key")
 
 
-def _client_auth(value: object) -> str:
-    name = _one_of(tuple(CLIENT_AUTH))(value)
-    if CLIENT_AUTH[name] is None:
-        raise ValueError(
-            f"{name} is not possible: Python's ssl cannot ask for a certificate without checking it; "
-            "use RequireAndVerifyClientCert, or VerifyClientCertIfGiven"
-        )
-    return name
+def _check_client_certificates(section: _Section, tls: Tls) -> None:
+    if section.wrong("client_auth_type"):
+        return
+    if tls.client_auth_type == "NoClientCert" and section.has("client_ca", "client_ca_file"):
+        section.problem("client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`")
+    if tls.client_allowed_sans is None:
+        return
+    if not tls.client_allowed_sans:
+        message = "is empty and would bar everybody: name who may come in, or leave it out"
+        section.problem(message, "client_allowed_sans")
+    elif CLIENT_AUTH[tls.client_auth_type] is not ssl.CERT_REQUIRED:
+        message = "needs `client_auth_type: RequireAndVerifyClientCert`, or it bars nobody"
+        section.problem(message, "client_allowed_sans")
 
 
-def _sans(value: object) -> list[str]:
-    found = _texts(value)
-    if not found:
-        raise ValueError("is empty and would bar everybody: name who may come in, or leave it out")
-    return found
+def _check_versions(section: _Section, tls: Tls) -> None:
+    if section.wrong("min_version") or section.wrong("max_version"):
+        return
+    order = list(VERSIONS)
+    if order.index(tls.min_version) > order.index(tls.max_version):
+        section.problem(f"{tls.max_version} is below min_version {tls.min_version}", "max_version")
 
 
-def _curves(value: object) -> tuple[str, ...]:
-    names = tuple(_texts(value))
-    for name in names:
-        if name not in CURVES:
-            raise ValueError(unknown("curve", name, CURVES))
-    return names
-
-
-def _header(name: str) -> Callable[[object], str]:
-    def check(value: object) -> str:
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str):
-            raise ValueError(f"must be a text, not {kind(value)}; put it in quotes")
-        known = _HEADERS[name]
-        if known and value not in known:
-            raise ValueError(f"must be {' or '.join(known)}")
-        if not re.fullmatch(r"[\x20-\x7e]*", value):
-            raise ValueError("holds a character that a header cannot carry; write it on one line, in ASCII")
-        return value.strip()
-
-    return check
-
-
-def _bcrypt_hash(value: object) -> bytes:
-    # The value is not repeated: who writes a password here by mistake must not find it in the log.
-    if not isinstance(value, str) or not _BCRYPT.fullmatch(value):
-        raise ValueError(_NO_HASH)
-    return value.encode()
-
-
-def _go_duration(value: object) -> float:
-    if value == 0 and not isinstance(value, bool):
-        return 0.0
-    if not isinstance(value, str) or not _GO_DURATION.fullmatch(value):
-        raise ValueError("must be a duration as Go writes it, such as 1s, 250ms or 1m30s; 0 switches it off")
-    return sum(float(number) * _GO_UNITS[unit] for number, unit in _GO_PART.findall(value))
-
-
-def _burst(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(_NO_BURST)
-    return value
+def _warn_of_tls(section: _Section, tls: Tls) -> None:
+    required = CLIENT_AUTH[tls.client_auth_type] is ssl.CERT_REQUIRED
+    if required and not section.has("client_ca", "client_ca_file") and not tls.client_allowed_sans:
+        message = "admits a certificate of any authority that the system trusts, because client_ca_file is missing"
+        section.warn(message, "client_auth_type")
+    if tls.curve_preferences and len(tls.curve_preferences) > 1:
+        message = f"only {usable_curve(tls.curve_preferences)} is used, because Python's ssl takes one curve"
+        section.warn(message, "curve_preferences")

@@ -25,7 +25,8 @@ from typing import Any
 
 from exporter.errors import StartError, UsageError
 from exporter.web.auth import Gate
-from exporter.web.config import WebConfig, WebConfigFile
+from exporter.web.config import WebConfig
+from exporter.web.config_file import WebConfigFile
 from exporter.web.connection import FAILED, Connection, Limits, Phase, Request, Response, text_response
 from exporter.web.origin import host_name, is_cross_site, is_host_allowed
 

@@ -83,18 +83,6 @@ class TlsSettings:
     prefer_server: bool = True
 
 
-def ciphers(names: Iterable[str]) -> tuple[str, ...]:
-    """Return Go's names of cipher suites if all are known; raise ValueError with the first that is not."""
-    names = tuple(names)
-    for name in names:
-        if name not in CIPHERS and name not in TLS13_CIPHERS:
-            raise ValueError(
-                f"unknown cipher suite {name[:64]!r}; known are, by the names that Go gives them: "
-                f"{', '.join((*TLS13_CIPHERS, *CIPHERS))}"
-            )
-    return names
-
-
 def make_context(settings: TlsSettings) -> ssl.SSLContext:
     """Return a server's context; raise ValueError(key, sentence) for what OpenSSL does not take."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -6,6 +6,7 @@ import json
 import secrets
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,21 @@ def test_version_and_help() -> None:
     text = run("--help").stdout
     for flag in FLAGS:
         assert f"--{flag.name}" in text
+
+
+def test_help_comes_at_once_because_it_needs_no_library() -> None:
+    code = """if True:
+        import sys
+        from exporter.cli import main
+        try:
+            main(["--help"])
+        except SystemExit:
+            print(sorted(sys.modules.keys() & {"pydantic", "yaml", "asyncio", "ssl", "requests"}))
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment(), check=True
+    )
+    assert done.stdout.endswith("\n[]\n")
 
 
 def test_the_schema_is_json() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from exporter.web import connection as connection_module
-from exporter.web.config import WebConfigFile
+from exporter.web.config_file import WebConfigFile
 from exporter.web.server import Limits, Request, Response, Route
 
 from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for

@@ -11,7 +11,8 @@ import pytest
 import trustme
 
 from exporter.errors import ConfigError
-from exporter.web.config import RateLimit, WebConfigFile, load
+from exporter.web.config import RateLimit, load
+from exporter.web.config_file import WebConfigFile
 from exporter.web.tls import CIPHERS, CURVES, TLS13_CIPHERS
 
 CA = trustme.CA()
@@ -229,8 +230,8 @@ REFUSALS = [
     ),
     (
         TLS + "  client_auth_type: RequireAnyClientCert\n",
-        "web.yml:4: tls_server_config.client_auth_type: RequireAnyClientCert is not possible: Python's ssl "
-        "cannot ask for a certificate without checking it; use RequireAndVerifyClientCert, or "
+        "web.yml:4: tls_server_config.client_auth_type: RequireAnyClientCert is not possible, because Python's "
+        "ssl cannot ask for a certificate without checking it; use RequireAndVerifyClientCert, or "
         "VerifyClientCertIfGiven",
     ),
     (
@@ -275,7 +276,7 @@ REFUSALS = [
     ),
     (
         TLS + "  curve_preferences: [P256]\n",
-        "web.yml:4: tls_server_config.curve_preferences: unknown curve P256; did you mean CurveP256?",
+        "web.yml:4: tls_server_config.curve_preferences[0]: unknown curve P256; did you mean CurveP256?",
     ),
     (
         TLS + "  prefer_server_cipher_suites: 1\n",
@@ -301,13 +302,44 @@ REFUSALS = [
         "write it on one line, in ASCII",
     ),
     (
+        "http_server_config:\n  headers:\n    X-Frame-Option: deny\n",
+        "web.yml:3: http_server_config.headers.X-Frame-Option: unknown key X-Frame-Option; did you mean "
+        "X-Frame-Options?",
+    ),
+    (
+        "http_server_config:\n  headers:\n    X-XSS-Protection: true\n",
+        "web.yml:3: http_server_config.headers.X-XSS-Protection: must be a text, not true or false; put it in quotes",
+    ),
+    (
+        TLS + "  client_ca_file:\n",
+        "web.yml:1: tls_server_config: client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`\n"
+        "web.yml:4: tls_server_config.client_ca_file: is empty: write a value, or leave the key out",
+    ),
+    (
+        "tls_server_config:\n  cert_file: 5\n  key_file: [a]\n",
+        "web.yml:2: tls_server_config.cert_file: YAML reads this as a number; put it in quotes\n"
+        "web.yml:3: tls_server_config.key_file: must be a text, not a list",
+    ),
+    (
+        "tls_server_config:\n  cert_fil: a\n  key_file: b\n",
+        "web.yml:2: tls_server_config.cert_fil: unknown key cert_fil; did you mean cert_file?\n"
+        "web.yml:3: tls_server_config.key_file: b cannot be read: No such file or directory",
+    ),
+    (
+        TLS + "  client_auth_type: ${MISSING}\n  client_ca_file: ca.pem\n  min_version: TLS9\n  max_version: TLS10\n",
+        "web.yml:4: tls_server_config.client_auth_type: environment variable MISSING is not set; set it, or write "
+        "$${MISSING} for the text itself\n"
+        "web.yml:6: tls_server_config.min_version: must be one of TLS10, TLS11, TLS12, TLS13",
+    ),
+    (
         "basic_auth_users:\n  alice: secret\n",
         "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
         "behind the colon",
     ),
     (
         f"basic_auth_users:\n  'a:b': {HASH}\n",
-        "web.yml:2: basic_auth_users.'a:b': a user name cannot have a colon: it ends the name in the request",
+        "web.yml:2: basic_auth_users.'a:b': a user name cannot have a colon, because a colon ends the name "
+        "in the request",
     ),
     (
         "basic_auth_users:\n  alice:\n",
@@ -337,7 +369,7 @@ def test_a_wrong_file_is_refused_with_line_and_remedy(files: Path, text: str, ex
 
 def test_an_unknown_cipher_suite_is_named_with_the_known_ones(files: Path) -> None:
     text = refusal(files, TLS + "  cipher_suites: [ECDHE-RSA-AES128-GCM-SHA256]\n")
-    assert text.startswith("web.yml:4: tls_server_config.cipher_suites: unknown cipher suite 'ECDHE-RSA-")
+    assert text.startswith("web.yml:4: tls_server_config.cipher_suites[0]: unknown cipher suite 'ECDHE-RSA-")
     assert "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" in text
 
 
