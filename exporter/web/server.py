@@ -233,6 +233,8 @@ class Server:
         serving.wait()
         if self._failure is not None:
             raise StartError(f"the HTTP server cannot start: {self._failure}")
+        if self._site.web is not None:
+            self._site.web.follow()
 
     @property
     def open_connections(self) -> int:
@@ -241,6 +243,8 @@ class Server:
 
     def stop(self, grace: float) -> None:
         """Take no more clients, let answers under way go out for ``grace`` seconds, then cut them."""
+        if self._site.web is not None:
+            self._site.web.stop()
         thread, self._thread = self._thread, None
         if thread is None:
             self._close_listeners()

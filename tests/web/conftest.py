@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from exporter.web import server as server_module
+from exporter.web.config_file import WebConfigFile
 from exporter.web.server import Limits, Request, Response, Route, Server
 
 PATIENCE = 20.0
@@ -99,6 +100,17 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         never.poll(5)
+
+
+def notice_change(file: WebConfigFile) -> None:
+    """Have a change of the web configuration noticed now: it counts when two looks see the same."""
+    file.look()
+    file.look()
+
+
+def web_config_of(server: Server) -> WebConfigFile:
+    assert server._site.web is not None
+    return server._site.web
 
 
 class _LoopErrors(logging.Handler):

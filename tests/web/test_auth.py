@@ -21,7 +21,7 @@ from exporter.web.connection import Request, Response
 from exporter.web.fair_queue import FairQueue
 from exporter.web.server import Route
 
-from .conftest import PATIENT, Client, Servers, body, hello, wait_for
+from .conftest import PATIENT, Client, Servers, body, hello, notice_change, wait_for, web_config_of
 
 PASSWORD = secrets.token_hex(8)
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -155,20 +155,25 @@ def test_a_scrape_after_the_first_costs_no_bcrypt(servers: Servers, users: Path,
 
 
 def test_a_changed_hash_ends_what_was_known(servers: Servers, users: Path) -> None:
-    client = servers.client(servers.start(web_config=users))
+    server = servers.start(web_config=users)
+    client = servers.client(server)
     assert client.ask(headers=RIGHT).status == 200
     other = secrets.token_hex(8)
     users.write_text(f"basic_auth_users:\n  alice: {bcrypt.hashpw(other.encode(), bcrypt.gensalt(4)).decode()}\n")
+    notice_change(web_config_of(server))
     assert client.ask(headers=RIGHT).status == 401
     assert client.ask(headers=basic("alice", other)).status == 200
     users.write_text("{}\n")
+    notice_change(web_config_of(server))
     assert client.ask().status == 200
 
 
 def test_a_removed_user_stays_out_even_if_another_has_the_same_hash(servers: Servers, users: Path) -> None:
-    client = servers.client(servers.start(web_config=users))
+    server = servers.start(web_config=users)
+    client = servers.client(server)
     assert client.ask(headers=basic("bob", PASSWORD)).status == 200
     users.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
+    notice_change(web_config_of(server))
     assert client.ask(headers=basic("bob", PASSWORD)).status == 401
 
 

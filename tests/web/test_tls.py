@@ -16,7 +16,7 @@ import trustme
 
 from exporter.web.server import Route
 
-from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
+from .conftest import PATIENT, Client, Servers, body, hello, notice_change, pattern, sized, wait_for, web_config_of
 
 CA = trustme.CA()
 OTHER_CA = trustme.CA()
@@ -55,6 +55,13 @@ class Site:
         self.file.write_text(text)
         self._servers = servers
         self.server = servers.start({"/": Route(hello), "/x": Route(sized)}, web_config=self.file)
+
+    def change(self, text: str) -> None:
+        self.file.write_text(text)
+        self.notice_change()
+
+    def notice_change(self) -> None:
+        notice_change(web_config_of(self.server))
 
     def connect(self, context: ssl.SSLContext) -> Client:
         return self._servers.client(self.server, context=context)
@@ -244,7 +251,7 @@ def test_cipher_suites_and_whose_order_counts(servers: Servers, directory: Path)
     site = Site(servers, directory, FILES + suites)
     other_way_round = only_tls12("ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384")
     assert cipher(site.connect(other_way_round)) == "ECDHE-RSA-AES256-GCM-SHA384"
-    site.file.write_text(FILES + suites + "  prefer_server_cipher_suites: false\n")
+    site.change(FILES + suites + "  prefer_server_cipher_suites: false\n")
     assert cipher(site.connect(other_way_round)) == "ECDHE-RSA-AES128-GCM-SHA256"
     assert site.refuses(only_tls12("ECDHE-RSA-CHACHA20-POLY1305"))
 
@@ -275,6 +282,7 @@ def test_a_new_certificate_serves_new_connections_and_old_ones_go_on(servers: Se
     old = site.connect(trusting(CA))
     assert old.ask().status == 200
     write_certificate(directory, OTHER_CA)
+    site.notice_change()
     assert site.refuses(trusting(CA))
     assert not site.refuses(trusting(OTHER_CA))
     assert old.ask().status == 200
@@ -283,11 +291,11 @@ def test_a_new_certificate_serves_new_connections_and_old_ones_go_on(servers: Se
 def test_everything_about_tls_follows_the_file(servers: Servers, directory: Path) -> None:
     site = Site(servers, directory, FILES)
     assert not site.refuses(trusting())
-    site.file.write_text(CLIENTS + "RequireAndVerifyClientCert\n  client_allowed_sans: [a.example]\n")
+    site.change(CLIENTS + "RequireAndVerifyClientCert\n  client_allowed_sans: [a.example]\n")
     assert site.refuses(trusting())
     assert site.refuses(trusting(certificate=CA.issue_cert("b.example")))
     assert not site.refuses(trusting(certificate=CA.issue_cert("a.example")))
-    site.file.write_text(FILES + "  min_version: TLS13\n")
+    site.change(FILES + "  min_version: TLS13\n")
     assert site.refuses(only_tls12("ALL"))
 
 
@@ -298,6 +306,7 @@ def test_a_session_from_before_a_change_cannot_be_resumed_past_it(servers: Serve
     first = site.connect(context)
     assert first.ask().status == 200
     (directory / "ca.pem").write_bytes(OTHER_CA.cert_pem.bytes())
+    site.notice_change()
     session = first.socket.session  # type: ignore[attr-defined]  # it is an SSLSocket
     resuming = _Resuming(context, session)
     assert site.refuses(resuming)  # type: ignore[arg-type]  # it wraps sockets, which is all that is asked of it

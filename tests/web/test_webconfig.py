@@ -1,4 +1,4 @@
-"""What the web configuration may say, every refusal with its text, and how changes are followed."""
+"""What the web configuration may say, and every refusal with its text."""
 
 from __future__ import annotations
 
@@ -404,57 +404,3 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(files: P
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"web\.yml: cannot be read: No such file"):
         load(tmp_path / "web.yml", {})
-
-
-def test_a_change_is_followed_and_a_broken_one_leaves_the_old_in_force(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "web.yml"
-    path.write_text("rate_limit: {interval: 1s, burst: 1}\n")
-    file = WebConfigFile(path, {})
-    first = file.current()
-    assert file.current() is first
-    path.write_text("rate_limit: {interval: 1s, burst: 22}\n")
-    assert file.current().rate_limit == RateLimit(1.0, 22)
-    path.write_text("rate_limit: {interval: never}\n")
-    for _ in range(3):
-        assert file.current().rate_limit == RateLimit(1.0, 22)
-    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert f"{path}:1: rate_limit.interval: must be a duration" in record.getMessage()
-    assert "stays in force" in record.getMessage()
-    path.unlink()
-    assert file.current().rate_limit == RateLimit(1.0, 22)
-    path.write_text("rate_limit: {interval: 1s, burst: 333}\n")
-    assert file.current().rate_limit == RateLimit(1.0, 333)
-
-
-def test_a_certificate_that_is_replaced_in_two_steps_is_used_when_both_are_there(files: Path) -> None:
-    path = files / "web.yml"
-    path.write_text(TLS)
-    file = WebConfigFile(path, {})
-    first = file.current().tls
-    new = CA.issue_cert("localhost")
-    (files / "cert.pem").write_bytes(new.cert_chain_pems[0].bytes())
-    assert file.current().tls is first
-    (files / "key.pem").write_bytes(new.private_key_pem.bytes())
-    assert file.current().tls is not first
-
-
-def test_a_certificate_that_appears_after_a_broken_change_is_noticed(files: Path) -> None:
-    path = files / "web.yml"
-    path.write_text(TLS)
-    file = WebConfigFile(path, {})
-    first = file.current().tls
-    path.write_text(TLS.replace("cert.pem", "later.pem"))
-    assert file.current().tls is first
-    (files / "later.pem").write_bytes(CHAIN)
-    assert file.current().tls is not first
-
-
-def test_tls_is_not_switched_off_by_a_change(files: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = files / "web.yml"
-    path.write_text(TLS)
-    file = WebConfigFile(path, {})
-    path.write_text("{}\n")
-    assert file.current().tls is not None
-    assert "by a restart alone" in caplog.text
