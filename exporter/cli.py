@@ -162,7 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     poll = command("poll", "Poll accounts once and print what they answer; the way to try a key.", _poll)
     poll.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="name, or provider/name; all by default")
     poll.add_argument("--output", choices=("table", "json", "prometheus"), default="table")
-    command("config-schema", "Print the JSON Schema of the configuration, for editors.", _config_schema)
+    schema = command("config-schema", "Print the JSON Schema of the configuration, for editors.", _config_schema)
+    schema.add_argument("--web", action="store_true", help="of the web configuration")
     demo = command("demo", "Serve the metrics of simulated vendors: everything without a key.", _demo)
     demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
     for child, names in (
@@ -307,13 +308,19 @@ def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
     return 0
 
 
-def _config_schema(_arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+def _config_schema(arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     import json
 
-    from exporter.config.load import json_schema
-    from exporter.providers import PROVIDERS
+    if arguments.web:
+        from exporter.web.config_schema import json_schema as web_json_schema
 
-    print(json.dumps(json_schema(PROVIDERS), indent=2))
+        schema = web_json_schema()
+    else:
+        from exporter.config.load import json_schema
+        from exporter.providers import PROVIDERS
+
+        schema = json_schema(PROVIDERS)
+    print(json.dumps(schema, indent=2))
     return 0
 
 

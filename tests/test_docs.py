@@ -31,6 +31,11 @@ def test_the_metrics_reference_is_the_catalogues() -> None:
     assert (DOCS / "metrics.md").read_text() == script("generate_metrics").page(), "run: make reference"
 
 
+def test_the_keys_of_the_web_configuration_are_its_models() -> None:
+    text = (DOCS / "web-config.md").read_text()
+    assert script("generate_web_config").page(text) == text, "run: python docs/generate_web_config.py"
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_help_says_that_values_are_cached_and_names_the_vendors_field(family: object) -> None:
     from exporter.metrics.catalogue import Family

@@ -311,17 +311,19 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, Any]:
     """Return the JSON Schema of the file, with the names that only the table of providers knows."""
-    result = Document.model_json_schema()
-    _tidy(result)
+    result = as_json_schema(Document, "video-api-exporter")
     account = result["$defs"]["Account"]
     account["properties"]["provider"]["enum"] = sorted(providers)
     account["properties"]["collect"]["anyOf"][0]["items"]["enum"] = sorted(collect)
     account["oneOf"] = [{"required": [name]} for name in KEY_FIELDS]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "video-api-exporter",
-        **result,
-    }
+    return result
+
+
+def as_json_schema(model: type[Block], title: str) -> dict[str, Any]:
+    """Return the JSON Schema of a file that a model describes."""
+    result = model.model_json_schema()
+    _tidy(result)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **result}
 
 
 def _tidy(node: object) -> None:

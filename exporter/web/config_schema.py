@@ -6,13 +6,13 @@ The format is that of Prometheus' exporter-toolkit. The models are the source of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from typing import Annotated
+from collections.abc import Collection
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from exporter.config.rules import TEXT, Rule, kind, text
-from exporter.config.schema import Block, unknown
+from exporter.config.schema import Block, as_json_schema, unknown
 from exporter.web.tls import CIPHERS, CLIENT_AUTH, CURVES, TLS13_CIPHERS, VERSIONS
 
 NO_BURST = "must be a whole number of at least 1"
@@ -21,6 +21,8 @@ _BCRYPT = re.compile(r"\$2[abxy]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}"
 _GO_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{0,9})?(?:ns|us|µs|μs|ms|s|m|h))+|0")
 _GO_PART = re.compile(r"([0-9.]+)(ns|us|µs|μs|ms|s|m|h)")
 _GO_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_VARIABLE = {"type": "string", "pattern": r"\$\{"}
+"""A text that holds ``${NAME}``, which JSON Schema sees before the environment replaces it."""
 _SENDABLE = re.compile(r"[\x20-\x7e]*")
 
 
@@ -40,13 +42,17 @@ def _flag(value: object) -> bool:
     return found
 
 
+def _enum(known: Collection[str | None]) -> dict[str, Any]:
+    return {"anyOf": [{"enum": list(known)}, _VARIABLE]}
+
+
 def _one_of(known: Collection[str]) -> Rule:
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in known:
             raise ValueError(f"must be one of {', '.join(known)}")
         return value
 
-    return Rule("one of these names", check, {"enum": list(known)})
+    return Rule("name", check, _enum(known))
 
 
 def _client_auth(value: object) -> str:
@@ -88,8 +94,7 @@ def _header(*known: str) -> Rule:
             raise ValueError("holds a character that a header cannot carry; write it on one line, in ASCII")
         return value.strip()
 
-    words = " or ".join(f"`{each}`" for each in known) or "text"
-    return Rule(words, check, {"enum": ["", *known]} if known else {"type": ["string", "integer", "null"]})
+    return Rule("text", check, _enum((None, "", *known)) if known else {"type": ["string", "integer", "null"]})
 
 
 def _user(value: object) -> str:
@@ -122,23 +127,27 @@ def _burst(value: object) -> int:
     return value
 
 
-def _text_rule(words: str, check: Callable[[object], object]) -> Rule:
-    return Rule(words, check, {"type": "string", "minLength": 1})
-
-
+_TEXT = {"type": "string", "minLength": 1}
 _CLIENT_AUTH_NAMES = _one_of(CLIENT_AUTH)
-CLIENT_AUTH_TYPE = Rule(
-    "policy", _client_auth, {"enum": [name for name, mode in CLIENT_AUTH.items() if mode is not None]}
-)
-PEM = _text_rule("PEM", _pem)
-FLAG = Rule("`true` or `false`", _flag, {"type": "boolean"})
+
+CLIENT_AUTH_TYPE = Rule("name", _client_auth, _enum([name for name, mode in CLIENT_AUTH.items() if mode is not None]))
+PEM = Rule("PEM", _pem, _TEXT)
+FLAG = Rule("true or false", _flag, {"anyOf": [{"enum": [True, False, "true", "false"]}, _VARIABLE]})
 VERSION = _one_of(VERSIONS)
-CIPHER = Rule("suite", _cipher, {"enum": [*TLS13_CIPHERS, *CIPHERS]})
-CURVE = Rule("curve", _curve, {"enum": list(CURVES)})
-USER = _text_rule("user", _user)
-HASH = _text_rule("hash", _bcrypt_hash)
-GO_DURATION = Rule("duration of Go", _go_duration, {"anyOf": [{"type": "string"}, {"const": 0}]})
-BURST = Rule("whole number", _burst, {"type": "integer", "minimum": 0})
+CIPHER = Rule("name", _cipher, _enum((*TLS13_CIPHERS, *CIPHERS)))
+CURVE = Rule("name", _curve, _enum(CURVES))
+USER = Rule("text", _user, {"type": "string", "pattern": "^[^:]*$"})
+HASH = Rule("hash", _bcrypt_hash, {"type": "string", "pattern": rf"^{_BCRYPT.pattern}$|\$\{{"})
+GO_DURATION = Rule(
+    "duration",
+    _go_duration,
+    {"anyOf": [{"const": 0}, {"type": "string", "pattern": rf"^({_GO_DURATION.pattern})$|\$\{{"}]},
+)
+BURST = Rule(
+    "whole number",
+    _burst,
+    {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]{1,9}$|\$\{"}]},
+)
 
 
 class Tls(Block):
@@ -189,16 +198,23 @@ class Tls(Block):
 
 
 class Headers(Block):
-    """Headers that the exporter adds to every answer. Each replaces the one that the exporter would send.
+    """Headers of every answer. Each replaces the one that the exporter would send; one without a value is left out."""
 
-    One without a value is left out.
-    """
-
-    content_security_policy: Annotated[str, _header()] = Field(default="", alias="Content-Security-Policy")
-    strict_transport_security: Annotated[str, _header()] = Field(default="", alias="Strict-Transport-Security")
-    x_content_type_options: Annotated[str, _header("nosniff")] = Field(default="", alias="X-Content-Type-Options")
-    x_frame_options: Annotated[str, _header("deny", "sameorigin")] = Field(default="", alias="X-Frame-Options")
-    x_xss_protection: Annotated[str, _header()] = Field(default="", alias="X-XSS-Protection")
+    content_security_policy: Annotated[str, _header()] = Field(
+        default="", alias="Content-Security-Policy", description="What a page may load."
+    )
+    strict_transport_security: Annotated[str, _header()] = Field(
+        default="", alias="Strict-Transport-Security", description="How long browsers insist on HTTPS."
+    )
+    x_content_type_options: Annotated[str, _header("nosniff")] = Field(
+        default="", alias="X-Content-Type-Options", description="`nosniff`."
+    )
+    x_frame_options: Annotated[str, _header("deny", "sameorigin")] = Field(
+        default="", alias="X-Frame-Options", description="`deny` or `sameorigin`."
+    )
+    x_xss_protection: Annotated[str, _header()] = Field(
+        default="", alias="X-XSS-Protection", description="What old browsers do about scripts of another site."
+    )
 
 
 class Http(Block):
@@ -231,6 +247,14 @@ class WebFile(Block):
     tls_server_config: Tls | None = Field(default=None, description="HTTPS.")
     http_server_config: Http | None = Field(default=None, description="What has to do with HTTP.")
     basic_auth_users: dict[Annotated[str, USER], Annotated[bytes, HASH]] | None = Field(
-        default=None, repr=False, description="User names, each with a bcrypt hash of the password."
+        default=None,
+        repr=False,
+        description="User names, each with a bcrypt hash of the password.",
+        json_schema_extra={"propertyNames": {"pattern": "^[^:]*$"}},
     )
     rate_limit: Rate | None = Field(default=None, description="How many requests are served.")
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors."""
+    return as_json_schema(WebFile, "Web configuration of video-api-exporter")

@@ -207,6 +207,8 @@ def test_help_comes_at_once_because_it_needs_no_library() -> None:
 def test_the_schema_is_json() -> None:
     done = run("config-schema")
     assert json.loads(done.stdout)["title"] == "video-api-exporter"
+    done = run("config-schema", "--web")
+    assert "tls_server_config" in json.loads(done.stdout)["properties"]
 
 
 class TestPoll:
