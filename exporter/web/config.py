@@ -98,7 +98,7 @@ def stamp(file: Path) -> Stamp | None:
     """Return what is different after the file has changed; None where it cannot be looked at."""
     try:
         found = file.stat()
-    except OSError:
+    except (OSError, UnicodeEncodeError):
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
 
@@ -113,10 +113,7 @@ class _NamedFiles:
     def read(self, name: str) -> bytes:
         path = self.directory / name
         self.stamps[path] = stamp(path)
-        try:
-            return read_file(path)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        return read_file(path)
 
 
 @dataclass(frozen=True)
@@ -213,8 +210,11 @@ def _pem(section: _Section, files: _NamedFiles, name: str, text: str | None, fil
         return None if text is None else text.encode()
     try:
         return files.read(file)
-    except ValueError as error:
-        section.problem(str(error), f"{name}_file")
+    except (OSError, UnicodeEncodeError) as error:
+        # No path where the key itself may have been written by mistake.
+        path = "" if name == "key" else f"{files.directory / file} "
+        reason = error.strerror if isinstance(error, OSError) else "its name is not valid UTF-8"
+        section.problem(f"{path}cannot be read: {reason}", f"{name}_file")
         return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 import trustme
+import yaml
 
 from exporter.errors import ConfigError
 from exporter.web.config import RateLimit, load
@@ -323,7 +324,7 @@ REFUSALS = [
     (
         "tls_server_config:\n  cert_fil: a\n  key_file: b\n",
         "web.yml:2: tls_server_config.cert_fil: unknown key cert_fil; did you mean cert_file?\n"
-        "web.yml:3: tls_server_config.key_file: b cannot be read: No such file or directory",
+        "web.yml:3: tls_server_config.key_file: cannot be read: No such file or directory",
     ),
     (
         TLS + "  client_auth_type: ${MISSING}\n  client_ca_file: ca.pem\n  min_version: TLS9\n  max_version: TLS10\n",
@@ -338,7 +339,7 @@ REFUSALS = [
     ),
     (
         f"basic_auth_users:\n  'a:b': {HASH}\n",
-        "web.yml:2: basic_auth_users.'a:b': a user name cannot have a colon, because a colon ends the name "
+        "web.yml:2: basic_auth_users.a:...: a user name cannot have a colon, because a colon ends the name "
         "in the request",
     ),
     (
@@ -365,6 +366,18 @@ REFUSALS = [
 @pytest.mark.parametrize(("text", "expected"), REFUSALS, ids=map(str, range(len(REFUSALS))))
 def test_a_wrong_file_is_refused_with_line_and_remedy(files: Path, text: str, expected: str) -> None:
     assert refusal(files, text) == expected
+
+
+def test_a_path_that_the_system_cannot_take_is_a_mistake(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # PyYAML's own loader takes what libyaml refuses.
+    monkeypatch.setattr("exporter.config.yaml._LOADER", yaml.SafeLoader)
+    text = refusal(files, TLS.replace("key.pem", '"\\ud800"'))
+    assert text == "web.yml:3: tls_server_config.key_file: cannot be read: its name is not valid UTF-8"
+
+
+def test_a_path_to_a_key_is_not_repeated_because_it_may_be_the_key(files: Path) -> None:
+    key = secrets.token_hex(200)
+    assert key not in refusal(files, TLS.replace("key.pem", key))
 
 
 def test_an_unknown_cipher_suite_is_named_with_the_known_ones(files: Path) -> None:
