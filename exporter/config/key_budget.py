@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from exporter.config.credentials import KeySource
-from exporter.config.yaml import Place
+from exporter.config.document import Place
 from exporter.errors import CredentialError
 
 _NAMED = 3

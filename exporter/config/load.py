@@ -18,12 +18,12 @@ from typing import Any, Protocol, TypeVar
 from exporter.config import schema, thresholds, yaml
 from exporter.config.authorities import Authorities, authorities_for
 from exporter.config.credentials import KEY_FIELDS, KeySource
+from exporter.config.document import UNREADABLE, Document, Map, Place, Seq
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.key_budget import KeyUses
 from exporter.config.proxies import proxy_for
 from exporter.config.rules import is_loopback, kind
 from exporter.config.thresholds import Level, Threshold, Thresholds
-from exporter.config.yaml import UNREADABLE, Document, Map, Place, Seq
 from exporter.errors import ConfigError, CredentialError, Problem
 
 __all__ = [

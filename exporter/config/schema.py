@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from exporter.config.credentials import KEY_FIELDS
+from exporter.config.document import UNREADABLE, Path, quote
 from exporter.config.rules import (
     COUNT,
     CREDITS,
@@ -32,7 +33,6 @@ from exporter.config.rules import (
     kind,
 )
 from exporter.config.thresholds import Level
-from exporter.config.yaml import UNREADABLE, Path, quote
 
 _LABEL_NAMES: JsonDict = {
     "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$",

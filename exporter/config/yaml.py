@@ -1,20 +1,21 @@
-"""One YAML file as plain values that know their lines, with ``${NAME}`` replaced from the environment.
+"""Reads a YAML file into a ``Document``.
 
-The parser's events are read one by one: composed nodes would cost more time and memory than everything else
-at 10,000 accounts, and would follow hostile nesting and aliases without a bound. No message quotes a value
-from the file, which might be a key.
+The parser's events are read one by one, because composed nodes would cost more time and memory than everything else at
+10,000 accounts, and would follow hostile nesting and aliases without a bound. No message quotes a value from the file,
+which might be a key.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import yaml
 
 from exporter.config.credentials import KEY_FIELDS
+from exporter.config.document import UNREADABLE, Document, Map, Seq, show
+from exporter.config.environment import expand
 from exporter.errors import Problem
 from exporter.runtime.files import read_file
 
@@ -29,7 +30,6 @@ _SPECIAL = re.compile(
     r"|(?P<float>[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?)"
 )
 _SPECIAL_FIRST = frozenset("~nNtTyYoOfF+-.0123456789")
-_DOLLAR = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
 _TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 _HINTS = {
@@ -43,133 +43,6 @@ _HINTS = {
 """What most often is behind the parser's complaints."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-Path = tuple[str | int, ...]
-"""Where a value stands: the keys and indexes that lead to it."""
-
-
-class Map(dict[str, Any]):
-    """A mapping that starts on ``line``; ``lines`` holds the line of each key."""
-
-    __slots__ = ("line", "lines", "size")
-
-    def __init__(self, line: int) -> None:
-        self.line = line
-        self.lines: dict[str, int] = {}
-        self.size = 1
-
-
-class Seq(list[Any]):
-    """A list that starts on ``line``; ``lines`` holds the line of each item."""
-
-    __slots__ = ("line", "lines", "size")
-
-    def __init__(self, line: int) -> None:
-        self.line = line
-        self.lines: list[int] = []
-        self.size = 1
-
-
-class Unreadable:
-    """Stands for a value whose problem is already reported."""
-
-
-UNREADABLE = Unreadable()
-
-
-@dataclass(slots=True)
-class Document:
-    """One file: its value (None where nothing could be read) and what was wrong with it."""
-
-    file: str
-    value: Any = None
-    problems: list[Problem] = field(default_factory=list)
-
-    def line(self, path: Path) -> int:
-        """Return the line of the nearest value on the way to a path."""
-        value, line = self.value, getattr(self.value, "line", 1)
-        for step in path:
-            if isinstance(value, Map) and step in value:
-                line = value.lines[str(step)]
-            elif isinstance(value, Seq) and isinstance(step, int) and step < len(value):
-                line = value.lines[step]
-            else:
-                break
-            value = value[step]
-        return int(line)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A path in a file."""
-
-    document: Document
-    path: Path = ()
-
-    def at(self, *steps: str | int) -> Place:
-        """Return a place further inside."""
-        return Place(self.document, (*self.path, *steps))
-
-    def problem(self, message: str) -> Problem:
-        """Return a problem that is here, with its line."""
-        return Problem(self.document.file, self.document.line(self.path), show(self.path), message)
-
-
-def show(path: Sequence[str | int]) -> str:
-    """Return a path as text: ``accounts[3].labels.team``."""
-    text = ""
-    for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        else:
-            text += f".{quote(step)}" if text else quote(step)
-    return text
-
-
-def quote(key: str) -> str:
-    """Return a key of a mapping as it can be printed on one line."""
-    name, colon, _ = key.partition(":")
-    if colon:
-        # Without a space after the colon, YAML takes a value for a part of the key. It may be a secret.
-        return f"{quote(name)}:..."
-    short = key if len(key) <= 64 else key[:61] + "..."
-    return short if re.fullmatch(r"[\w./-]+", short) else repr(short)
-
-
-def expand(text: str, environ: Mapping[str, str], *, shown: bool = True) -> tuple[str, list[str]]:
-    """Replace ``${NAME}`` and ``$$`` in a text; return it with a sentence for each thing that is wrong.
-
-    No sentence names a variable where ``shown`` is false.
-    """
-    wrong: list[str] = []
-
-    def replacement(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        name = match[1]
-        if name is None:
-            wrong.append("`${` begins the name of an environment variable, as in ${NAME}; write $$ for a dollar")
-            return ""
-        value = environ.get(name)
-        variable = f"environment variable {name}" if shown else "the environment variable named here"
-        if value is None:
-            itself = f"$${{{name}}}" if shown else "$${...}"
-            wrong.append(f"{variable} is not set; set it, or write {itself} for the text itself")
-            return ""
-        if not _is_utf8(value):
-            wrong.append(f"{variable} is not valid UTF-8")
-        return value
-
-    return _DOLLAR.sub(replacement, text), wrong
-
-
-def _is_utf8(text: str) -> bool:
-    # os.environ hides bytes that are not UTF-8 in surrogates, which no answer of ours could be encoded with.
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def read(file: str, environ: Mapping[str, str]) -> Document:
@@ -269,10 +142,10 @@ class _Builder:
             value = UNREADABLE
         elif "$" in text:
             # What stands in the braces may be the key itself.
-            value, wrong = expand(text, self.environ, shown=frame is None or frame.key not in KEY_FIELDS)
-            for sentence in wrong:
+            value, mistakes = expand(text, self.environ, shown=frame is None or frame.key not in KEY_FIELDS)
+            for sentence in mistakes:
                 self.report(sentence)
-            if wrong:
+            if mistakes:
                 value = UNREADABLE
         if event.anchor:
             self.anchors[event.anchor] = value

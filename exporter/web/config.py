@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.config import schema, yaml
+from exporter.config.document import Map, Place, Unreadable
 from exporter.config.rules import kind
-from exporter.config.yaml import Map, Place, Unreadable
 from exporter.errors import ConfigError, Problem
 from exporter.runtime.files import read_file
 from exporter.web.config_schema import NO_BURST, Tls, WebFile

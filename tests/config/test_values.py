@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from exporter.config.environment import expand
 from exporter.config.load import format_duration, parse_duration
 from exporter.config.thresholds import DEFAULTS, Level, Threshold, contradiction
-from exporter.config.yaml import expand
 
 UNHURRIED = settings(deadline=None)  # a busy machine is no failure
 MILLISECONDS = {"y": 31_536_000_000, "w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}

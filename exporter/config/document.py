@@ -1,0 +1,104 @@
+"""What a configuration file says, as plain values that know their lines.
+
+A ``Place`` is a path into a file. It turns a sentence into a ``Problem`` with file, line and path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter.errors import Problem
+
+Path = tuple[str | int, ...]
+"""Where a value stands: the keys and indexes that lead to it."""
+
+
+class Map(dict[str, Any]):
+    """A mapping that starts on ``line``; ``lines`` holds the line of each key."""
+
+    __slots__ = ("line", "lines", "size")
+
+    def __init__(self, line: int) -> None:
+        self.line = line
+        self.lines: dict[str, int] = {}
+        self.size = 1
+
+
+class Seq(list[Any]):
+    """A list that starts on ``line``; ``lines`` holds the line of each item."""
+
+    __slots__ = ("line", "lines", "size")
+
+    def __init__(self, line: int) -> None:
+        self.line = line
+        self.lines: list[int] = []
+        self.size = 1
+
+
+class Unreadable:
+    """Stands for a value whose problem is already reported."""
+
+
+UNREADABLE = Unreadable()
+
+
+@dataclass(slots=True)
+class Document:
+    """One file: its value (None where nothing could be read) and what was wrong with it."""
+
+    file: str
+    value: Any = None
+    problems: list[Problem] = field(default_factory=list)
+
+    def line(self, path: Path) -> int:
+        """Return the line of the nearest value on the way to a path."""
+        value, line = self.value, getattr(self.value, "line", 1)
+        for step in path:
+            if isinstance(value, Map) and step in value:
+                line = value.lines[str(step)]
+            elif isinstance(value, Seq) and isinstance(step, int) and step < len(value):
+                line = value.lines[step]
+            else:
+                break
+            value = value[step]
+        return int(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path in a file."""
+
+    document: Document
+    path: Path = ()
+
+    def at(self, *steps: str | int) -> Place:
+        """Return a place further inside."""
+        return Place(self.document, (*self.path, *steps))
+
+    def problem(self, message: str) -> Problem:
+        """Return a problem that is here, with its line."""
+        return Problem(self.document.file, self.document.line(self.path), show(self.path), message)
+
+
+def show(path: Sequence[str | int]) -> str:
+    """Return a path as text: ``accounts[3].labels.team``."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{quote(step)}" if text else quote(step)
+    return text
+
+
+def quote(key: str) -> str:
+    """Return a key of a mapping as it can be printed on one line."""
+    name, colon, _ = key.partition(":")
+    if colon:
+        # Without a space after the colon, YAML takes a value for a part of the key. It may be a secret.
+        return f"{quote(name)}:..."
+    short = key if len(key) <= 64 else key[:61] + "..."
+    return short if re.fullmatch(r"[\w./-]+", short) else repr(short)
