@@ -28,8 +28,9 @@ test: $(VENV)/.dev ## every test, with what they need
 	@scripts/tools $(TEST_TOOLS)
 	@$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
 
-lint: $(VENV)/.dev ## style, common mistakes and who may import whom
+lint: $(VENV)/.dev ## style, formatting, common mistakes, complexity and who may import whom
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
 
 type: $(VENV)/.dev ## types, strictly

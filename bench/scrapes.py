@@ -95,7 +95,11 @@ class Client:
         head = bytes(self._buffer[:end]).lower()
         if not head.startswith((b"http/1.1 200", b"http/1.0 200")):
             raise RuntimeError(f"answered {bytes(self._buffer[: self._size])[:300]!r}")
-        start, chunked = end + 4, b"transfer-encoding: chunked" in head
+        self._receive_body(end + 4, head)
+        return time.perf_counter() - begin
+
+    def _receive_body(self, start: int, head: bytes) -> None:
+        chunked = b"transfer-encoding: chunked" in head
         length = head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]
         if length:
             while self._size < start + int(length):
@@ -108,9 +112,7 @@ class Client:
                 pass
         if b"connection: close" in head or head.startswith(b"http/1.0") or not (length or chunked):
             self.close()
-        seconds = time.perf_counter() - begin
         self._body = start, self._size, chunked
-        return seconds
 
     def _receive(self, *, closing: bool = False) -> int:
         assert self._socket is not None

@@ -301,8 +301,8 @@ def halves(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
     return [s for s in samples if begin <= s.at < middle], [s for s in samples if s.at >= middle]
 
 
-def compare(samples: list[Sample]) -> Iterator[str]:
-    """Yield what grew from the first half to the second."""
+def compare(samples: list[Sample], alone: Sample, last: Sample) -> Iterator[str]:
+    """Yield what grew from the first half to the second, and what was left open at the end."""
     first, second = halves(samples)
     before, after = (statistics.fmean(s.memory for s in half) for half in (first, second))
     if after > before * GROWTH + SOME_MB:
@@ -311,6 +311,8 @@ def compare(samples: list[Sample]) -> Iterator[str]:
         before, after = (statistics.fmean(getattr(s, name) for s in half) for half in (first, second))
         if after > before * GROWTH + 2:
             yield f"{name} grew from {before:.0f} to {after:.0f}"
+    if last.descriptors > alone.descriptors + 10:
+        yield f"descriptors went from {alone.descriptors} only to {last.descriptors}"
 
 
 def report(samples: list[Sample], soak: Soak, began: float) -> None:
@@ -331,6 +333,30 @@ def report(samples: list[Sample], soak: Soak, began: float) -> None:
         print(f"{name}: {means[0]:.1f} in the first half, {means[1]:.1f} in the second")
 
 
+def watch(process: Process, began: float, seconds: float, stop: threading.Event) -> Iterator[Sample]:
+    """Yield what the process holds, again and again."""
+    while time.monotonic() - began < seconds:
+        stop.wait(SAMPLE_SECONDS)
+        process.check()
+        yield look(process, began)
+
+
+def look_once_cleared(process: Process, began: float, alone: Sample) -> Sample:
+    """Wait until the connections of before are closed, as far as they ever are."""
+    end = time.monotonic() + CLEARED_SECONDS
+    while (last := look(process, began)).descriptors > alone.descriptors + 10 and time.monotonic() < end:
+        time.sleep(0.5)
+    return last
+
+
+def exporter(fleet: Fleet, log: Path) -> Process:
+    argv = [
+        *(sys.executable, "-m", "exporter", f"--config.file={fleet.config}"),
+        *("--web.listen-address=127.0.0.1:0", "--web.enable-lifecycle"),
+    ]
+    return Process(argv, log)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (default: 10)")
@@ -340,11 +366,7 @@ def main() -> int:
         vendors = stack.enter_context(Vendors(log_limit=0))
         fleet = Fleet(vendors, directory)
         fleet.write()
-        argv = [
-            *(sys.executable, "-m", "exporter", f"--config.file={fleet.config}"),
-            *("--web.listen-address=127.0.0.1:0", "--web.enable-lifecycle"),
-        ]
-        process = stack.enter_context(Process(argv, directory / "exporter.log"))
+        process = stack.enter_context(exporter(fleet, directory / "exporter.log"))
         url = process.wait_for_line("listening on ").rpartition("listening on ")[2].strip(' "\n')
         process.wait_for(url + "/-/ready")
         began = time.monotonic()
@@ -352,17 +374,10 @@ def main() -> int:
         print(f"{len(fleet.accounts)} accounts, {minutes:g} minutes; alone: {alone}", flush=True)
         soak = Soak(process, url, fleet)
         stack.callback(soak.stop.set)
-        tasks = (soak.scrape, soak.be_slow, soak.be_idle, soak.send_garbage, soak.reload, soak.poll_by_hand)
-        soak.run(*tasks)
-        samples: list[Sample] = []
-        while time.monotonic() - began < minutes * 60:
-            soak.stop.wait(SAMPLE_SECONDS)
-            process.check()
-            samples.append(look(process, began))
+        soak.run(soak.scrape, soak.be_slow, soak.be_idle, soak.send_garbage, soak.reload, soak.poll_by_hand)
+        samples = list(watch(process, began, minutes * 60, soak.stop))
         soak.end()
-        cleared = time.monotonic() + CLEARED_SECONDS
-        while (last := look(process, began)).descriptors > alone.descriptors + 10 and time.monotonic() < cleared:
-            time.sleep(0.5)
+        last = look_once_cleared(process, began, alone)
         cpu = process.cpu()
         process.stop()
         log = (directory / "exporter.log").read_text()
@@ -372,13 +387,16 @@ def main() -> int:
         f"{vendors.request_count} requests to vendors, {soak.reloads} reloads, {soak.polls_by_hand} polls by hand, "
         f"{cpu:.0f} s of CPU, {fleet.bans()} bans"
     )
-    problems = [*soak.problems, *compare(samples)]
-    if last.descriptors > alone.descriptors + 10:
-        problems.append(f"descriptors went from {alone.descriptors} only to {last.descriptors}")
+    problems = [*soak.problems, *compare(samples, alone, last)]
     if fleet.bans():
         problems.append(f"a key was banned {fleet.bans()} times")
     if "Traceback" in log:
         problems.append("a traceback in the log: " + log[log.index("Traceback") :][:2000])
+    return verdict(problems)
+
+
+def verdict(problems: list[str]) -> int:
+    """Print what went wrong, each thing once; return the exit status."""
     for problem in dict.fromkeys(problems):
         print("FAILED:", problem)
     print("not flat" if problems else "flat: nothing grew, nothing was lost, nobody was banned")

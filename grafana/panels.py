@@ -26,20 +26,39 @@ def _panel(
     description: str,
     queries: Sequence[Query],
     *,
+    options: Json,
+    overrides: Sequence[Json] = (),
+    transformations: Sequence[Json] = (),
+    interval: str = "",
+    **field: Any,
+) -> Json:
+    panel: Json = {
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": DATASOURCE,
+        "targets": [_target(query, index) for index, query in enumerate(queries)],
+        "fieldConfig": {"defaults": _field(**field), "overrides": list(overrides)},
+        "options": options,
+        "transformations": list(transformations),
+    }
+    if interval:
+        panel["interval"] = interval
+    return panel
+
+
+def _field(
+    *,
     unit: str,
     no_value: str,
-    options: Json,
     custom: Json | None = None,
     thresholds: Json | None = None,
     mappings: Sequence[Json] = (),
-    overrides: Sequence[Json] = (),
     color: Json | None = None,
     links: Sequence[Json] = (),
-    transformations: Sequence[Json] = (),
-    interval: str = "",
-    **defaults: Any,
+    **more: Any,
 ) -> Json:
-    field: Json = {
+    return {
         "unit": unit,
         "noValue": no_value,
         "color": color or {"mode": "thresholds"},
@@ -47,21 +66,8 @@ def _panel(
         "mappings": list(mappings),
         "links": list(links),
         "custom": custom or {},
-        **defaults,
+        **more,
     }
-    panel: Json = {
-        "type": kind,
-        "title": title,
-        "description": description,
-        "datasource": DATASOURCE,
-        "targets": [_target(query, index) for index, query in enumerate(queries)],
-        "fieldConfig": {"defaults": field, "overrides": list(overrides)},
-        "options": options,
-        "transformations": list(transformations),
-    }
-    if interval:
-        panel["interval"] = interval
-    return panel
 
 
 def _target(query: Query, index: int) -> Json:

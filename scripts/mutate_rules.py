@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,17 +45,27 @@ TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-COMPARE = {"<": ("<=", ">"), "<=": ("<", ">="), ">": (">=", "<"), ">=": (">", "<="), "==": ("!=",)}
-ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*"}
-SET = {"and": ("or", "unless"), "or": ("and", "unless"), "unless": ("and", "or")}
-FUNCTIONS = {
-    "max": "min",
-    "min": "max",
-    "max_over_time": "min_over_time",
-    "avg_over_time": "max_over_time",
-    "increase": "rate",
-    "clamp_min": "clamp_max",
-    "changes": "resets",
+# What may stand in the place of a comparison, an arithmetic or set operator, or a function.
+OTHERS = {
+    "<": ("<=", ">"),
+    "<=": ("<", ">="),
+    ">": (">=", "<"),
+    ">=": (">", "<="),
+    "==": ("!=",),
+    "+": ("-",),
+    "-": ("+",),
+    "*": ("/",),
+    "/": ("*",),
+    "and": ("or", "unless"),
+    "or": ("and", "unless"),
+    "unless": ("and", "or"),
+    "max": ("min",),
+    "min": ("max",),
+    "max_over_time": ("min_over_time",),
+    "avg_over_time": ("max_over_time",),
+    "increase": ("rate",),
+    "clamp_min": ("clamp_max",),
+    "changes": ("resets",),
 }
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -115,34 +125,33 @@ def replacements(tokens: list[re.Match[str]], at: int, expr: str) -> Iterator[tu
     """Yield (from, to, new text) for every way to change tokens[at]."""
     token = tokens[at]
     text, (start, end) = token[0], token.span()
-    if token.lastgroup == "duration":
-        old = text.strip("[]").removeprefix("offset").strip()
-        for new in half_and_double(old):
-            yield start, end, text.replace(old, new)
-    elif token.lastgroup == "number":
-        for value in other_numbers(text):
-            yield start, end, value
-    elif token.lastgroup == "compare":
-        for operator in COMPARE[text]:
-            yield start, end, operator
-    elif token.lastgroup == "arithmetic":
-        yield start, end, ARITHMETIC[text]
-    elif token.lastgroup == "set":
-        for operator in SET[text]:
-            yield start, end, operator
+    is_call = expr[end:].lstrip()[:1] in ("(", "w")
+    if token.lastgroup != "name" or is_call:
+        for new in other_texts(token):
+            yield start, end, new
+    if token.lastgroup == "set":
         left, right = operands(tokens, at, expr)
         yield start, right, ""
         if text == "or":
             yield left, end, ""
-    elif token.lastgroup == "labels":
-        for label in re.findall(r"\w+", text)[1:]:
-            yield start, end, re.sub(rf"\b{label}\b,?\s*", "", text).replace(", )", ")")
-    elif token.lastgroup == "matchers":
-        yield start, end, ""
-        for alternative in text.split('"')[1].split("|") if "|" in text else ():
-            yield start, end, re.sub(rf"\|{alternative}\b|\b{alternative}\|", "", text)
-    elif token.lastgroup == "name" and text in FUNCTIONS and expr[end:].lstrip()[:1] in ("(", "w"):
-        yield start, end, FUNCTIONS[text]
+
+
+def other_texts(token: re.Match[str]) -> Iterable[str]:
+    """Say what may stand in a token's place."""
+    text = token[0]
+    match token.lastgroup:
+        case "duration":
+            old = text.strip("[]").removeprefix("offset").strip()
+            return [text.replace(old, new) for new in half_and_double(old)]
+        case "number":
+            return other_numbers(text)
+        case "labels":
+            labels = re.findall(r"\w+", text)[1:]
+            return [re.sub(rf"\b{label}\b,?\s*", "", text).replace(", )", ")") for label in labels]
+        case "matchers":
+            alternatives = text.split('"')[1].split("|") if "|" in text else ()
+            return ["", *(re.sub(rf"\|{other}\b|\b{other}\|", "", text) for other in alternatives)]
+    return OTHERS.get(text, ())
 
 
 def mutated(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

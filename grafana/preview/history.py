@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from exporter.config.load import load
+from exporter.config.load import Account, load
 from exporter.demo.vendors import Vendors
 from exporter.demo.world import make_world
 from exporter.metrics.catalogue import FAMILIES
@@ -106,26 +106,11 @@ def _scrapes(folder: Path, start: float, end: float) -> Iterator[str]:
         accounts = [
             replace(account, interval=POLL_SECONDS, stale_after=3 * POLL_SECONDS) for account in config.accounts
         ]
-        metrics = SelfMetrics("0.1.0", "preview", 0, 1)
-        metrics.set_accounts(account.provider for account in accounts)
-        metrics.reload_successful.set(1)
-        metrics.reload_success_time.set(clock.wall())
+        metrics = _self_metrics(accounts, clock)
         exposition = Exposition(FAMILIES, metrics.registry, clock)
         store = Store(exposition, clock)
         store.replace(accounts, config.label_names, {})
-        transports = {account.base_url: Transport(account.base_url, "preview") for account in accounts}
-        poller = Poller(
-            providers=PROVIDERS,
-            connect=lambda account: transports[account.base_url],
-            limits=Limits(clock, None),
-            store=store,
-            save=lambda key, state: None,
-            slots=Slots(clock),
-            clock=clock,
-            redactor=Redactor(),
-            metrics=metrics,
-            pause=lambda seconds: clock.set(clock.monotonic() + seconds),
-        )
+        poller = _poller(accounts, store, metrics, clock)
         due = [(number * POLL_SECONDS / len(accounts), number) for number in range(len(accounts))]
         scrape = SCRAPE_SECONDS
         while scrape <= end - start:
@@ -147,6 +132,30 @@ def _scrapes(folder: Path, start: float, end: float) -> Iterator[str]:
                 if not line.startswith("#"):
                     yield _with_target(line, moment)
             scrape += SCRAPE_SECONDS
+
+
+def _self_metrics(accounts: Sequence[Account], clock: DrivenClock) -> SelfMetrics:
+    metrics = SelfMetrics("0.1.0", "preview", 0, 1)
+    metrics.set_accounts(account.provider for account in accounts)
+    metrics.reload_successful.set(1)
+    metrics.reload_success_time.set(clock.wall())
+    return metrics
+
+
+def _poller(accounts: Sequence[Account], store: Store, metrics: SelfMetrics, clock: DrivenClock) -> Poller:
+    transports = {account.base_url: Transport(account.base_url, "preview") for account in accounts}
+    return Poller(
+        providers=PROVIDERS,
+        connect=lambda account: transports[account.base_url],
+        limits=Limits(clock, None),
+        store=store,
+        save=lambda key, state: None,
+        slots=Slots(clock),
+        clock=clock,
+        redactor=Redactor(),
+        metrics=metrics,
+        pause=lambda seconds: clock.set(clock.monotonic() + seconds),
+    )
 
 
 def _with_target(line: str, moment: float) -> str:

@@ -309,6 +309,15 @@ def busy_threads():
     sys.setswitchinterval(before)
 
 
+def values(text):
+    """Return the values of each account's samples."""
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith(b"#"):
+            found.setdefault(line.split(b'"')[1], set()).add(line.rsplit(b" ", 1)[1])
+    return found
+
+
 @pytest.mark.parametrize("ask", [Page.text, lambda page: unpack(page.gzipped())], ids=["plain", "gzip"])
 def test_no_scrape_mixes_two_polls_of_an_account_and_no_poll_is_lost(ask, busy_threads):
     many = [Family(f"video_api_{number:02}", "gauge", "h", (), lambda view: ()) for number in range(40)]
@@ -329,19 +338,12 @@ def test_no_scrape_mixes_two_polls_of_an_account_and_no_poll_is_lost(ask, busy_t
             page.put(account, made)
         finished.append(mine)
 
-    def values():
-        found = {}
-        for line in ask(page).splitlines():
-            if not line.startswith(b"#"):
-                found.setdefault(line.split(b'"')[1], set()).add(line.rsplit(b" ", 1)[1])
-        return found
-
     def scrape():
         together.wait()
         while len(finished) < len(pollers):
-            assert [of_account for of_account in values().values() if len(of_account) > 1] == []
+            assert [found for found in values(ask(page)).values() if len(found) > 1] == []
 
     with ThreadPoolExecutor(3) as pool:
         for future in [pool.submit(scrape), *(pool.submit(poll, mine) for mine in pollers)]:
             future.result()
-    assert values() == {name.encode(): {b"29.0"} for _, name in accounts}
+    assert values(ask(page)) == {name.encode(): {b"29.0"} for _, name in accounts}
