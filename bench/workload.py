@@ -12,7 +12,8 @@ from pathlib import Path
 
 from exporter.config.load import load
 from exporter.demo import apis
-from exporter.metrics.catalogue import FAMILIES, Family, View
+from exporter.metrics.catalogue import FAMILIES, Family
+from exporter.metrics.view import View
 from exporter.polling.ledger import advance
 from exporter.providers import PROVIDERS
 from exporter.providers.base import Options

@@ -13,10 +13,11 @@ from pathlib import Path
 from exporter import __version__
 from exporter.config.load import Account, Config, load
 from exporter.errors import ConfigError
-from exporter.metrics.catalogue import FAMILIES, account_key
+from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
+from exporter.metrics.view import account_key
 from exporter.options import Options
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller

@@ -14,10 +14,11 @@ from exporter import __version__
 from exporter.app import Transports
 from exporter.config.load import Account, Config, load
 from exporter.errors import UsageError
-from exporter.metrics.catalogue import FAMILIES, account_key
+from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
+from exporter.metrics.view import account_key
 from exporter.polling.limits import Limits, Wait
 from exporter.polling.poller import Poller
 from exporter.polling.slots import Slots

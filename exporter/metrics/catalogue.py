@@ -1,37 +1,35 @@
-"""Every family that describes an account: name, type, help, labels, and how its samples follow from what is known.
+"""Names every family that describes an account, with its type, help and labels.
 
-The metrics reference, the golden exposition and the dashboards hang on these records; a changed name or
+The metrics reference, the golden exposition and the dashboards depend on these records. A changed name or
 label breaks users' queries. The exporter's own families are in ``self_metrics``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from exporter.config.load import Account
-from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT, Threshold
-from exporter.errors import REASONS
-from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Period, Quota, Subscription, Usage
-
-
-def account_key(account: Account) -> AccountKey:
-    """Return what an account is known by."""
-    return account.provider, account.name
-
-
-Samples = Iterable[tuple[tuple[str, ...], float]]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What may be exported of an account now; a part that is stale or was never read is None."""
-
-    account: Account
-    state: AccountState
-    usage: Usage | None
-    invoices: Invoices | None
-    auto_recharge: AutoRecharge | None
+from exporter.metrics.samples import (
+    Samples,
+    credit_thresholds,
+    failures,
+    flag,
+    known,
+    last_amount,
+    of_invoices,
+    of_ledger,
+    of_periods,
+    of_quota,
+    of_recharge,
+    of_severities,
+    of_state,
+    of_subscription,
+    of_usage,
+    rejected,
+    subscription_active,
+    subscription_info,
+)
+from exporter.metrics.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,114 +41,6 @@ class Family:
     help: str
     labels: tuple[str, ...]
     samples: Callable[[View], Samples]
-
-
-def _value(value: float | None) -> Samples:
-    return () if value is None else (((), value),)
-
-
-def _usage(read: Callable[[Usage], float | None]) -> Callable[[View], Samples]:
-    return lambda view: () if view.usage is None else _value(read(view.usage))
-
-
-def _state(read: Callable[[AccountState], float | None]) -> Callable[[View], Samples]:
-    return lambda view: _value(read(view.state))
-
-
-def _quota(which: str, field: str) -> Callable[[View], Samples]:
-    def read(usage: Usage) -> float | None:
-        quota: Quota | None = getattr(usage, which)
-        value: float | None = getattr(quota, field) if quota is not None else None
-        return value
-
-    return _usage(read)
-
-
-def _subscription(read: Callable[[Subscription], float | None]) -> Callable[[View], Samples]:
-    return _usage(lambda usage: None if usage.subscription is None else read(usage.subscription))
-
-
-def _active(usage: Usage) -> float | None:
-    if not usage.subscribed:
-        return 0.0
-    active = usage.subscription.active if usage.subscription is not None else None
-    return None if active is None else float(active)
-
-
-def _subscription_info(view: View) -> Samples:
-    plan = view.usage.subscription if view.usage is not None else None
-    return () if plan is None else (((plan.plan_id, plan.plan_name, plan.interval, plan.status), 1.0),)
-
-
-def _periods(field: str) -> Callable[[View], Samples]:
-    def samples(view: View) -> Iterator[tuple[tuple[str, ...], float]]:
-        if view.usage is not None:
-            for name, period in (("usage", view.usage.usage_period), ("billing", view.usage.billing_period)):
-                value = getattr(period or Period(), field)
-                if value is not None:
-                    yield (name,), value
-
-    return samples
-
-
-def _severities(read: Callable[[View], Threshold | None]) -> Callable[[View], Samples]:
-    """Export both severities of a threshold that is a ratio, for vendors that have what it limits."""
-
-    def samples(view: View) -> Samples:
-        threshold = read(view)
-        if threshold is None:
-            return ()
-        return (("warning",), threshold.warning.value), (("critical",), threshold.critical.value)
-
-    return samples
-
-
-def _credit_thresholds(view: View) -> Samples:
-    """Export thresholds in credits: a share is one of the last monthly limit known, even when that is stale."""
-    usage = view.state.usage
-    limit = usage.monthly_limit if usage is not None else None
-    threshold, otherwise = view.account.thresholds.credits, CREDITS_WITHOUT_LIMIT
-    return (
-        (("warning",), threshold.warning.amount(limit, otherwise.warning.value)),
-        (("critical",), threshold.critical.amount(limit, otherwise.critical.value)),
-    )
-
-
-def _ledger(field: str) -> Callable[[View], Samples]:
-    def samples(view: View) -> Samples:
-        ledger = view.state.ledger
-        return () if ledger is None else (((), float(getattr(ledger, field))),)
-
-    return samples
-
-
-def _failures(view: View) -> Samples:
-    failures = view.state.failures
-    return (((reason,), float(failures.get(reason, 0))) for reason in REASONS)
-
-
-def _invoices(read: Callable[[Invoices], Samples]) -> Callable[[View], Samples]:
-    return lambda view: () if view.invoices is None else read(view.invoices)
-
-
-def _recharge(read: Callable[[AutoRecharge], float | None]) -> Callable[[View], Samples]:
-    return lambda view: () if view.auto_recharge is None else _value(read(view.auto_recharge))
-
-
-def _flag(value: bool | None) -> float | None:
-    return None if value is None else float(value)
-
-
-def _last_amount(invoices: Invoices) -> Samples:
-    if invoices.last_amount is None:
-        return ()
-    return (((invoices.last_currency, invoices.last_status), invoices.last_amount),)
-
-
-def _rejected(view: View) -> Samples:
-    if not view.state.parts:
-        return ()
-    return (((), float(sum(len(part.rejected) for part in view.state.parts.values()))),)
 
 
 _CACHED = " Cached; polled on an interval."
@@ -171,28 +61,28 @@ FAMILIES: tuple[Family, ...] = (
         "credits_balance",
         "Credits that can be spent now."
         " VideoDB: credit_balance; VidNavigator: credits.monthly_remaining + credits.purchased.",
-        _usage(lambda usage: usage.balance),
+        of_usage(lambda usage: usage.balance),
     ),
     _gauge(
         "credits_monthly_limit",
         "Credits that the plan gives each month. VideoDB: monthly_limit; VidNavigator: credits.monthly_total.",
-        _usage(lambda usage: usage.monthly_limit),
+        of_usage(lambda usage: usage.monthly_limit),
     ),
     _gauge(
         "credits_monthly_remaining",
         "Credits left of the month's. VidNavigator: credits.monthly_remaining.",
-        _usage(lambda usage: usage.monthly_remaining),
+        of_usage(lambda usage: usage.monthly_remaining),
     ),
     _gauge(
         "credits_monthly_used",
         "Credits used this month."
         " VideoDB: usage_this_month; VidNavigator: credits.monthly_total - credits.monthly_remaining.",
-        _usage(lambda usage: usage.monthly_used),
+        of_usage(lambda usage: usage.monthly_used),
     ),
     _gauge(
         "credits_purchased",
         "Credits bought on top of the plan, which outlive the month. VidNavigator: credits.purchased.",
-        _usage(lambda usage: usage.purchased),
+        of_usage(lambda usage: usage.purchased),
     ),
     _gauge(
         "credits_used_by_operation",
@@ -207,19 +97,19 @@ FAMILIES: tuple[Family, ...] = (
         "credits_spent_total",
         "Credits spent since the first reading, from consecutive readings of the balance."
         " VideoDB: credit_balance; VidNavigator: credits.monthly_remaining and credits.purchased." + _RESET_NOTE,
-        _ledger("spent"),
+        of_ledger("spent"),
     ),
     _counter(
         "credits_added_total",
         "Credits added since the first reading by top-ups and monthly resets."
         " VideoDB: credit_balance; VidNavigator: credits.monthly_remaining and credits.purchased." + _RESET_NOTE,
-        _ledger("added"),
+        of_ledger("added"),
     ),
     _counter(
         "credits_lapsed_total",
         "Monthly credits that ended unused at a reset since the first reading."
         " VidNavigator: credits.monthly_remaining when billing_period.start changes; VideoDB: always 0." + _RESET_NOTE,
-        _ledger("lapsed"),
+        of_ledger("lapsed"),
     ),
     _gauge(
         "service_usage",
@@ -230,46 +120,46 @@ FAMILIES: tuple[Family, ...] = (
         "operation",
         "unit",
     ),
-    _gauge("storage_used_bytes", "Storage used. VidNavigator: storage.used_bytes.", _quota("storage", "used")),
+    _gauge("storage_used_bytes", "Storage used. VidNavigator: storage.used_bytes.", of_quota("storage", "used")),
     _gauge(
         "storage_limit_bytes",
         "Storage of the plan. VidNavigator: storage.limit_bytes.",
-        _quota("storage", "limit"),
+        of_quota("storage", "limit"),
     ),
     _gauge(
         "storage_remaining_bytes",
         "Storage left. VidNavigator: storage.remaining_bytes.",
-        _quota("storage", "remaining"),
+        of_quota("storage", "remaining"),
     ),
     _gauge(
         "storage_used_ratio",
         "Storage used / limit, 0 to 1. VidNavigator: storage.percentage / 100.",
-        _quota("storage", "ratio"),
+        of_quota("storage", "ratio"),
     ),
     _gauge(
         "channels_indexed",
         "Channels indexed. VidNavigator: channels_indexed.used.",
-        _quota("channels", "used"),
+        of_quota("channels", "used"),
     ),
     _gauge(
         "channels_limit",
         "Channels that the plan lets index. VidNavigator: channels_indexed.limit.",
-        _quota("channels", "limit"),
+        of_quota("channels", "limit"),
     ),
     _gauge(
         "channels_remaining",
         "Channels that can still be indexed. VidNavigator: channels_indexed.remaining.",
-        _quota("channels", "remaining"),
+        of_quota("channels", "remaining"),
     ),
     _gauge(
         "channels_used_ratio",
         "Channels indexed / limit, 0 to 1. VidNavigator: channels_indexed.percentage / 100.",
-        _quota("channels", "ratio"),
+        of_quota("channels", "ratio"),
     ),
     _gauge(
         "subscription_info",
         "The plan, always 1. VidNavigator: subscription.plan_id, plan_name, interval and status.",
-        _subscription_info,
+        subscription_info,
         "plan_id",
         "plan_name",
         "interval",
@@ -279,130 +169,130 @@ FAMILIES: tuple[Family, ...] = (
         "subscription_active",
         "1 while the plan is active or on trial, else 0, as without any."
         " VidNavigator: subscription.status, error no_subscription.",
-        _usage(_active),
+        of_usage(subscription_active),
     ),
     _gauge(
         "subscription_cancel_at_period_end",
         "1 where the plan was cancelled and ends with the period. VidNavigator: subscription.cancel_at_period_end.",
-        _subscription(lambda plan: _flag(plan.cancel_at_period_end)),
+        of_subscription(lambda plan: flag(plan.cancel_at_period_end)),
     ),
     _gauge(
         "period_start_timestamp_seconds",
         "Start of the period, Unix time. VidNavigator: usage_period.start, billing_period.start.",
-        _periods("start"),
+        of_periods("start"),
         "period",
     ),
     _gauge(
         "period_end_timestamp_seconds",
         "End of the period, Unix time. VidNavigator: usage_period.end, billing_period.end.",
-        _periods("end"),
+        of_periods("end"),
         "period",
     ),
     _gauge(
         "data_timestamp_seconds",
         "When the vendor made the figures, Unix time. VidNavigator: generated_at.",
-        _usage(lambda usage: usage.generated_at),
+        of_usage(lambda usage: usage.generated_at),
     ),
     _gauge(
         "folded_operations",
         "Operations of the last answer that have no series of their own: over max_operations, or alike once cut"
         " to 256 characters. VideoDB: breakdown; VidNavigator: usage.",
-        _usage(lambda usage: float(usage.folded_operations)),
+        of_usage(lambda usage: float(usage.folded_operations)),
     ),
     _gauge(
         "credits_threshold",
         "Balance under which alerts fire, in credits. From the configuration; a share is one of the monthly limit"
         " (VideoDB: monthly_limit; VidNavigator: credits.monthly_total).",
-        _credit_thresholds,
+        credit_thresholds,
         "severity",
     ),
     _gauge(
         "storage_threshold_ratio",
         "Part of the storage from which alerts fire, 0 to 1. From the configuration (VidNavigator: storage).",
-        _severities(lambda view: view.account.thresholds.storage),
+        of_severities(lambda view: view.account.thresholds.storage),
         "severity",
     ),
     _gauge(
         "channels_threshold_ratio",
         "Part of the channels from which alerts fire, 0 to 1. From the configuration (VidNavigator: channels_indexed).",
-        _severities(lambda view: view.account.thresholds.channels),
+        of_severities(lambda view: view.account.thresholds.channels),
         "severity",
     ),
     _gauge(
         "invoices",
         "How many of the latest 12 invoices stand at each status. VideoDB: billing/invoices, status."
         " Asked once an hour.",
-        _invoices(lambda invoices: (((status,), float(n)) for status, n in invoices.by_status.items())),
+        of_invoices(lambda invoices: (((status,), float(n)) for status, n in invoices.by_status.items())),
         "status",
     ),
     _gauge(
         "invoice_last_amount",
         "Amount of the newest invoice, in its currency. VideoDB: billing/invoices, amount. Asked once an hour.",
-        _invoices(_last_amount),
+        of_invoices(last_amount),
         "currency",
         "status",
     ),
     _gauge(
         "invoice_last_timestamp_seconds",
         "Date of the newest invoice, Unix time. VideoDB: billing/invoices, created_at. Asked once an hour.",
-        _invoices(lambda invoices: _value(invoices.last_at)),
+        of_invoices(lambda invoices: known(invoices.last_at)),
     ),
     _gauge(
         "auto_recharge_enabled",
         "1 where the vendor tops the balance up by itself. VideoDB: billing/auto_recharge, enabled."
         " Asked once an hour.",
-        _recharge(lambda recharge: _flag(recharge.enabled)),
+        of_recharge(lambda recharge: flag(recharge.enabled)),
     ),
     _gauge(
         "auto_recharge_threshold_credits",
         "Balance under which the vendor tops up. VideoDB: billing/auto_recharge, threshold. Asked once an hour.",
-        _recharge(lambda recharge: recharge.threshold),
+        of_recharge(lambda recharge: recharge.threshold),
     ),
     _gauge(
         "auto_recharge_amount_credits",
         "Credits that one top-up adds. VideoDB: billing/auto_recharge, amount. Asked once an hour.",
-        _recharge(lambda recharge: recharge.amount),
+        of_recharge(lambda recharge: recharge.amount),
     ),
     _gauge(
         "up",
         "1 where the last poll got a usable answer, else 0. VideoDB: billing/usage; VidNavigator: usage.",
-        lambda view: _value(float(view.state.failure is None) if view.state.polls else None),
+        lambda view: known(float(view.state.failure is None) if view.state.polls else None),
     ),
     _gauge(
         "last_poll_timestamp_seconds",
         "When the last poll ended, Unix time.",
-        _state(lambda state: state.last_poll),
+        of_state(lambda state: state.last_poll),
     ),
     _gauge(
         "last_success_timestamp_seconds",
         "When the last usable answer came, Unix time.",
-        _state(lambda state: state.last_success),
+        of_state(lambda state: state.last_success),
     ),
     _gauge(
         "next_poll_timestamp_seconds",
         "When the next poll is due, Unix time.",
-        _state(lambda state: state.next_poll),
+        of_state(lambda state: state.next_poll),
     ),
     _gauge(
         "last_poll_duration_seconds",
         "How long the last poll took, retries included.",
-        _state(lambda state: state.last_duration),
+        of_state(lambda state: state.last_duration),
     ),
     _gauge(
         "reading_gap_seconds",
         "Time between the last two good readings.",
-        _state(lambda state: state.reading_gap),
+        of_state(lambda state: state.reading_gap),
     ),
     _gauge(
         "poll_interval_seconds",
         "Time between two polls, from the configuration.",
-        lambda view: _value(view.account.interval),
+        lambda view: known(view.account.interval),
     ),
-    _counter("polls_total", "Finished polls.", lambda view: _value(float(view.state.polls))),
+    _counter("polls_total", "Finished polls.", lambda view: known(float(view.state.polls))),
     _counter(
         "poll_failures_total",
         "Failed polls and failed requests for billing, by reason.",
-        _failures,
+        failures,
         "reason",
     ),
     _gauge(
@@ -414,7 +304,7 @@ FAMILIES: tuple[Family, ...] = (
     _gauge(
         "cooldown_until_timestamp_seconds",
         "End of the present or last rest that the vendor asked of the key (429, 503), Unix time.",
-        _state(lambda state: state.cooldown_until),
+        of_state(lambda state: state.cooldown_until),
     ),
-    _gauge("rejected_fields", "Fields of the last answer that could not be read.", _rejected),
+    _gauge("rejected_fields", "Fields of the last answer that could not be read.", rejected),
 )

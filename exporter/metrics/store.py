@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.config.load import Account
-from exporter.metrics.catalogue import FAMILIES, View, account_key
+from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition, Renderer
+from exporter.metrics.view import View, account_key
 from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
 from exporter.runtime.clock import Clock
 

@@ -25,9 +25,9 @@ from exporter.errors import (
     ServerError,
     TimeoutError_,
 )
-from exporter.metrics.catalogue import account_key
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
+from exporter.metrics.view import account_key
 from exporter.polling import ledger
 from exporter.polling.limits import KeyTarget, Limits, Wait, cooldown_seconds
 from exporter.polling.slots import Slots

@@ -17,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
 from exporter.config.load import Account
-from exporter.metrics.catalogue import account_key
+from exporter.metrics.view import account_key
 from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
 

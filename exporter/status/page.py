@@ -15,8 +15,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from exporter.metrics.catalogue import View
 from exporter.metrics.negotiation import gzip_accepted
+from exporter.metrics.view import View
 from exporter.options import Options
 from exporter.runtime.clock import Clock
 from exporter.status.cells import COLUMNS, cells

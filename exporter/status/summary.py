@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT, Threshold
-from exporter.metrics.catalogue import View
+from exporter.metrics.view import View
 from exporter.readings import Quota, Usage
 
 SEVERITIES = ("critical", "warning", "unknown", "ok")

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.metrics.catalogue import FAMILIES, account_key
+from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
+from exporter.metrics.view import account_key
 from exporter.providers.base import Options
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountKey, AccountState, Invoices, Ledger

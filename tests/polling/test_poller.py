@@ -18,10 +18,11 @@ from pydantic import TypeAdapter
 from exporter.config.credentials import KeySource
 from exporter.config.load import Account
 from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
-from exporter.metrics.catalogue import FAMILIES, account_key
+from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
+from exporter.metrics.view import account_key
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller, Result
 from exporter.polling.slots import Slots

@@ -16,7 +16,7 @@ from exporter.config.credentials import KeySource
 from exporter.config.load import load
 from exporter.config.thresholds import DEFAULTS
 from exporter.errors import REASONS
-from exporter.metrics.catalogue import View
+from exporter.metrics.view import View
 from exporter.polling.shards import accounts_of_shard, shard_of
 from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS

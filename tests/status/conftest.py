@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from exporter.config.load import Account
-from exporter.metrics.catalogue import FAMILIES, account_key
+from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
+from exporter.metrics.view import account_key
 from exporter.options import Options
 from exporter.providers.base import Options as ParseOptions
 from exporter.providers.vidnavigator import parse_usage

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.metrics.catalogue import View
+from exporter.metrics.view import View
 from exporter.readings import AccountState, Failure, Quota
 from exporter.status.cells import cells
 from exporter.status.selection import SORTS, Selection

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.catalogue import View
+from exporter.metrics.view import View
 from exporter.readings import AccountState, Failure, Invoices, Period, Quota, Subscription, Usage
 from exporter.status.summary import summary
 from exporter.status.words import amount, duration, past, percent, runway, size
