@@ -3,9 +3,98 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "exporter"
+
+# More than these needs a reason on the line where it begins: `# long because ...` or `# wide because ...`.
+LINES = {"module": 350, "class": 200, "function": 45}
+PARAMETERS = 7
+REASON = re.compile(r"# (long|wide) because (\S+ ){4,}\S+\.$")
+
+# What is over the limit and is to be split. The numbers only fall, and what is split leaves the list.
+TO_BE_SPLIT = {
+    "config/load.py": 443,
+    "config/load.py _Loading": 302,
+    "config/yaml.py": 402,
+    "polling/poller.py": 398,
+    "polling/poller.py Poller": 233,
+    "polling/poller.py Poller.__init__ parameters": 11,
+    "web/config.py": 373,
+    "web/connection.py": 401,
+    "web/connection.py Connection": 260,
+    "web/server.py": 386,
+}
+
+
+def too_big(name: str, source: str) -> Iterator[tuple[str, int]]:
+    """Yield what is over a limit without a reason, and its size."""
+    lines = source.splitlines()
+    if len(lines) > LINES["module"] and not reason(lines[0], "long"):
+        yield name, len(lines)
+    yield from too_big_inside(ast.parse(source), lines, name + " ")
+
+
+def too_big_inside(node: ast.AST, lines: list[str], prefix: str) -> Iterator[tuple[str, int]]:
+    for inner in ast.iter_child_nodes(node):
+        if not isinstance(inner, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from too_big_inside(inner, lines, prefix)
+            continue
+        first, length = lines[inner.lineno - 1], (inner.end_lineno or 0) - inner.lineno + 1
+        kind = "class" if isinstance(inner, ast.ClassDef) else "function"
+        if length > LINES[kind] and not reason(first, "long"):
+            yield prefix + inner.name, length
+        if not isinstance(inner, ast.ClassDef) and parameters(inner) > PARAMETERS and not reason(first, "wide"):
+            yield f"{prefix}{inner.name} parameters", parameters(inner)
+        yield from too_big_inside(inner, lines, f"{prefix}{inner.name}.")
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    given = function.args
+    named = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len(named) - (named[:1] in (["self"], ["cls"]))
+
+
+def reason(line: str, word: str) -> bool:
+    found = REASON.search(line)
+    return found is not None and found[1] == word
+
+
+def test_nothing_is_too_big_to_be_read_at_once_without_a_reason_beside_it() -> None:
+    found: dict[str, int] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found.update(too_big(str(path.relative_to(PACKAGE)), path.read_text()))
+    assert found == TO_BE_SPLIT
+
+
+def a_class(lines: int, comment: str = "") -> str:
+    return f"class A:{comment}\n" + "    x = 1\n" * (lines - 1)
+
+
+def a_method(lines: int, comment: str = "", arguments: int = 1) -> str:
+    names = ", ".join(["self", *(f"a{number}" for number in range(arguments))])
+    return f"class A:\n    def f({names}):{comment}\n" + "        x = 1\n" * (lines - 1)
+
+
+def test_a_limit_is_exceeded_by_the_first_line_over_it() -> None:
+    assert list(too_big("m", "x = 1\n" * 350)) == []
+    assert list(too_big("m", "x = 1\n" * 351)) == [("m", 351)]
+    assert list(too_big("m", a_class(200))) == []
+    assert list(too_big("m", a_class(201))) == [("m A", 201)]
+    assert list(too_big("m", a_method(45, arguments=7))) == []
+    assert list(too_big("m", a_method(46, arguments=8))) == [("m A.f", 46), ("m A.f parameters", 8)]
+
+
+def test_a_sentence_that_begins_with_because_is_a_reason_and_less_is_none() -> None:
+    long, wide = "  # long because all of it is one table.", "  # wide because each is a field of the answer."
+    assert list(too_big("m", long.strip() + "\n" + "x = 1\n" * 351)) == []
+    assert list(too_big("m", a_class(201, long))) == []
+    assert list(too_big("m", a_method(46, long))) == []
+    assert list(too_big("m", a_method(9, wide, 8))) == []
+    for none in (wide, "  # long", "  # long because.", "  # long because of it.", long.rstrip(".")):
+        assert list(too_big("m", a_class(201, none))) == [("m A", 201)]
 
 
 def test_a_vendor_is_named_only_in_providers_and_the_demo() -> None:

@@ -117,7 +117,29 @@ def _percentage(used: int, limit: int | None) -> float:
     return round(100 * used / limit, 1) if limit else 0
 
 
-def vidnavigator_usage(
+def _channels(used: int, limit: int | None) -> Json:
+    return {
+        "used": used,
+        "limit": _unlimited(limit),
+        "remaining": _unlimited(None if limit is None else limit - used),
+        "percentage": _percentage(used, limit),
+    }
+
+
+def _storage(used: int, limit: int | None) -> Json:
+    left = None if limit is None else limit - used
+    return {
+        "used_bytes": used,
+        "used_formatted": formatted_size(used),
+        "limit_bytes": _unlimited(limit),
+        "limit_formatted": formatted_size(limit),
+        "remaining_bytes": _unlimited(left),
+        "remaining_formatted": formatted_size(left),
+        "percentage": _percentage(used, limit),
+    }
+
+
+def vidnavigator_usage(  # wide because each keyword is one field of the vendor's answer.
     *,
     plan: Plan = VOYAGER,
     monthly_remaining: float | None = 62.5,
@@ -138,8 +160,6 @@ def vidnavigator_usage(
     start, end = period or (now - 10 * DAY, now + 20 * DAY)
     if services is None:
         services = {"standard_request": {"used": 15000}, "transcription_hour": {"used": 16, "unit": "hours"}}
-    channels_left = None if plan.channels is None else plan.channels - channels_used
-    storage_left = None if plan.storage_bytes is None else plan.storage_bytes - storage_used
     return {
         "usage_period": {"start": timestamp(start), "end": timestamp(end)},
         "billing_period": {"start": timestamp(start), "end": timestamp(end), "interval": "month"},
@@ -156,21 +176,8 @@ def vidnavigator_usage(
             "purchased": _unlimited(purchased),
         },
         "usage": {name: dict(service) for name, service in services.items()},
-        "channels_indexed": {
-            "used": channels_used,
-            "limit": _unlimited(plan.channels),
-            "remaining": _unlimited(channels_left),
-            "percentage": _percentage(channels_used, plan.channels),
-        },
-        "storage": {
-            "used_bytes": storage_used,
-            "used_formatted": formatted_size(storage_used),
-            "limit_bytes": _unlimited(plan.storage_bytes),
-            "limit_formatted": formatted_size(plan.storage_bytes),
-            "remaining_bytes": _unlimited(storage_left),
-            "remaining_formatted": formatted_size(storage_left),
-            "percentage": _percentage(storage_used, plan.storage_bytes),
-        },
+        "channels_indexed": _channels(channels_used, plan.channels),
+        "storage": _storage(storage_used, plan.storage_bytes),
         "generated_at": timestamp(now if generated_at is None else generated_at),
     }
 

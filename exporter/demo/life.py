@@ -196,7 +196,7 @@ class VidNavigatorLife(Life):
 
     api = VIDNAVIGATOR
 
-    def __init__(
+    def __init__(  # wide because each keyword is one trait of an account that the demo shows.
         self,
         plan: Plan,
         services: Sequence[Service],
@@ -257,7 +257,7 @@ class VideoDbLife(Life):
 
     api = VIDEODB
 
-    def __init__(
+    def __init__(  # wide because each keyword is one trait of an account that the demo shows.
         self,
         services: Sequence[Service],
         demand: Demand,

@@ -114,6 +114,9 @@ def _vidnavigator_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAc
         into_period=12,
     )
     yield DemoAccount("broadcast", unlimited, "live")
+
+
+def _vidnavigator_accounts_in_need(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]:
     nearly_spent = VidNavigatorLife(
         TRIAL,
         TRIAL_SERVICES,
@@ -184,7 +187,7 @@ class World:
         self.accounts: list[DemoAccount] = []
         self.keys: dict[str, str] = {}
         self._clock = clock
-        for accounts in (_vidnavigator_accounts, _videodb_accounts):
+        for accounts in (_vidnavigator_accounts, _vidnavigator_accounts_in_need, _videodb_accounts):
             for account in accounts(lambda per_day: Demand(per_day, waves.uniform(0, math.tau))):
                 answers = {
                     path: self._answer(data, account.trouble)

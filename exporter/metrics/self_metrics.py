@@ -39,13 +39,7 @@ class SelfMetrics:
         # A creation time a histogram is worth nothing to anybody here and doubles its lines in OpenMetrics.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = registry = CollectorRegistry()
-        build = Gauge(
-            "video_api_exporter_build_info",
-            "Version of the exporter, always 1.",
-            ("version", "revision", "python_version"),
-            registry=registry,
-        )
-        build.labels(version, revision, platform.python_version()).set(1)
+        _name_build(registry, version, revision)
         self._accounts = Gauge(
             "video_api_exporter_accounts",
             "Accounts that this exporter polls, from the configuration.",
@@ -76,16 +70,8 @@ class SelfMetrics:
             buckets=_LAGS,
             registry=registry,
         )
-        for name, help_, value in (
-            ("shard_index", "Number of this shard, from 0.", shard_index),
-            ("shards", "How many shards the accounts are spread over.", shard_count),
-        ):
-            Gauge("video_api_exporter_" + name, help_, registry=registry).set(value)
-        for name, help_, count in (
-            ("state_write_failures", "Writes to the state file that failed.", state_write_failures),
-            ("log_lines_dropped", "Log lines that were dropped because nobody read them.", log_lines_dropped),
-        ):
-            registry.register(_Counter("video_api_exporter_" + name, help_, count))
+        _name_shard(registry, shard_index, shard_count)
+        _count(registry, state_write_failures, log_lines_dropped)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -98,6 +84,32 @@ class SelfMetrics:
         self._accounts.clear()
         for provider, count in sorted(counts.items()):
             self._accounts.labels(provider).set(count)
+
+
+def _name_build(registry: CollectorRegistry, version: str, revision: str) -> None:
+    build = Gauge(
+        "video_api_exporter_build_info",
+        "Version of the exporter, always 1.",
+        ("version", "revision", "python_version"),
+        registry=registry,
+    )
+    build.labels(version, revision, platform.python_version()).set(1)
+
+
+def _name_shard(registry: CollectorRegistry, shard_index: int, shard_count: int) -> None:
+    for name, help_, value in (
+        ("shard_index", "Number of this shard, from 0.", shard_index),
+        ("shards", "How many shards the accounts are spread over.", shard_count),
+    ):
+        Gauge("video_api_exporter_" + name, help_, registry=registry).set(value)
+
+
+def _count(registry: CollectorRegistry, write_failures: Callable[[], int], lines_dropped: Callable[[], int]) -> None:
+    for name, help_, count in (
+        ("state_write_failures", "Writes to the state file that failed.", write_failures),
+        ("log_lines_dropped", "Log lines that were dropped because nobody read them.", lines_dropped),
+    ):
+        registry.register(_Counter("video_api_exporter_" + name, help_, count))
 
 
 class _Counter(Collector):

@@ -1,4 +1,4 @@
-"""The SQLite file itself: its schema, how it is made, checked, opened and locked; ``state`` says when and why."""
+"""Makes, checks, opens, locks and sets aside the SQLite file; ``sqlite`` decides when and why."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import logging
 import os
 import secrets
 import sqlite3
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from exporter.errors import StartError
+from exporter.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,82 @@ class Unusable(Exception):
     def __init__(self, why: str, detail: str) -> None:
         super().__init__(detail)
         self.why = why
+
+
+class Database:
+    """The file, our connection to it, and the daemon's lock on it."""
+
+    def __init__(self, path: Path, clock: Clock, *, exclusive: bool) -> None:
+        self._path = path
+        self._clock = clock
+        self._exclusive = exclusive
+        self._inode = 0
+        self._lock: int | None = None
+        self.connection: sqlite3.Connection | None = None
+
+    def prepare(self) -> None:
+        """Make folder and file, take the daemon's lock, see that we can write it and nobody else reads it."""
+        if self._path.exists() and not self._path.is_file():
+            raise OSError("it is not a regular file")  # a folder, a device: nothing to set aside
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._exclusive and self._lock is None:
+            self._lock = lock(self._path)
+        make_private(self._path)
+        for needed in (self._path, self._path.parent):  # SQLite would only say that it is unable to open it
+            if not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+                raise OSError(f"{needed} cannot be written")
+
+    def connect(self) -> sqlite3.Connection:
+        """Open the file for writing; raises Unusable, sqlite3.Error."""
+        self.connection = open_for_writing(self._path)
+        self._inode = self._path.stat().st_ino
+        return self.connection
+
+    def is_gone(self) -> bool:
+        """Return whether the name has another file now. SQLite would go on writing to the one that is open."""
+        try:
+            return self.connection is not None and self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
+
+    def disconnect(self) -> None:
+        """Close the connection and keep the lock."""
+        if self.connection is not None:
+            with suppress(sqlite3.Error):
+                self.connection.close()
+            self.connection = None
+
+    def close(self) -> None:
+        """Close the connection and let another daemon have the file."""
+        self.disconnect()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def set_aside(self, why: str) -> Path | None:
+        """Rename the file, so that a new one can be made, and return where it is; None where it must stay."""
+        self.disconnect()
+        held: int | None = None
+        if not self._exclusive:
+            # A daemon may be at work on this file: only who could be the daemon may move it.
+            try:
+                held = lock(self._path)
+            except StartError:
+                return None
+        try:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock.wall()))
+            aside = self._path.with_name(f"{self._path.name}.{why}-{stamp}")
+            number = 1
+            while aside.exists():
+                number += 1
+                aside = self._path.with_name(f"{self._path.name}.{why}-{stamp}-{number}")
+            for suffix in ("-wal", "-shm", "-journal", ""):
+                with suppress(FileNotFoundError):
+                    os.replace(f"{self._path}{suffix}", f"{aside}{suffix}")
+        finally:
+            if held is not None:
+                os.close(held)
+        return aside
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:

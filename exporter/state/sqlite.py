@@ -13,7 +13,6 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
@@ -26,7 +25,7 @@ from pydantic import TypeAdapter
 from exporter.errors import StartError, StateUnavailable
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.clock import Clock
-from exporter.state.database import FAULTS, Unusable, is_corrupt, lock, make_private, open_for_reading, open_for_writing
+from exporter.state.database import FAULTS, Database, Unusable, is_corrupt, open_for_reading
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +41,8 @@ class StateFile:
         # SQLite puts -wal and -shm beside the file that a link points to; so do we with what we set aside.
         self._path = Path(os.path.realpath(path))
         self._clock = clock
-        self._exclusive = exclusive
+        self._database = Database(self._path, clock, exclusive=exclusive)
         self._mutex = threading.RLock()
-        self._db: sqlite3.Connection | None = None
-        self._inode = 0
-        self._lock: int | None = None
         self._closed = False
         self._failures = 0
         self._retry_at = float("-inf")
@@ -62,7 +58,7 @@ class StateFile:
         """
         state = cls(path, clock, exclusive=exclusive)
         with suppress(OSError):  # connecting meets the same fault and reports it
-            state._prepare()
+            state._database.prepare()
         with suppress(StateUnavailable):
             state.write(lambda _: None)
         return state
@@ -149,8 +145,8 @@ class StateFile:
         """Run ``work`` on what was committed last, also on a full or read-only disk; or StateUnavailable."""
         with self._mutex:
             try:
-                if self._db is not None:
-                    return work(self._db)
+                if self._database.connection is not None:
+                    return work(self._database.connection)
                 with closing(open_for_reading(self._path)) as db:
                     return work(db)
             except (*FAULTS, Unusable) as error:
@@ -166,10 +162,7 @@ class StateFile:
                 with suppress(StateUnavailable):
                     self.write(self._put_accounts)
             self._closed = True
-            self._disconnect()
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+            self._database.close()
 
     # -- accounts
 
@@ -199,7 +192,7 @@ class StateFile:
 
     def _failed(self, error: Exception) -> None:
         self._failures += 1
-        self._disconnect()
+        self._database.disconnect()
         self._retry_at = self._clock.monotonic() + _RETRY_SECONDS
         self._complain(error)
 
@@ -213,76 +206,29 @@ class StateFile:
                 error,
             )
 
-    def _disconnect(self) -> None:
-        if self._db is not None:
-            with suppress(sqlite3.Error):
-                self._db.close()
-            self._db = None
-
     def _connected(self) -> sqlite3.Connection:
-        if self._db is not None and self._is_gone():
+        if self._database.is_gone():
             self._failures += 1
             logger.error("state file %s was removed or replaced while in use; it is begun anew", self._path)
-            self._disconnect()
-            if self._lock is not None:
-                os.close(self._lock)  # on a file that the next daemon would not find
-                self._lock = None
-        if self._db is None:
+            self._database.close()  # with a lock on a file that the next daemon would not find
+        if self._database.connection is None:
             if self._clock.monotonic() < self._retry_at:
                 raise StateUnavailable(f"state file {self._path} failed a moment ago")
-            self._prepare()
+            self._database.prepare()
             try:
-                self._db = open_for_writing(self._path)
+                return self._database.connect()
             except Unusable as error:
                 if not self._set_aside(error.why, error):
                     raise
-                self._prepare()
-                self._db = open_for_writing(self._path)
-            self._inode = self._path.stat().st_ino
-        return self._db
-
-    def _is_gone(self) -> bool:
-        """Return whether what is open is no longer the file of that name: SQLite would write on, for nobody."""
-        try:
-            return self._path.stat().st_ino != self._inode
-        except OSError:
-            return True
-
-    def _prepare(self) -> None:
-        """Make folder and file, take the daemon's lock, see that we can write it and nobody else reads it."""
-        if self._path.exists() and not self._path.is_file():
-            raise OSError("it is not a regular file")  # a folder, a device: nothing to set aside
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._exclusive and self._lock is None:
-            self._lock = lock(self._path)
-        make_private(self._path)
-        for needed in (self._path, self._path.parent):  # SQLite would only say that it is unable to open it
-            if not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-                raise OSError(f"{needed} cannot be written")
+                self._database.prepare()
+                return self._database.connect()
+        return self._database.connection
 
     def _set_aside(self, why: str, error: Exception) -> bool:
-        """Rename a file that cannot be used, so that a new one can be made; False where it must stay."""
-        self._disconnect()
-        held: int | None = None
-        if not self._exclusive:
-            # A daemon may be at work on this file: only who could be the daemon may move it.
-            try:
-                held = lock(self._path)
-            except StartError:
-                return False
-        try:
-            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock.wall()))
-            aside = self._path.with_name(f"{self._path.name}.{why}-{stamp}")
-            number = 1
-            while aside.exists():
-                number += 1
-                aside = self._path.with_name(f"{self._path.name}.{why}-{stamp}-{number}")
-            for suffix in ("-wal", "-shm", "-journal", ""):
-                with suppress(FileNotFoundError):
-                    os.replace(f"{self._path}{suffix}", f"{aside}{suffix}")
-        finally:
-            if held is not None:
-                os.close(held)
+        """Make room for a new file; False where the one that cannot be used must stay."""
+        aside = self._database.set_aside(why)
+        if aside is None:
+            return False
         logger.error("state file %s is %s (%s): set aside as %s", self._path, why, error, aside)
         return True
 

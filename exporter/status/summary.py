@@ -43,7 +43,6 @@ def summary(view: View, wall: float) -> dict[str, Any]:
     """
     account, state, usage = view.account, view.state, view.usage
     plan = usage.subscription if usage is not None else None
-    levels = _credit_levels(view)
     attention = sorted(_attention(view, wall), key=lambda item: SEVERITIES.index(item[0]))
     return {
         "provider": account.provider,
@@ -55,17 +54,7 @@ def summary(view: View, wall: float) -> dict[str, Any]:
         "stale": usage is None and state.usage is not None,
         "plan": plan.plan_name or plan.plan_id if plan is not None else None,
         "subscription": None if usage is None else _subscription(usage),
-        "credits": {
-            "balance": _number(usage.balance if usage is not None else None),
-            "monthly_limit": _number(usage.monthly_limit if usage is not None else None),
-            "monthly_remaining": _number(usage.monthly_remaining if usage is not None else None),
-            "monthly_used": _number(usage.monthly_used if usage is not None else None),
-            "purchased": _number(usage.purchased if usage is not None else None),
-            "level": _level(usage, levels),
-            "warning_below": _number(levels["warning"]),
-            "critical_below": _number(levels["critical"]),
-            "runway_seconds": _runway(usage, wall) if usage is not None else None,
-        },
+        "credits": _credits(view, wall),
         "storage": _quota(usage.storage if usage is not None else None, account.thresholds.storage),
         "channels": _quota(usage.channels if usage is not None else None, account.thresholds.channels),
         "period_end": _time(usage.billing_period.end if usage is not None and usage.billing_period else None),
@@ -81,6 +70,18 @@ def summary(view: View, wall: float) -> dict[str, Any]:
             "explanation": EXPLANATIONS[state.failure.reason],
             "message": state.failure.message,
         },
+    }
+
+
+def _credits(view: View, wall: float) -> dict[str, float | str | None]:
+    usage, levels = view.usage, _credit_levels(view)
+    figures = ("balance", "monthly_limit", "monthly_remaining", "monthly_used", "purchased")
+    return {
+        **{name: _number(getattr(usage, name) if usage is not None else None) for name in figures},
+        "level": _level(usage, levels),
+        "warning_below": _number(levels["warning"]),
+        "critical_below": _number(levels["critical"]),
+        "runway_seconds": _runway(usage, wall) if usage is not None else None,
     }
 
 
