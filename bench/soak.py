@@ -238,7 +238,7 @@ class Soak:
     def _crowd(self, size: int, first: bytes, then: bytes) -> None:
         clients: list[socket.socket] = []
         with ExitStack() as stack:
-            stack.callback(lambda: [client.close() for client in clients])
+            stack.callback(_close, clients)
             while not self.stop.wait(1.0):
                 for client in list(clients):
                     if not _is_open(client, then):
@@ -279,6 +279,11 @@ class Soak:
         while not self.stop.wait(20.0):
             subprocess.run(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
             self.polls_by_hand += 1
+
+
+def _close(clients: list[socket.socket]) -> None:
+    for client in clients:
+        client.close()
 
 
 def _is_open(client: socket.socket, send: bytes) -> bool:

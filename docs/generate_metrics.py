@@ -88,8 +88,8 @@ def page() -> str:
         labels = ", ".join(f"`{label}`" for label in family.labels)
         text += row([f"`{family.name}`", family.type, labels, meaning])
     text += OWN + row(["family", "type", "labels", "meaning"]) + row(["---"] * 4)
-    for name, kind, labels, meaning in own_families():
-        text += row([f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), meaning])
+    for name, kind, own_labels, meaning in own_families():
+        text += row([f"`{name}`", kind, ", ".join(f"`{label}`" for label in own_labels), meaning])
     text += TAIL
     for error in POLL_ERRORS:
         text += row([f"`{error.reason}`", (error.__doc__ or "").strip()])

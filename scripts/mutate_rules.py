@@ -176,8 +176,11 @@ def mutated(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def relevant(groups: list[dict[str, Any]], rule: dict[str, Any]) -> list[dict[str, Any]]:
     """Keep what the rule's tests look at, for speed: an alert alone, a recording rule among its like."""
-    keep = (lambda r: r is rule) if "alert" in rule else (lambda r: "record" in r)
-    return [{**group, "rules": [r for r in group["rules"] if keep(r)]} for group in groups]
+
+    def keep(other: dict[str, Any]) -> bool:
+        return other is rule if "alert" in rule else "record" in other
+
+    return [{**group, "rules": [other for other in group["rules"] if keep(other)]} for group in groups]
 
 
 def mutants() -> Iterator[Mutant]:

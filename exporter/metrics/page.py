@@ -88,7 +88,7 @@ def _number(name: str, value: object) -> str:
         number = math.nan
     if number != number:
         raise ValueError(f"{name}: the value has to be a number, not {value!r}")
-    text: str = floatToGoString(number)  # type: ignore[no-untyped-call]  # the library's has no annotations
+    text: str = floatToGoString(number)
     return text
 
 

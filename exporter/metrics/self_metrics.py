@@ -37,7 +37,7 @@ class SelfMetrics:
     ) -> None:
         """Make the families; the last two are counted elsewhere, and asked for at each scrape."""
         # A creation time a histogram is worth nothing to anybody here and doubles its lines in OpenMetrics.
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
+        prometheus_client.disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         _name_build(registry, version, revision)
         self._accounts = Gauge(

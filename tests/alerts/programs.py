@@ -83,7 +83,7 @@ def _running(program: str, directory: Path, config: str, flags: tuple[str, ...])
         def ready() -> bool:
             try:
                 with urllib.request.urlopen(server.url + "/-/ready", timeout=PATIENT) as answer:
-                    return answer.status == 200
+                    return bool(answer.status == 200)
             except OSError:
                 return False
 

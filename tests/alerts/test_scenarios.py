@@ -31,7 +31,7 @@ def expected_at(alerts: Expected, hour: float) -> list[tuple[str, str]]:
 def checkpoints(alerts: Expected) -> list[float]:
     """Return the hours at which it is clear which alerts fire: just off each beginning and end, and now and then."""
     edges = [edge for interval in alerts.values() for edge in interval]
-    hours = {round(hour, 1) for hour in range(0, HOURS + 1, 12)}
+    hours = {float(hour) for hour in range(0, HOURS + 1, 12)}
     hours |= {edge + sign * (TOLERANCE + 0.2) for edge in edges for sign in (-1, 1)}
     clear = (hour for hour in hours if 0 <= hour <= HOURS and all(abs(hour - edge) > TOLERANCE for edge in edges))
     return sorted(round(hour * 3600 / EVALUATED) * EVALUATED / 3600 for hour in clear)

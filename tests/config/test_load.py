@@ -104,6 +104,7 @@ def test_every_key_reaches_the_result(loaded: Load, tmp_path: Path) -> None:
     assert (first.interval, first.timeout, first.stale_after) == (240, 60, 3600)
     assert first.thresholds.credits.warning == Level(0.333, share=True)
     assert first.thresholds.credits.critical == Level(0.1, share=True)
+    assert first.thresholds.storage is not None and first.thresholds.channels is not None
     assert (first.thresholds.storage.warning.value, first.thresholds.storage.critical.value) == (0.5, 0.95)
     assert (first.thresholds.channels.warning.value, first.thresholds.channels.critical.value) == (0.8, 0.9)
     assert dict(first.labels) == {"team": "a", "env": "prod"}

@@ -118,6 +118,7 @@ def test_an_amount_and_a_share_are_not_compared(amount: float, share: float, fal
 
 
 def test_the_defaults_contradict_nothing() -> None:
+    assert DEFAULTS.storage is not None and DEFAULTS.channels is not None
     assert contradiction(DEFAULTS.credits, falling=True) is None
     assert contradiction(DEFAULTS.storage, falling=False) is None
     assert contradiction(DEFAULTS.channels, falling=False) is None

@@ -65,7 +65,8 @@ class Container:
         return int(self.inspect()["State"]["ExitCode"])
 
     def inspect(self) -> dict[str, Any]:
-        return json.loads(self._containers.run_podman("inspect", self.identity).stdout)[0]
+        state: dict[str, Any] = json.loads(self._containers.run_podman("inspect", self.identity).stdout)[0]
+        return state
 
     def logs(self) -> str:
         answer = self._containers.run_podman("logs", self.identity)
@@ -99,7 +100,8 @@ class Containers:
 
     def image(self, tag: str) -> dict[str, Any]:
         """Return what podman knows of an image."""
-        return json.loads(check([*self.podman, "image", "inspect", tag]))[0]
+        known: dict[str, Any] = json.loads(check([*self.podman, "image", "inspect", tag]))[0]
+        return known
 
     def run_podman(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -20,7 +20,8 @@ FILES = {"demo": ["compose.yaml"], "accounts": ["compose.yaml", "compose.account
 def stack(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return the stack as docker compose reads it."""
     files = [f"--file={STACK / name}" for name in FILES[request.param]]
-    return json.loads(check([str(TOOLS / "docker-compose"), *files, "config", "--format", "json"]))
+    read: dict[str, Any] = json.loads(check([str(TOOLS / "docker-compose"), *files, "config", "--format", "json"]))
+    return read
 
 
 def mounts(stack: dict[str, Any]) -> list[Path]:

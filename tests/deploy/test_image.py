@@ -43,7 +43,7 @@ def base_name() -> str:
     """Return the one base that all stages of the Dockerfile are built on, pinned to a release."""
     bases = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     assert len(bases) == 1
-    (base,) = bases
+    base: str = bases.pop()
     assert re.fullmatch(r"python:3\.13\.\d+-slim-trixie", base)
     return base
 

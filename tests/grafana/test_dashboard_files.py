@@ -90,8 +90,9 @@ def test_links_lead_to_dashboards_that_are_there_and_set_variables_that_they_hav
 def panel_links(panel: Json) -> list[Json]:
     config = panel["fieldConfig"]
     properties = [prop for override in config["overrides"] for prop in override["properties"]]
-    return config["defaults"]["links"] + [
-        link for prop in properties if prop["id"] == "links" for link in prop["value"]
+    return [
+        *config["defaults"]["links"],
+        *(link for prop in properties if prop["id"] == "links" for link in prop["value"]),
     ]
 
 

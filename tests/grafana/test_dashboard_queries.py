@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -164,10 +165,11 @@ def test_query_tables_have_every_column_that_they_name(prometheus: Prometheus) -
 @pytest.mark.parametrize("board", BOARDS)
 def test_query_of_every_variable_is_answered(board: str, prometheus: Prometheus) -> None:
     for variable in variables(BOARDS[board], "query"):
-        selector, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()
+        found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+        assert found is not None
         for values in settings(board):
-            asked = {"match[]": interpolate(selector, values)}
-            assert until(lambda asked=asked, label=label: prometheus.ask(f"label/{label}/values", asked), asked)
+            asked = {"match[]": interpolate(found[1], values)}
+            assert until(partial(prometheus.ask, f"label/{found[2]}/values", asked), asked)
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -195,7 +197,7 @@ def test_query_of_fleet_can_be_filtered_by_any_configured_label(prometheus: Prom
     for panel in BOARDS["fleet"]["panels"]:
         for target in panel.get("targets", []):
             filtered = SELECTOR.sub(r'\1{team="research", \2}', target["expr"])
-            found = until(lambda target={**target, "expr": filtered}: answers(prometheus, target, {}), filtered)
+            found = until(partial(answers, prometheus, {**target, "expr": filtered}, {}), filtered)
             accounts = {series["metric"]["account"] for series in found if series["metric"].get("account")}
             research = {"trial", "leaving", "no-plan", "revoked", "video-research", "video-lab"}
             assert accounts <= research, f"{panel['title']}: {accounts}"

@@ -79,7 +79,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     lines = [f"{line} {NOW:.0f}" for line in NEVER_READ.split("\n") if line]
     lines += [f"{line} {LATER:.0f}" for line in samples_of_states()]
     samples.write_text("\n".join([*lines, "# EOF", ""]))
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", samples, folder / "data"]
+    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(samples), str(folder / "data")]
     subprocess.run(command, check=True, capture_output=True)
     (folder / "prometheus.yml").write_text("global: {}\n")
     with Prometheus(folder) as running:

@@ -6,6 +6,7 @@ import gzip
 import sys
 import threading
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,6 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from exporter.metrics import page as page_module
 from exporter.metrics.catalogue import Family
 from exporter.metrics.page import Exposition, Renderer
+from exporter.readings import AccountKey
 
 OPENMETRICS = "application/openmetrics-text"
 FAMILIES = [
@@ -33,37 +35,37 @@ HEADERS = [
 
 
 class FakeClock:
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 1000.0
 
-    def wall(self):
+    def wall(self) -> float:
         return self.now
 
-    def monotonic(self):
+    def monotonic(self) -> float:
         return self.now
 
 
 class Page:
     """An exposition, its clock and its registry."""
 
-    def __init__(self, families=FAMILIES, accounts=()):
+    def __init__(self, families: Sequence[Family] = FAMILIES, accounts: Sequence[AccountKey] = ()) -> None:
         self.clock, self.registry = FakeClock(), CollectorRegistry()
         self.exposition = Exposition(families, self.registry, self.clock)
         self.exposition.reset(accounts)
         self.put = self.exposition.put
 
-    def text(self, accept=""):
+    def text(self, accept: str = "") -> bytes:
         return self.exposition.body(accept, "").data
 
-    def gzipped(self, accept=""):
+    def gzipped(self, accept: str = "") -> bytes:
         return self.exposition.body(accept, "gzip").data
 
 
-def keys(count):
+def keys(count: int) -> list[AccountKey]:
     return [("videodb", f"account-{number}") for number in range(count)]
 
 
-def fragments(account, *values):
+def fragments(account: AccountKey, *values: float | None) -> list[bytes]:
     """Return one sample for each family and value, none where the value is None."""
     render = Renderer(("provider", "account"), account)
     return [
@@ -72,7 +74,7 @@ def fragments(account, *values):
     ]
 
 
-def unpack(data):
+def unpack(data: bytes) -> bytes:
     """Decompress one gzip member, with nothing after it."""
     decompressor = zlib.decompressobj(31)
     text = decompressor.decompress(data)
@@ -87,19 +89,19 @@ class Scrapes(RuleBasedStateMachine):
     sizes: tuple[int, int]
 
     @initialize(sizes=st.sampled_from([(1, 1), (2, 1), (4, 2), (8, 8), (512, 16)]), count=st.integers(0, 12))
-    def start(self, sizes, count):
+    def start(self, sizes: tuple[int, int], count: int) -> None:
         self.before = page_module._CELL, page_module._STRIP
         page_module._CELL, page_module._STRIP = sizes
         self.page = Page()
-        self.known = {}
+        self.known: dict[AccountKey, list[bytes]] = {}
         self.served = keys(count)
         self.page.exposition.reset(self.served)
 
-    def teardown(self):
+    def teardown(self) -> None:
         page_module._CELL, page_module._STRIP = self.before
 
     @rule(number=st.integers(0, 11), values=st.tuples(*[st.none() | st.integers(0, 2) for _ in FAMILIES]))
-    def poll(self, number, values):
+    def poll(self, number: int, values: tuple[int | None, ...]) -> None:
         account = keys(12)[number]
         made = fragments(account, *values)
         self.page.put(account, made)
@@ -107,22 +109,22 @@ class Scrapes(RuleBasedStateMachine):
             self.known[account] = made
 
     @rule(served=st.lists(st.sampled_from(keys(12)), unique=True))
-    def reload(self, served):
+    def reload(self, served: list[AccountKey]) -> None:
         self.served = served
         self.known = {account: made for account, made in self.known.items() if account in served}
         self.page.exposition.reset(served)
 
     @rule()
-    def scrape(self):
+    def scrape(self) -> None:
         assert unpack(self.page.gzipped()) == self.expected()
         assert unpack(self.page.gzipped(OPENMETRICS)) == self.page.text(OPENMETRICS)
 
     @invariant()
-    def plain(self):
+    def plain(self) -> None:
         assert self.page.text() == self.expected()
 
-    def expected(self):
-        lines = []
+    def expected(self) -> bytes:
+        lines: list[bytes] = []
         for family, header in enumerate(HEADERS):
             column = [self.known[account][family] for account in self.served if account in self.known]
             if any(column):
@@ -136,7 +138,7 @@ TestScrapes.settings = settings(max_examples=40, stateful_step_count=20, deadlin
 
 @given(st.integers(0, 1100), st.data())
 @settings(max_examples=15, deadline=None)
-def test_pages_of_any_size_are_one_gzip_member(count, data):
+def test_pages_of_any_size_are_one_gzip_member(count: int, data: st.DataObject) -> None:
     accounts = keys(count)
     page = Page(accounts=accounts)
     for account in accounts:
@@ -148,7 +150,7 @@ def test_pages_of_any_size_are_one_gzip_member(count, data):
     assert unpack(page.gzipped()) == page.text()
 
 
-def test_gzip_is_at_most_half_as_large_again_as_the_best_gzip():
+def test_gzip_is_at_most_half_as_large_again_as_the_best_gzip() -> None:
     for count in (1, 10, 100, 600):
         accounts = keys(count)
         page = Page(accounts=accounts)
@@ -157,7 +159,7 @@ def test_gzip_is_at_most_half_as_large_again_as_the_best_gzip():
         assert len(page.gzipped()) < 1.5 * len(gzip.compress(page.text(), 9)) + 100
 
 
-def test_nothing_changed_sends_the_very_same_bytes():
+def test_nothing_changed_sends_the_very_same_bytes() -> None:
     page = Page(accounts=keys(2))
     page.put(keys(2)[0], fragments(keys(2)[0], 1, 2, 3))
     for ask in (page.text, page.gzipped):
@@ -167,15 +169,22 @@ def test_nothing_changed_sends_the_very_same_bytes():
             assert ask(accept) is before
 
 
-def test_a_poll_with_the_same_values_compresses_nothing_and_one_with_others_its_segment_alone(monkeypatch):
+def test_a_poll_with_the_same_values_compresses_nothing_and_one_with_others_its_segment_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     accounts = keys(1100)
     page = Page(accounts=accounts)
     for account in accounts:
         page.put(account, fragments(account, 1, 2, 3))
     page.gzipped()
-    compressed = []
+    compressed: list[bytes] = []
     compress = page_module._compress
-    monkeypatch.setattr(page_module, "_compress", lambda text: compressed.append(text) or compress(text))
+
+    def counted(text: bytes) -> page_module._Segment:
+        compressed.append(text)
+        return compress(text)
+
+    monkeypatch.setattr(page_module, "_compress", counted)
     page.put(accounts[700], fragments(accounts[700], 1, 2, 3))
     page.gzipped()
     assert compressed == []
@@ -187,7 +196,7 @@ def test_a_poll_with_the_same_values_compresses_nothing_and_one_with_others_its_
     assert b'video_api_second_total{account="account-700",provider="videodb"} 99.0\n' in segment
 
 
-def test_empty_families_leave_out_their_header_until_they_have_a_sample():
+def test_empty_families_leave_out_their_header_until_they_have_a_sample() -> None:
     account = keys(1)[0]
     page = Page(accounts=[account])
     assert page.text() == b""
@@ -197,7 +206,7 @@ def test_empty_families_leave_out_their_header_until_they_have_a_sample():
     assert page.text() == unpack(page.gzipped()) == b""
 
 
-def test_openmetrics_ends_with_one_eof_and_names_counters_without_their_suffix():
+def test_openmetrics_ends_with_one_eof_and_names_counters_without_their_suffix() -> None:
     account = keys(1)[0]
     page = Page(accounts=[account])
     page.put(account, fragments(account, 1, 2, 3))
@@ -216,7 +225,7 @@ def test_openmetrics_ends_with_one_eof_and_names_counters_without_their_suffix()
     assert page.text(OPENMETRICS) == unpack(page.gzipped(OPENMETRICS))
 
 
-def test_own_metrics_stand_at_the_end_and_are_read_at_most_once_a_second():
+def test_own_metrics_stand_at_the_end_and_are_read_at_most_once_a_second() -> None:
     account = keys(1)[0]
     page = Page(accounts=[account])
     page.put(account, fragments(account, 1, 2, 3))
@@ -234,7 +243,7 @@ def test_own_metrics_stand_at_the_end_and_are_read_at_most_once_a_second():
     assert unpack(page.gzipped()) == page.text()
 
 
-def test_a_change_of_an_account_shows_at_once_while_own_metrics_wait():
+def test_a_change_of_an_account_shows_at_once_while_own_metrics_wait() -> None:
     account = keys(1)[0]
     page = Page(accounts=[account])
     gauge = Gauge("own", "Our own.", registry=page.registry)
@@ -246,7 +255,7 @@ def test_a_change_of_an_account_shows_at_once_while_own_metrics_wait():
     assert text.endswith(b"own 0.0\n")
 
 
-def test_a_reload_keeps_those_that_stay_in_the_new_order_and_forgets_the_others():
+def test_a_reload_keeps_those_that_stay_in_the_new_order_and_forgets_the_others() -> None:
     first, second, third = keys(3)
     page = Page(accounts=[first, second])
     for account in (first, second):
@@ -257,14 +266,14 @@ def test_a_reload_keeps_those_that_stay_in_the_new_order_and_forgets_the_others(
     assert page.text() == HEADERS[0] + fragments(second, 1, None, None)[0]
 
 
-def test_a_poll_of_an_account_that_was_removed_meanwhile_shows_nothing():
+def test_a_poll_of_an_account_that_was_removed_meanwhile_shows_nothing() -> None:
     first, second = keys(2)
     page = Page(accounts=[first])
     page.put(second, fragments(second, 1, 2, 3))
     assert page.text() == b""
 
 
-def test_an_account_without_one_fragment_for_each_family_is_refused():
+def test_an_account_without_one_fragment_for_each_family_is_refused() -> None:
     account = keys(1)[0]
     page = Page(accounts=[account])
     with pytest.raises(ValueError, match="2 fragments for 3 families"):
@@ -272,7 +281,7 @@ def test_an_account_without_one_fragment_for_each_family_is_refused():
     assert page.text() == b""
 
 
-def test_body_names_its_type_encoding_and_what_it_depends_on():
+def test_body_names_its_type_encoding_and_what_it_depends_on() -> None:
     page = Page()
     assert page.exposition.body(OPENMETRICS, "gzip").headers == [
         ("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
@@ -285,13 +294,13 @@ def test_body_names_its_type_encoding_and_what_it_depends_on():
     ]
 
 
-def test_parallel_scrapes_share_one_body():
+def test_parallel_scrapes_share_one_body() -> None:
     account = keys(1)[0]
     page = Page(accounts=[account])
     page.put(account, fragments(account, 1, 2, 3))
     together = threading.Barrier(8)
 
-    def scrape():
+    def scrape() -> bytes:
         together.wait()
         return page.gzipped()
 
@@ -301,7 +310,7 @@ def test_parallel_scrapes_share_one_body():
 
 
 @pytest.fixture
-def busy_threads():
+def busy_threads() -> Iterator[None]:
     """Make threads take turns as often as they can, so that a missing lock shows."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -309,9 +318,9 @@ def busy_threads():
     sys.setswitchinterval(before)
 
 
-def values(text):
+def values(text: bytes) -> dict[bytes, set[bytes]]:
     """Return the values of each account's samples."""
-    found = {}
+    found: dict[bytes, set[bytes]] = {}
     for line in text.splitlines():
         if not line.startswith(b"#"):
             found.setdefault(line.split(b'"')[1], set()).add(line.rsplit(b" ", 1)[1])
@@ -319,15 +328,17 @@ def values(text):
 
 
 @pytest.mark.parametrize("ask", [Page.text, lambda page: unpack(page.gzipped())], ids=["plain", "gzip"])
-def test_no_scrape_mixes_two_polls_of_an_account_and_no_poll_is_lost(ask, busy_threads):
+def test_no_scrape_mixes_two_polls_of_an_account_and_no_poll_is_lost(
+    ask: Callable[[Page], bytes], busy_threads: None
+) -> None:
     many = [Family(f"video_api_{number:02}", "gauge", "h", (), lambda view: ()) for number in range(40)]
     accounts = keys(20)
     page = Page(many, accounts)
     pollers = [accounts[:10], accounts[10:]]
     together = threading.Barrier(3)
-    finished = []
+    finished: list[list[AccountKey]] = []
 
-    def poll(mine):
+    def poll(mine: list[AccountKey]) -> None:
         polls = []
         for value in range(30):
             for account in mine:
@@ -338,7 +349,7 @@ def test_no_scrape_mixes_two_polls_of_an_account_and_no_poll_is_lost(ask, busy_t
             page.put(account, made)
         finished.append(mine)
 
-    def scrape():
+    def scrape() -> None:
         together.wait()
         while len(finished) < len(pollers):
             assert [found for found in values(ask(page)).values() if len(found) > 1] == []

@@ -39,7 +39,7 @@ elements = st.builds(
 )
 
 
-def test_what_prometheus_sends_is_answered_with_openmetrics():
+def test_what_prometheus_sends_is_answered_with_openmetrics() -> None:
     assert negotiate(PROMETHEUS_2) == (
         True,
         "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
@@ -61,7 +61,7 @@ def test_what_prometheus_sends_is_answered_with_openmetrics():
         ("application/openmetrics-text;version=0.0.1", "text/plain; version=0.0.4; charset=utf-8"),
     ],
 )
-def test_content_types(accept, content_type):
+def test_content_types(accept: str, content_type: str) -> None:
     assert negotiate(accept) == (content_type.startswith("application"), content_type)
 
 
@@ -88,7 +88,7 @@ def test_content_types(accept, content_type):
         ("application/openmetrics-text;q=x", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
     ],
 )
-def test_the_format_with_the_highest_quality_wins(accept, content_type):
+def test_the_format_with_the_highest_quality_wins(accept: str, content_type: str) -> None:
     assert negotiate(accept) == (content_type.startswith("application"), content_type)
 
 
@@ -96,7 +96,7 @@ def test_the_format_with_the_highest_quality_wins(accept, content_type):
     st.permutations(["application/openmetrics-text;version=1.0.0", "text/plain;version=0.0.4"]),
     st.lists(st.integers(0, 1000), min_size=2, max_size=2),
 )
-def test_the_order_of_the_header_does_not_count(ranges, weights):
+def test_the_order_of_the_header_does_not_count(ranges: list[str], weights: list[int]) -> None:
     accept = ",".join(f"{name};q={weight / 1000}" for name, weight in zip(ranges, weights, strict=True))
     of = dict(zip(ranges, weights, strict=True))
     open_weight, text_weight = of["application/openmetrics-text;version=1.0.0"], of["text/plain;version=0.0.4"]
@@ -105,14 +105,14 @@ def test_the_order_of_the_header_does_not_count(ranges, weights):
 
 @settings(deadline=None)
 @given(st.lists(elements, max_size=4).map(",".join))
-def test_the_version_in_the_answer_is_one_that_we_serve(accept):
+def test_the_version_in_the_answer_is_one_that_we_serve(accept: str) -> None:
     is_openmetrics, content_type = negotiate(accept)
     served = ("version=1.0.0",) if is_openmetrics else ("version=1.0.0", "version=0.0.4")
     assert next(part for part in content_type.split("; ") if part.startswith("version=")) in served
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text;version=1.0.0;escaping=dots", "text/plain", ""])
-def test_the_content_types_are_those_of_prometheus_client(accept):
+def test_the_content_types_are_those_of_prometheus_client(accept: str) -> None:
     assert negotiate(accept)[1] == choose_encoder(accept)[1]
 
 
@@ -135,14 +135,14 @@ def test_the_content_types_are_those_of_prometheus_client(accept):
     ],
 )
 @pytest.mark.parametrize("media", ["application/openmetrics-text", "text/plain"])
-def test_a_version_that_is_none_is_passed_over(media, version):
+def test_a_version_that_is_none_is_passed_over(media: str, version: str) -> None:
     assert negotiate(f"{media};version={version}") == (False, "text/plain; version=0.0.4; charset=utf-8")
     assert negotiate(f"{media};version={version}, {media};version=1.0.0")[1].startswith(f"{media}; version=1.0.0;")
 
 
 @settings(deadline=None)
 @given(st.text() | st.lists(elements | st.text(), max_size=5).map(",".join), st.text())
-def test_no_header_fails_and_the_answer_is_always_a_header(accept, accept_encoding):
+def test_no_header_fails_and_the_answer_is_always_a_header(accept: str, accept_encoding: str) -> None:
     content_type = negotiate(accept)[1]
     assert content_type.isascii()
     assert content_type.isprintable()
@@ -170,5 +170,5 @@ def test_no_header_fails_and_the_answer_is_always_a_header(accept, accept_encodi
         (";;;,,,=", False),
     ],
 )
-def test_gzip_is_sent_where_it_is_accepted(accept_encoding, accepted):
+def test_gzip_is_sent_where_it_is_accepted(accept_encoding: str, accepted: bool) -> None:
     assert gzip_accepted(accept_encoding) is accepted

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics.catalogue import Family
 from exporter.metrics.page import Exposition, Renderer
+from exporter.readings import AccountKey
 from exporter.runtime.clock import SystemClock
 
+Sample = tuple[tuple[str, ...], float]
+Known = dict[tuple[AccountKey, str], list[Sample]]
+Case = tuple[list[Family], str, list[AccountKey], Known]
 NAMES = ("provider", "account", "team")
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
     [
@@ -46,7 +54,7 @@ PLAIN = Family("video_api_up", "gauge", "h", (), lambda view: ())
 
 
 @st.composite
-def families(draw):
+def families(draw: st.DrawFn) -> Case:
     """Some families, and for some accounts the samples of each."""
     # These sort around provider, account and team, and around each other with and without a digit.
     labels = st.lists(st.sampled_from(["a", "a1", "operation", "Z", "_x", "unit", "team_2"]), unique=True, max_size=3)
@@ -76,10 +84,10 @@ def families(draw):
 class Reference:
     """A collector of the same samples."""
 
-    def __init__(self, made, team, accounts, samples):
+    def __init__(self, made: list[Family], team: str, accounts: list[AccountKey], samples: Known) -> None:
         self.made, self.team, self.accounts, self.samples = made, team, accounts, samples
 
-    def collect(self):
+    def collect(self) -> Iterator[Metric]:
         for family in self.made:
             kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
             metric = kind(family.name, family.help, labels=NAMES + family.labels)
@@ -90,14 +98,14 @@ class Reference:
                 yield metric
 
 
-def facts(metrics):
+def facts(metrics: Iterable[Metric]) -> list[tuple[str, str, list[tuple[str, dict[str, str], float]]]]:
     """Return what the parsers keep as it is; HELP they trim."""
     return [(m.name, m.type, [(s.name, s.labels, float(s.value)) for s in m.samples]) for m in metrics]
 
 
 @given(families())
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
-def test_page_is_byte_for_byte_prometheus_clients_and_reads_back_the_same(case):
+def test_page_is_byte_for_byte_prometheus_clients_and_reads_back_the_same(case: Case) -> None:
     made, team, accounts, samples = case
     page = Exposition(made, CollectorRegistry(), SystemClock())
     page.reset(accounts)
@@ -114,47 +122,47 @@ def test_page_is_byte_for_byte_prometheus_clients_and_reads_back_the_same(case):
     assert [m[2] for m in facts(parse_text(plain.decode()))] == [m[2] for m in facts(reference.collect())]
 
 
-def test_lone_surrogates_in_labels_do_not_break_the_line():
+def test_lone_surrogates_in_labels_do_not_break_the_line() -> None:
     line = Renderer(("account",), ("a\ud800b",))(OPERATION, [(("\udfff", "u"), 1.0)])
     assert line.decode() == 'video_api_used{account="a?b",operation="?",unit="u"} 1.0\n'
 
 
-def test_a_family_without_samples_has_no_text():
+def test_a_family_without_samples_has_no_text() -> None:
     assert Renderer(("account",), ("a",))(PLAIN, ()) == b""
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), "1", b"1", 10**400, [], {}])
-def test_a_value_that_is_no_number_is_refused(value):
+def test_a_value_that_is_no_number_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="video_api_up: the value has to be a number, not"):
         Renderer(("account",), ("a",))(PLAIN, [((), value)])
 
 
 @pytest.mark.parametrize("labels", [(), ("one",), ("one", "two", "three")])
-def test_too_many_or_too_few_labels_are_refused(labels):
+def test_too_many_or_too_few_labels_are_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=f"video_api_used: {len(labels)} label values for operation, unit"):
         Renderer(("account",), ("a",))(OPERATION, [(labels, 1.0)])
 
 
-def test_a_label_on_a_family_without_any_is_refused():
+def test_a_label_on_a_family_without_any_is_refused() -> None:
     with pytest.raises(ValueError, match="1 label values for no labels"):
         Renderer(("account",), ("a",))(PLAIN, [(("one",), 1.0)])
 
 
 @pytest.mark.parametrize("label", [None, 1, b"a"])
-def test_a_label_value_that_is_no_string_is_refused(label):
+def test_a_label_value_that_is_no_string_is_refused(label: Any) -> None:
     with pytest.raises(ValueError, match="a label value has to be a string"):
         Renderer(("account",), ("a",))(OPERATION, [((label, "u"), 1.0)])
     with pytest.raises(ValueError, match="a label value has to be a string"):
         Renderer(("account",), (label,))
 
 
-def test_the_same_labels_twice_are_refused():
+def test_the_same_labels_twice_are_refused() -> None:
     with pytest.raises(ValueError, match="two samples with the labels"):
         Renderer(("account",), ("a",))(OPERATION, [(("x", "u"), 1.0), (("x", "u"), 2.0)])
     with pytest.raises(ValueError, match="two samples with the labels"):
         Renderer(("account",), ("a",))(PLAIN, [((), 1.0), ((), 1.0)])
 
 
-def test_an_account_without_a_value_for_each_label_name_is_refused():
+def test_an_account_without_a_value_for_each_label_name_is_refused() -> None:
     with pytest.raises(ValueError, match="1 label values for the labels provider, account"):
         Renderer(("provider", "account"), ("videodb",))

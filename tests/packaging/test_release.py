@@ -140,7 +140,7 @@ def test_what_it_requires_fits_together(installed: Path, tmp_path: Path) -> None
 
 def locked(name: str) -> dict[str, str]:
     """Return the locked versions that count on this Python and machine."""
-    found = {}
+    found: dict[str, str] = {}
     for line in (ROOT / f"requirements/{name}.txt").read_text().splitlines():
         if line and not line.startswith(("#", " ")):
             requirement = Requirement(line.rstrip(" \\"))
@@ -152,10 +152,10 @@ def locked(name: str) -> dict[str, str]:
 
 def wanted(name: str) -> list[Requirement]:
     text = (ROOT / "pyproject.toml").read_text()
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef]  # the same, by another name
+    else:
+        import tomli as tomllib
     project = tomllib.loads(text)
     groups: dict[str, list[Any]] = {**project["dependency-groups"], "dependencies": project["project"]["dependencies"]}
     return [Requirement(entry) for group in LOCKS[name] for entry in groups[group] if isinstance(entry, str)]

@@ -91,7 +91,7 @@ def test_one_upstream_that_hangs_holds_up_no_other(
     polls: Polls, scheduler: Scheduler, make_account: MakeAccount
 ) -> None:
     release = threading.Event()
-    polls.gate = lambda account: release.wait(PATIENT) if account.name.startswith("hung") else None  # type: ignore[assignment,return-value]  # the result is not used
+    polls.gate = lambda account: release.wait(PATIENT) if account.name.startswith("hung") else None  # type: ignore[assignment]  # the result is not used
     hung = [make_account(name=f"hung{i}", base_url="http://hung.example") for i in range(5)]
     other = make_account(name="other", base_url="http://other.example")
     scheduler.replace([*hung, other], 2, now(polls))
@@ -126,7 +126,7 @@ def test_an_account_that_changes_while_it_is_polled_is_polled_again_at_once_afte
     polls: Polls, scheduler: Scheduler, make_account: MakeAccount
 ) -> None:
     release = threading.Event()
-    polls.gate = lambda account: release.wait(PATIENT)  # type: ignore[assignment,return-value]  # the result is not used
+    polls.gate = lambda account: release.wait(PATIENT)  # type: ignore[assignment]  # the result is not used
     scheduler.replace([make_account()], 4, now(polls))
     assert polls.wait(lambda: len(polls.started) == 1)
     scheduler.replace([make_account(interval=90.0)], 4, now(polls))
@@ -151,7 +151,7 @@ def test_stopping_starts_nothing_more_and_says_whether_all_ended(
     polls: Polls, scheduler: Scheduler, make_account: MakeAccount
 ) -> None:
     release = threading.Event()
-    polls.gate = lambda account: release.wait(PATIENT)  # type: ignore[assignment,return-value]  # the result is not used
+    polls.gate = lambda account: release.wait(PATIENT)  # type: ignore[assignment]  # the result is not used
     scheduler.replace([make_account(name=f"a{i}") for i in range(5)], 1, now(polls))
     assert polls.wait(lambda: len(polls.started) == 1)
     assert scheduler.stop(0.01) is False
@@ -165,7 +165,7 @@ def test_the_wall_clock_has_no_say_in_when_a_job_runs(
 ) -> None:
     import apscheduler.schedulers.base as base
 
-    class Yesterday(base.datetime):  # type: ignore[misc,name-defined]  # a stand-in for the name in that module
+    class Yesterday(base.datetime):  # type: ignore[misc]  # a stand-in for the name in that module
         @classmethod
         def now(cls, tz: object = None) -> object:
             return super().fromtimestamp(0, tz)

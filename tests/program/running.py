@@ -47,10 +47,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "exporter", *arguments]
 
 
-def run(*arguments: str, timeout: float = PATIENT, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the program to its end."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=timeout, env=environment(**variables)
+        command(*arguments), capture_output=True, text=True, timeout=PATIENT, env=environment(**variables)
     )
 
 
@@ -197,7 +197,7 @@ def prometheus(directory: Path, config: str) -> Iterator[Prometheus]:
             assert process.poll() is None, (directory / "log").read_text()
             try:
                 with urllib.request.urlopen(server.url + "/-/ready", timeout=PATIENT) as answer:
-                    return answer.status == 200
+                    return bool(answer.status == 200)
             except OSError:
                 return False
 

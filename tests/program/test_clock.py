@@ -68,6 +68,9 @@ class Site:
         program.ready()
         return program
 
+    def shows_its_polls(self) -> bool:
+        return self.program.value("polls_total", "well") == self.polls()
+
     def polls(self) -> int:
         return len(self.vendors.requests_of(self.well))
 
@@ -87,7 +90,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]
             found[name].watch.set(jump)
         for name in JUMPS:
             assert vendors.wait_for_requests(3, found[name].well, timeout=60), "the jump lost a poll"
-            until(lambda site=found[name]: site.program.value("polls_total", "well") == site.polls(), "its end")
+            until(found[name].shows_its_polls, "its end")
         yield found
 
 

@@ -221,6 +221,6 @@ def test_keys_are_the_same_to_the_limit_wherever_they_are_written(vendors: Vendo
     config.write_text(json.dumps({"accounts": accounts}))
     with running(f"--config.file={config}", A_KEY=key) as program:
         assert vendors.wait_for_requests(2)
-        done = [program.value("polls_total", account["name"]) for account in accounts]
+        done = [program.value("polls_total", str(account["name"])) for account in accounts]
         assert len(vendors.requests) == 2, done
     assert vendors.accounts[key].rate_limit.bans == 0  # type: ignore[union-attr]  # set above

@@ -49,6 +49,9 @@ class Door:
         plain = socket.create_connection(("127.0.0.1", self.port), PATIENT)
         return self.context.wrap_socket(plain, server_hostname="localhost") if self.context else plain
 
+    def is_ready(self) -> bool:
+        return self.scrape(path="/-/ready") == 200
+
     def scrape(self, headers: dict[str, str] | None = None, path: str = "/metrics") -> int:
         """Return the status of a scrape over a connection of its own."""
         client = (
@@ -138,7 +141,7 @@ def doors(vendors: Vendors, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         guarded = stack.enter_context(running(f"--config.file={config}", f"--web.config.file={directory / 'web.yaml'}"))
         found = {"plain": Door(plain), "TLS and password": Door(guarded, context, {"Authorization": f"Basic {given}"})}
         for door in found.values():
-            until(lambda door=door: door.scrape(path="/-/ready") == 200, "ready")
+            until(door.is_ready, "ready")
         yield found
 
 

@@ -83,8 +83,8 @@ def test_a_disk_that_fills_up_costs_a_count_and_is_used_again_when_it_can_be(ven
     config = stateful(tmp_path, [account])
     versions = iter(range(1000))
 
-    def poll(program: Program) -> None:
-        """Have the account polled at once, by changing it."""
+    def poll(program: Program) -> str:
+        """Have the account polled at once, by changing it, and return the log."""
         before = program.value("polls_total", "nav")
         answers["credits"]["monthly_remaining"] -= 1
         document = json.loads(config.read_text())
@@ -92,6 +92,7 @@ def test_a_disk_that_fills_up_costs_a_count_and_is_used_again_when_it_can_be(ven
         config.write_text(json.dumps(document))
         assert program.get("/-/reload", "POST")[0] == 200
         until(lambda: program.value("polls_total", "nav") != before, "a poll")
+        return program.log
 
     failures = "video_api_exporter_state_write_failures_total"
     with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
@@ -105,7 +106,7 @@ def test_a_disk_that_fills_up_costs_a_count_and_is_used_again_when_it_can_be(ven
             assert program.value("credits_spent_total", "nav") == 3
             assert [program.get(path)[0] for path in ("/-/healthy", "/-/ready")] == [200, 200]
             assert "Traceback" not in program.log
-        until(lambda: poll(program) or "is written again" in program.log, "the file is written again")
+        until(lambda: "is written again" in poll(program), "the file is written again")
         kept = {series: value for series, value in program.metrics().items() if 'account="nav"' in series}
         assert program.log.count("cannot be used") == 1
     with running(f"--config.file={config}") as program:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -141,7 +142,8 @@ class TestWords:
     def test_what_the_vendor_left_out_is_never_a_number(
         self, make_account: MakeAccount, missing: str, balance: float
     ) -> None:
-        reading = replace(usage(balance), **{missing: None})
+        nothing: dict[str, Any] = {missing: None}
+        reading = replace(usage(balance), **nothing)
         state = AccountState({"usage": reading}, polls=1, last_success=START)
         row = cells(summary(View(make_account(), state, reading, None, None), START), START)
         shown = {classes.split()[0]: cell for classes, cell in row["columns"]}

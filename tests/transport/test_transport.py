@@ -520,21 +520,22 @@ def _subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
         yield from _subclasses(kind)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    sorted(
-        {
-            *_subclasses(requests.exceptions.RequestException),
-            *_subclasses(urllib3.exceptions.HTTPError),
-            requests.exceptions.RequestException,
-            urllib3.exceptions.HTTPError,
-            OSError,
-            ssl.SSLError,
-        },
-        key=lambda kind: f"{kind.__module__}.{kind.__name__}",
-    ),
-    ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
-)
+def _path(kind: type[Exception]) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+FOREIGN: set[type[Exception]] = {
+    *_subclasses(requests.exceptions.RequestException),
+    *_subclasses(urllib3.exceptions.HTTPError),
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    OSError,
+    ssl.SSLError,
+}
+SORTED: list[type[Exception]] = sorted(FOREIGN, key=_path)
+
+
+@pytest.mark.parametrize("kind", SORTED, ids=_path)
 def test_every_exception_of_the_libraries_has_a_meaning(kind: type[Exception]) -> None:
     assert any(issubclass(kind, foreign) for foreign, _, _ in TRANSLATION)
 

@@ -72,7 +72,7 @@ class Comparisons:
 @pytest.fixture
 def comparisons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comparisons]:
     counter = Comparisons()
-    monkeypatch.setattr(auth_module.bcrypt, "checkpw", counter.checkpw)
+    monkeypatch.setattr(bcrypt, "checkpw", counter.checkpw)
     monkeypatch.setattr(FairQueue, "put", lambda *item: counter.put(*item))  # noqa: PLW0108  it has to become a method
     yield counter
     counter.free.set()
@@ -292,7 +292,7 @@ def test_a_hash_that_bcrypt_cannot_read_lets_nobody_in(
     def fail(_password: bytes, _stored: bytes) -> bool:
         raise ValueError("Invalid salt")
 
-    monkeypatch.setattr(auth_module.bcrypt, "checkpw", fail)
+    monkeypatch.setattr(bcrypt, "checkpw", fail)
     assert servers.client(servers.start(web_config=users)).ask(headers=RIGHT).status == 401
     assert "Invalid salt" in caplog.text
 

@@ -90,7 +90,7 @@ def test_a_handler_that_fails_is_a_500_without_its_reason(
 
 
 def test_an_answer_that_cannot_be_sent_is_a_500(servers: Servers) -> None:
-    client = servers.client(servers.start({"/x": Route(lambda _request: "text")}))  # type: ignore[arg-type]  # wrong on purpose
+    client = servers.client(servers.start({"/x": Route(lambda _request: "text")}))  # type: ignore[arg-type,return-value]  # wrong on purpose
     assert client.ask("/x").status == 500
 
 
