@@ -28,7 +28,9 @@ def script(name: str) -> ModuleType:
 
 
 def test_the_metrics_reference_is_the_catalogues() -> None:
-    assert (DOCS / "metrics.md").read_text() == script("generate_metrics").page(), "run: make reference"
+    assert (DOCS / "metrics.md").read_text() == script("generate_metrics").page(), (
+        "run: python docs/generate_metrics.py"
+    )
 
 
 def test_the_keys_of_the_web_configuration_are_its_models() -> None:
