@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +21,15 @@ settings.register_profile("any machine", deadline=None)  # a busy machine is no 
 settings.load_profile("any machine")
 
 START = 1_800_000_000.0
+
+
+@pytest.hookimpl(tryfirst=True)  # the fixtures start programs
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    leave_out = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+    for mark in item.iter_markers("needs"):
+        for program in mark.args:
+            if shutil.which(program) is None:
+                leave_out(f"{program} is missing: get it with `scripts/tools {program}`")
 
 
 class FakeClock:

@@ -129,6 +129,7 @@ def test_the_official_parsers_read_it(clock: FakeClock, make_account: MakeAccoun
     assert {s.name for family in parse_openmetrics(pages["openmetrics"]) for s in family.samples} == set(plain)
 
 
+@pytest.mark.needs("promtool")
 def test_promtool_has_nothing_against_it(clock: FakeClock, make_account: MakeAccount) -> None:
     text = page(clock, make_account)["text"]
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)

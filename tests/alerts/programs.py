@@ -1,11 +1,10 @@
-"""The programs under test: a missing one fails every test here, in one line; servers take a free port and end."""
+"""The programs under test; servers take a free port and end."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -17,25 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pytest
-
 from tests.program.running import PATIENT, environment, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RULES = ROOT / "deploy/prometheus/rules"
-
-
-def _program(name: str, package: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(f"{name} is missing: apt-get install --no-install-recommends {package}", pytrace=False)
-    return found
-
-
-PROMTOOL = _program("promtool", "prometheus")
-PROMETHEUS = _program("prometheus", "prometheus")
-AMTOOL = _program("amtool", "prometheus-alertmanager")
-ALERTMANAGER = _program("prometheus-alertmanager", "prometheus-alertmanager")
 
 
 @dataclass
@@ -55,13 +39,13 @@ def alertmanager(directory: Path, config: str) -> AbstractContextManager[Server]
     """Run Debian's Alertmanager with this configuration, alone, until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
     flags = (f"--storage.path={directory / 'data'}", "--cluster.listen-address=")
-    return _running(ALERTMANAGER, directory, config, flags)
+    return _running("prometheus-alertmanager", directory, config, flags)
 
 
 def prometheus(directory: Path, config: str, *flags: str) -> AbstractContextManager[Server]:
     """Run Debian's Prometheus with this configuration over `directory`/data until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
-    return _running(PROMETHEUS, directory, config, (f"--storage.tsdb.path={directory / 'data'}", *flags))
+    return _running("prometheus", directory, config, (f"--storage.tsdb.path={directory / 'data'}", *flags))
 
 
 @contextmanager

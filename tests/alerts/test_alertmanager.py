@@ -12,17 +12,20 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from tests.alerts.programs import AMTOOL, ROOT, RULES, Server, alertmanager
+from tests.alerts.programs import ROOT, RULES, Server, alertmanager
 from tests.program.running import until
 
+needs_alertmanager = pytest.mark.needs("prometheus-alertmanager")
 CONFIG = ROOT / "deploy/alertmanager/alertmanager.yml"
 
 
+@pytest.mark.needs("amtool")
 def test_amtool_accepts_the_configuration() -> None:
-    checked = subprocess.run([AMTOOL, "check-config", CONFIG], capture_output=True, text=True)
+    checked = subprocess.run(["amtool", "check-config", CONFIG], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.needs("amtool")
 @pytest.mark.parametrize(
     ("labels", "receivers"),
     [
@@ -39,7 +42,7 @@ def test_amtool_accepts_the_configuration() -> None:
 def test_an_alert_is_routed_by_severity_and_team(labels: str, receivers: str) -> None:
     routed = subprocess.run(
         [
-            AMTOOL,
+            "amtool",
             *("config", "routes", "test", f"--config.file={CONFIG}", f"--verify.receivers={receivers}"),
             *("alertname=VideoApiCreditsLow", "provider=videodb", "account=media-prod", *labels.split()),
         ],
@@ -123,6 +126,7 @@ FAILING = {"alertname": "VideoApiPollFailing", "severity": "warning"}
 STALE = {"alertname": "VideoApiDataStale", "severity": "warning"}
 
 
+@needs_alertmanager
 def test_the_critical_threshold_silences_the_warning_one(running: Server) -> None:
     assert inhibited(running, LOW, CRITICALLY_LOW) == {"VideoApiCreditsLow warning"}
     for name in ("VideoApiStorageNearLimit", "VideoApiChannelsNearLimit"):
@@ -130,27 +134,32 @@ def test_the_critical_threshold_silences_the_warning_one(running: Server) -> Non
         assert inhibited(running, *pair) == {f"{name} warning"}
 
 
+@needs_alertmanager
 def test_the_critical_threshold_of_something_else_silences_nothing(running: Server) -> None:
     storage = {"alertname": "VideoApiStorageNearLimit", "severity": "critical"}
     assert inhibited(running, LOW, storage) == set()
 
 
+@needs_alertmanager
 def test_exhausted_silences_what_led_there(running: Server) -> None:
     lower = {"VideoApiCreditsLow warning", "VideoApiCreditsLow critical"}
     sooner = {"VideoApiCreditsRunOutSoon critical", "VideoApiCreditsRunOutBeforeReset warning"}
     assert inhibited(running, EXHAUSTED, LOW, CRITICALLY_LOW, SOON, BEFORE_RESET) == lower | sooner
 
 
+@needs_alertmanager
 def test_hours_left_silence_days_left(running: Server) -> None:
     assert inhibited(running, SOON, BEFORE_RESET, LOW) == {"VideoApiCreditsRunOutBeforeReset warning"}
 
 
+@needs_alertmanager
 def test_inactive_silences_ending(running: Server) -> None:
     inactive = {"alertname": "VideoApiSubscriptionInactive", "severity": "critical"}
     ending = {"alertname": "VideoApiSubscriptionEnding", "severity": "warning"}
     assert inhibited(running, inactive, ending) == {"VideoApiSubscriptionEnding warning"}
 
 
+@needs_alertmanager
 def test_a_reason_silences_the_failing_polls_and_these_the_old_figures(running: Server) -> None:
     both = {"VideoApiPollFailing warning", "VideoApiDataStale warning"}
     assert inhibited(running, FAILING, STALE) == {"VideoApiDataStale warning"}
@@ -159,12 +168,14 @@ def test_a_reason_silences_the_failing_polls_and_these_the_old_figures(running: 
         assert inhibited(running, reason, FAILING, STALE) == both
 
 
+@needs_alertmanager
 def test_a_scrape_that_fails_silences_that_nothing_is_scraped(running: Server) -> None:
     down = {"alertname": "VideoApiExporterDown", "severity": "critical", "job": "video-api-exporter"}
     absent = {"alertname": "VideoApiExporterAbsent", "severity": "critical"}
     assert inhibited(running, down, absent) == {"VideoApiExporterAbsent critical"}
 
 
+@needs_alertmanager
 def test_an_account_of_the_same_name_at_another_vendor_is_not_silenced(running: Server) -> None:
     name = next(ACCOUNTS)
     pair = (("videodb", EXHAUSTED), ("vidnavigator", LOW))

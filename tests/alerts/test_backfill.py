@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from tests.alerts.lives import HOURS, STEP, number
-from tests.alerts.programs import PROMTOOL, RULES, Server, prometheus
+from tests.alerts.programs import RULES, Server, prometheus
 from tests.alerts.scenarios import SCENARIOS, Scenario
 from tests.alerts.test_scenarios import checkpoints, expected_at, lived
 from tests.program.running import until
 
+pytestmark = pytest.mark.needs("prometheus", "promtool")
 GROUPS = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
 ALL = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = [rule for rule in ALL if "alert" in rule]
@@ -47,7 +48,7 @@ def openmetrics(path: Path, start: int) -> None:
 
 def create_blocks(*arguments: str | Path) -> None:
     # One block and not one for every two hours of every rule, of which there would be thousands.
-    command = [PROMTOOL, "tsdb", "create-blocks-from", f"--max-block-duration={LONG}", "--quiet", *arguments]
+    command = ["promtool", "tsdb", "create-blocks-from", f"--max-block-duration={LONG}", "--quiet", *arguments]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from exporter.demo.vendors import Vendors, vidnavigator_account
@@ -19,6 +20,7 @@ from tests.alerts.programs import ROOT, RULES, alertmanager, prometheus, script
 from tests.program.running import environment, running, until, write_config
 
 PATIENT = 90.0
+pytestmark = pytest.mark.needs("prometheus", "prometheus-alertmanager")
 LOW = {
     "alertname": "VideoApiCreditsLow",
     "severity": "critical",

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from exporter.metrics.catalogue import FAMILIES
-from tests.alerts.programs import PROMTOOL, ROOT, RULES, script
+from tests.alerts.programs import ROOT, RULES, script
 
 UNIT_TESTS = sorted((ROOT / "tests/alerts/rules").glob("*.yml"))
 FILES = sorted(RULES.glob("*.yml"))
@@ -23,14 +23,16 @@ ALERTS = [rule for rule in ALL if "alert" in rule]
 
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.needs("promtool")
 def test_promtool_accepts_every_file() -> None:
     checked = promtool("check", "rules", "--lint=all", "--lint-fatal", *FILES)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.needs("promtool")
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: path.stem)
 def test_the_unit_tests_of_a_rule_pass(path: Path) -> None:
     run = promtool("test", "rules", path)
@@ -44,6 +46,7 @@ def shorter_by_a_millisecond(expr: str) -> str:
     return re.sub(r"\[(\w*?)(\d+)s\]", shorter, expr)
 
 
+@pytest.mark.needs("promtool")
 def test_windows_that_leave_out_their_far_edge_as_in_prometheus_3_change_nothing(tmp_path: Path) -> None:
     # On samples with millisecond time stamps, [t-w, t] without its far edge is [t-w+1ms, t].
     assert shorter_by_a_millisecond("x[5h59m59s]") == "x[5h59m58s999ms]"
@@ -138,12 +141,14 @@ def mutate_rules() -> Iterator[ModuleType]:
         yield module
 
 
+@pytest.mark.needs("promtool")
 def test_every_change_to_a_rule_fails_one_of_its_unit_tests(mutate_rules: ModuleType) -> None:
     mutants = list(mutate_rules.mutants())
     assert len(mutants) > 500
     assert [str(mutant) for mutant in mutate_rules.survivors(mutants)] == []
 
 
+@pytest.mark.needs("promtool")
 def test_a_change_that_no_unit_test_notices_is_found(
     mutate_rules: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

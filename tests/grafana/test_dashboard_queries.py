@@ -27,6 +27,7 @@ from tests.grafana.boards import BOARDS, SELECTOR, Json, variables
 
 ROOT = FOLDER.parents[1]
 PATIENCE = 90.0
+pytestmark = pytest.mark.needs("prometheus")
 EVERY = {"job": ".+", "instance": ".+", "provider": ".+", "account": ".+"}
 # The Account dashboard is asked for each of these; between them they have all that an account can have.
 ACCOUNTS = [

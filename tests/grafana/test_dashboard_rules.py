@@ -92,6 +92,7 @@ def test_panel_no_targets_rule_for_every_kind_of_panel() -> None:
         assert panel["targets"], f"{name} / {panel['title']}"
 
 
+@pytest.mark.needs("promtool")
 def test_target_promql_rule(tmp_path: Path) -> None:
     # promtool reads only rules, so each query becomes one; a failure names the query's place.
     places = dict(enumerate(queries()))

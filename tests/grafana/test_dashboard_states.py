@@ -15,6 +15,7 @@ from grafana.server import Prometheus
 from tests.grafana.boards import BOARDS, Json, targets
 
 NOW = 1_800_000_000.0
+needs_prometheus = pytest.mark.needs("prometheus", "promtool")
 TARGET = 'job="j",instance="i",provider="videodb",account="new"'
 # What the exporter has of an account whose every poll failed; there was no good one, so there are no figures.
 NEVER_READ = f"""
@@ -94,12 +95,14 @@ def asked(prometheus: Prometheus, target: Json, account: str, at: float) -> list
     return prometheus.instant(expr, at)
 
 
+@needs_prometheus
 def test_without_any_data_no_query_has_a_value_so_that_panels_say_it_in_words(prometheus: Prometheus) -> None:
     for name, panel, target in targets():
         found = asked(prometheus, target, "new", NOW - 86400)
         assert found == [], f"{name} / {panel['title']}"
 
 
+@needs_prometheus
 def test_an_account_that_was_never_read_shows_that_its_key_is_rejected_and_no_figure(prometheus: Prometheus) -> None:
     values = {
         (name, panel["title"], target["refId"]): found[0]["value"][1]
@@ -128,6 +131,7 @@ def test_every_tile_of_counts_has_words_for_what_is_not_known() -> None:
             }
 
 
+@needs_prometheus
 def test_each_account_is_in_its_worst_state_once_for_all_replicas(prometheus: Prometheus) -> None:
     [target] = [target for _, _, target in targets() if target["refId"] == "state"]
     found = asked(prometheus, target, ".+", LATER)
@@ -136,6 +140,7 @@ def test_each_account_is_in_its_worst_state_once_for_all_replicas(prometheus: Pr
     assert states == {account: state for account, (state, _) in STATES.items()}
 
 
+@needs_prometheus
 def test_the_tiles_count_accounts_and_not_replicas(prometheus: Prometheus) -> None:
     tiles = {
         panel["title"]: asked(prometheus, target, ".+", LATER)[0]["value"][1]
@@ -154,6 +159,7 @@ def test_the_tiles_count_accounts_and_not_replicas(prometheus: Prometheus) -> No
     }
 
 
+@needs_prometheus
 def test_runways_name_the_exhausted_account_first_and_sums_leave_the_unlimited_one_out(prometheus: Prometheus) -> None:
     fleet = {panel["title"]: target for name, panel, target in targets() if name == "fleet"}
     shortest = asked(prometheus, fleet["Shortest runways"], ".+", LATER)

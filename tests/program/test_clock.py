@@ -18,6 +18,7 @@ from exporter.demo.vendors import Vendors
 from tests.program.running import Program, environment, running, until
 from tests.program.test_reliability import navigator, stateful
 
+pytestmark = pytest.mark.needs("faketime")
 HOUR = 3600.0
 JUMPS = {"forth": HOUR, "back": -HOUR}
 

@@ -22,6 +22,7 @@ def account(vendors: Vendors, name: str, provider: str, key: str, **more: Any) -
     return {"name": name, "provider": provider, "api_key": key, "base_url": url, **more}
 
 
+@pytest.mark.needs("prometheus")
 def test_prometheus_scrapes_it_and_every_figure_of_the_demo_comes_back(tmp_path: Path) -> None:
     with Vendors() as vendors:
         config = make_world(vendors, speed=1.0).write_config(tmp_path, tmp_path / "state.db")
