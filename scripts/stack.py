@@ -118,7 +118,9 @@ def main() -> int:
         if shutil.which(program) is None:
             print(f"{program} is missing: install Debian's package {package}", file=sys.stderr)
             return 2
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also SIGINT, because a shell has it ignored by what it starts in the background.
+        signal.signal(number, signal.default_int_handler)
     listening = r'msg="Listening on" address=(\S+)'
     try:
         with ExitStack() as stack:

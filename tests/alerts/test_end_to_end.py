@@ -100,7 +100,8 @@ def test_a_webhook_hears_that_credits_are_low_and_after_a_top_up_that_they_are_n
 
 def test_the_stack_prints_its_addresses_and_a_notification_and_stops_with_all_it_started(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, ROOT / "scripts/stack.py", "--speed=600"],
+        # A shell ignores SIGINT for what it starts in the background.
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, ROOT / "scripts/stack.py", "--speed=600"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -130,7 +131,10 @@ def test_the_stack_prints_its_addresses_and_a_notification_and_stops_with_all_it
         until(lambda: "VideoApiInvoiceFailed" in "".join(lines), "a notification", PATIENT)
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENT) == 0
+        try:
+            assert process.wait(PATIENT) == 0
+        finally:
+            process.terminate()
         reader.join(PATIENT)
         assert process.stdout is not None
         process.stdout.close()
