@@ -76,6 +76,15 @@ def start(options: argparse.Namespace) -> None:
     print(report.start_table(read("start")))
 
 
+def connections(options: argparse.Namespace) -> None:
+    """What a connection for each request costs, plain and over TLS."""
+    from bench import report
+    from bench.connections import connections as measure
+
+    keep("connections", measure(options.rounds))
+    print(report.connection_table(read("connections")))
+
+
 def growth(options: argparse.Namespace) -> None:
     """Memory, threads and open files while polls go on."""
     from bench import report
@@ -115,6 +124,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "scrape": scrape,
     "poll": poll,
     "start": start,
+    "connections": connections,
     "growth": growth,
     "profile": profile,
     "page": page,
@@ -174,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     help_ = "; ".join(f"{name}: {run.__doc__}" for name, run in PARTS.items())
     parser.add_argument("part", nargs="*", choices=[[], *PARTS], help=help_)
     parser.add_argument("--accounts", type=int, nargs="+", help=f"how many accounts; {COUNTS} by default")
-    parser.add_argument("--rounds", type=int, default=300, help="scrapes of each target at most")
+    parser.add_argument("--rounds", type=int, default=300, help="scrapes of each target at most; requests of each kind")
     parser.add_argument("--seconds", type=float, default=15, help="time for the scrapes of one target")
     parser.add_argument("--peers", nargs="+", help="some of them only")
     parser.add_argument("--window", type=float, default=120, help="seconds for which polls are watched")

@@ -88,6 +88,16 @@ def start_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Imports, ms, each with its own: {imports}.", ""])
 
 
+def connection_table(result: dict[str, Any]) -> str:
+    """Return what a request costs by its connection, beside the first kind."""
+    lines = ["| connection | wall ms | ÷ first | client's CPU ms | ÷ first |", "| --- | ---: | ---: | ---: | ---: |"]
+    first = result["rows"][0]
+    for row in result["rows"]:
+        figures = [figure for name in ("wall_ms", "cpu_ms") for figure in (row[name], row[name] / first[name])]
+        lines.append("| " + " | ".join([row["name"], *map(_figure, figures)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def growth_table(result: dict[str, Any]) -> str:
     """Return memory, threads and files at ten moments, evenly spread."""
     samples = result["samples"]
@@ -146,6 +156,7 @@ def write(page: Path, read: Callable[[str], dict[str, Any]]) -> None:
         f" Python {machine['python']}; {versions}. {machine['time']}.",
         "scrape": "\n".join(scrape_table(read(f"scrape-{count}")) for count in (1, 100, 1_000, 10_000)),
         "poll": poll_table(read("poll")["runs"]),
+        "connections": connection_table(read("connections")),
         "start": start_table(read("start")),
         "growth": growth_table(read("growth")),
         "profile": profile_table(read("profile")),

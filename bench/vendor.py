@@ -1,11 +1,13 @@
-"""The simulated vendors in a process of their own: ``python -m bench.vendor KEYS LATENCY``.
+"""The simulated vendors in a process of their own: ``python -m bench.vendor KEYS LATENCY [CERTIFICATE]``.
 
 KEYS is a file with a key in each line, one for each account; LATENCY is in seconds, before each answer.
+CERTIFICATE is a file with a private key and its chain; with it the vendors speak TLS.
 """
 
 from __future__ import annotations
 
 import signal
+import ssl
 import sys
 import threading
 from pathlib import Path
@@ -19,7 +21,11 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     keys = Path(sys.argv[1]).read_text().split()
-    with Vendors(latency=float(sys.argv[2]), log_limit=0) as vendors:
+    tls = None
+    if len(sys.argv) > 3:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[3])
+    with Vendors(tls=tls, latency=float(sys.argv[2]), log_limit=0) as vendors:
         used = [0.0] * len(keys)
 
         def answer(number: int) -> apis.Json:
