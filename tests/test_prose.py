@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-READABLE = """
-    README.md docs/adding-a-vendor.md docs/alerting.md docs/architecture.md docs/dashboards.md docs/dependencies.md
-    docs/index.md docs/reliability.md docs/runbooks.md docs/scaling.md docs/security.md docs/status-page.md
-    docs/web-config.md
-"""
-PAGES = [ROOT / name for name in READABLE.split()]
+NOT_YET = {
+    "SECURITY.md",
+    "command-line.md",
+    "configuration.md",
+    "deployment.md",
+    "metrics.md",
+    "performance.md",
+    "upgrading.md",
+}
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page for page in PAGES if page.name not in NOT_YET]
 MOST_IN_A_THOUSAND_WORDS = 12
 
 MARK = re.compile(r":(?!\d)|;")
