@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NOT_YET = {
-    "command-line.md",
     "configuration.md",
     "deployment.md",
     "metrics.md",
