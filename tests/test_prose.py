@@ -13,7 +13,6 @@ NOT_YET = {
     "deployment.md",
     "metrics.md",
     "performance.md",
-    "upgrading.md",
 }
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [page for page in PAGES if page.name not in NOT_YET]
