@@ -10,7 +10,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOT_YET = {
     "configuration.md",
-    "deployment.md",
     "metrics.md",
     "performance.md",
 }
