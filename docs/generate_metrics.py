@@ -15,32 +15,33 @@ HEAD = """<!-- Written by docs/generate_metrics.py from exporter/metrics/catalog
 
 # Metrics
 
-Every family begins with `video_api_`. Every account family carries `provider` and `account`, then one label for
-each key that any account's `labels` names, empty where an account does not set it. Units are Prometheus' base
-units; credits are a unit of their own.
+Every family begins with `video_api_`. Every account family has the labels `provider` and `account`. It also has one
+label for each key that any account's `labels` names. That label is empty on accounts that do not set it. Units are
+Prometheus' base units. Credits are a unit of their own.
 
 ## How values are read
 
-- What a vendor does not send, or sends as `null`, is **absent**, never 0. `"unlimited"` is `+Inf`.
-- A string that is a JSON number counts as that number. Anything else where a number belongs is **rejected**: that
-  series is absent, the rest of the answer stands, `video_api_rejected_fields` counts it and the log names its path.
-- After a failed poll the last good values stay, with `video_api_up` 0, until they are `stale_after` old. Then the
-  account's figures are withdrawn; its thresholds, its ledger counters and everything about polling stay.
-- Invoices and auto recharge are asked for once an hour, and withdrawn when they are three hours old.
-- At most `max_operations` operations of an answer have series of their own, the largest by value; the rest is
-  summed as `operation="(other)"`. Label values are cut to 256 characters.
+- A field that the vendor does not send, or sends as `null`, is **absent** and never 0. `"unlimited"` is `+Inf`.
+- A string that is a JSON number counts as that number. Any other value in the place of a number is **rejected**. Its
+  series is absent, and the rest of the answer is used. `video_api_rejected_fields` counts it, and the log names its
+  path.
+- After a failed poll the last good values stay until they are `stale_after` old, and `video_api_up` is 0. Then the
+  exporter withdraws the account's figures. Its thresholds, its ledger counters and everything about polling stay.
+- The exporter asks for invoices and auto recharge once an hour. It withdraws them when they are three hours old.
+- At most `max_operations` operations of an answer have their own series, the largest by value. The rest is summed as
+  `operation="(other)"`. Label values are cut to 256 characters.
 
 ## The ledger
 
-`video_api_credits_spent_total`, `_added_total` and `_lapsed_total` are true counters, so that `rate()` and
-`increase()` hold over top-ups and monthly resets, which break every forecast made on a balance. Each reading is
-compared with the account's last one, pool by pool, and as long as a pool stays limited
+`video_api_credits_spent_total`, `_added_total` and `_lapsed_total` are true counters. So `rate()` and `increase()`
+are right over top-ups and monthly resets, which break every forecast on a balance. The exporter compares each reading
+with the account's last one, pool by pool. As long as a pool stays limited, this holds.
 
     spent + lapsed - added = first balance - last balance
 
-What was spent while the exporter was down, or could not reach the vendor, is booked in one step by the next
-reading; `video_api_reading_gap_seconds` tells a rule on a short window to look away. For VideoDB, whose monthly
-reset shows only as a change of the balance, the three are estimates across a reset.
+If the exporter was down or could not reach the vendor, the next reading counts in one step what was spent meanwhile.
+Then `video_api_reading_gap_seconds` is long, so a rule on a short window can recognise the step and ignore it.
+VideoDB shows its monthly reset only as a change of the balance, so its three counters are estimates across a reset.
 
 ## Accounts
 
@@ -52,8 +53,8 @@ OWN = """
 """
 
 TAIL = """
-Beside these stand the client library's `process_*` and `python_*`. The exporter's own families are read again at
-most once a second, so that scrapes which follow each other closer get the same bytes.
+The client library adds `process_*` and `python_*`. The exporter's own families are read at most once a second, so
+scrapes within the same second get the same bytes.
 
 ## Failure reasons
 
