@@ -16,8 +16,8 @@ TARGET = Path(__file__).parent / "configuration.md"
 
 HEAD = """# Configuration
 
-One YAML file, named by `--config.file`. It is read at start and on reload; a file with a mistake is refused
-whole, with every mistake at once:
+The configuration is one YAML file. `--config.file` names it. The exporter reads it at start and on reload. If the file
+has mistakes, the exporter refuses the whole file and reports all of them at once.
 
 ```console
 $ video-api-exporter check-config --config.file=config.yaml
@@ -26,7 +26,7 @@ config.yaml:9: accounts[1]: no key: give one of api_key_file, api_key_env, api_k
 ```
 
 [`config.example.yaml`](https://github.com/video-api-exporter/video-api-exporter/blob/main/config.example.yaml)
-shows every key in its place. The smallest file that does something:
+shows every key in its place. This is the smallest useful file.
 
 ```yaml
 accounts:
@@ -35,8 +35,8 @@ accounts:
     api_key_file: /run/secrets/vidnavigator
 ```
 
-Editors complete and check the file where its first line names the JSON Schema, which
-`video-api-exporter config-schema > config.schema.json` writes:
+Your editor can complete and check the file. Run `video-api-exporter config-schema > config.schema.json`, and name the
+schema in the first line of the configuration.
 
 ```yaml
 # yaml-language-server: $schema=config.schema.json
@@ -45,35 +45,40 @@ Editors complete and check the file where its first line names the JSON Schema, 
 
 NOTES = """## How values are written
 
-**Durations** are written as in Prometheus: a number and a unit from `y`, `w`, `d`, `h`, `m`, `s`, `ms`,
-or several from large to small, such as `30s`, `5m`, `1h30m`.
+**Durations** are written as in Prometheus. A duration is a number and a unit (`y`, `w`, `d`, `h`, `m`, `s`, `ms`), or
+several of them from large to small, such as `30s`, `5m`, `1h30m`.
 
-**Environment variables.** `${NAME}` is replaced in any text value (not in keys), also where a number
-belongs; `$$` is a dollar. A variable that is not set is an error. Inside of `[ ]` and `{ }` YAML wants
-quotes around it: `labels: {team: "${TEAM}"}`.
+**Environment variables.** `${NAME}` is replaced in values and not in keys. It works in text and in the place of a
+number. `$$` is a dollar. A variable that is not set is an error. Inside `[ ]` and `{ }`, YAML needs quotes around it,
+as in `labels: {team: "${TEAM}"}`.
 
-**Texts that YAML reads as something else** are refused, never guessed: write `name: "12"` and
-`team: "no"` in quotes. So are duplicate keys, tags (`!secret`), more than one document and text that is not
-UTF-8. Anchors, aliases and merge keys (`<<: *defaults`) work.
+**Text that YAML reads as something else** is refused, because guessing could be wrong. Write `name: "12"` and
+`team: "no"` in quotes. Duplicate keys, tags (`!secret`), a second document in the file, and text that is not UTF-8 are
+refused too. Anchors, aliases and merge keys (`<<: *defaults`) work.
 
-**Paths** (`api_key_file`, `ca_file`, `state.path`) may be relative: to the file that they are written in.
-Patterns in `account_files` are relative to the main file. A pattern that matches nothing is a warning, a
-plain path that does not exist is an error; a file that two patterns match is read once, and the main file
-is never read as one of them.
+**Paths.** A relative path in `api_key_file`, `ca_file` or `state.path` is relative to the file that it is written in.
+Patterns in `account_files` are relative to the main file. A pattern that matches nothing gets a warning. A plain path
+that does not exist is an error. A file that two patterns match is read once. The main file is never read as an account
+file.
 
 ## Keys
 
-An account has exactly one of `api_key_file`, `api_key_env` and `api_key`. A file or variable is read at
-each poll, so a new key needs no reload; white space around the key in it is ignored, and so is a byte order
-mark of UTF-8. UTF-16 text, quotes and `NAME=VALUE` as in an env file are named as what they are. A key that is
-missing, empty or not sendable in an HTTP header (line breaks, control or non-ASCII characters) fails that
-account alone, with the reason `credential`: a warning at start, an error for `check-config`. A literal
-like that is an error always. Messages name the line and the field. They never repeat the path or the
-variable's name, because the key itself may stand there by mistake.
+An account has exactly one of `api_key_file`, `api_key_env` and `api_key`. The exporter reads a key file again at each
+poll, so a new key needs no reload. A new key in an environment variable needs a restart. The exporter ignores white
+space around a key in a file or variable.
 
-A key file that every user can read, or the group where the exporter's own user owns the file, gets a
-warning. Plain `http` gets one unless `base_url` is on this machine: the key would cross the network
-unencrypted.
+A key may be missing or empty, or have characters that an HTTP header cannot carry (line breaks, control or non-ASCII
+characters). Then only that account fails, with the reason `credential`. The exporter warns of it at start, and
+`check-config` reports it as an error. If such a key is written into the configuration as `api_key`, it is always an
+error.
+
+The exporter removes a byte order mark of UTF-8. A message says which it is if the file is UTF-16 text, if the key stands in
+quotes, or if the file has `NAME=VALUE` as in an env file. Messages name the line and the field. They never repeat the path
+or the variable's name, because the key itself may stand there by mistake.
+
+The exporter warns of a key file that every user can read. It also warns if the file's group can read it and the
+exporter's own user owns it. It warns of plain `http`, because the key would cross the network unencrypted, unless
+`base_url` is on this machine.
 
 ## Certificates
 
@@ -106,17 +111,18 @@ SOCKS proxy cannot be used. A variable that cannot be used fails the polls of it
 `connection`. It gets a warning at start and is an error for `check-config`. A variable that no account needs is
 not looked at.
 
-## What must fit together
+## Rules between values
 
-- An account is known by provider and name. One name may stand under two providers, not twice under one.
-- `timeout` is not longer than `interval`. A `stale_after` that is shorter gets a warning.
-- The accounts that share provider, base URL and key must not make more requests a minute together than
-  the smallest `max_requests_per_minute` among them allows: one at each interval, and one an hour for
-  everything else in `collect`.
-- A credit warning is not below its critical level, a storage or channel warning not above it, after
-  merging. A number of credits and a percentage are not compared, since that depends on the account's
-  limit.
-- There is at least one account.
+- An account is identified by its provider and its name. Two accounts of different providers may have the same name. Two
+  accounts of one provider may not.
+- `timeout` must not be longer than `interval`. A `stale_after` that is shorter than `interval` gets a warning.
+- Accounts that have the same provider, base URL and key share one limit. It is the smallest `max_requests_per_minute`
+  among them. Their requests per minute must not exceed it in sum. Each account makes one request per interval, and one
+  per hour for each further part in `collect`.
+- The credit warning must not be below its critical level. A storage or channel warning must not be above its critical
+  level. The exporter checks this after it has merged the thresholds. It does not compare a number of credits with a
+  percentage, because the result depends on the account's limit.
+- There must be at least one account.
 
 """
 
@@ -193,8 +199,8 @@ def render() -> str:
     taken = ", ".join(f"`{name}`" for name in TAKEN_LABELS)
     labels = (
         "### Label names that are taken\n\n"
-        f"Names that begin with two underscores, and {taken}: the metrics, Prometheus or its operator set "
-        "them.\n"
+        "You cannot use names that begin with two underscores, nor these names, because the metrics, Prometheus or\n"
+        f"its operator set them. {taken}.\n"
     )
     note = "<!-- Written by docs/generate_configuration.py from exporter/config/schema.py: change it there. -->\n\n"
     return note + HEAD + "\n" + NOTES + "## Every key\n\n" + keys + labels

@@ -51,23 +51,23 @@ class Poll(Block):
 
     interval: Annotated[float, INTERVAL] = Field(
         default=300.0,
-        description="Time between two polls, `10s` at the least. The vendors refresh every 5 to 15 minutes.",
+        description="Time between two polls, at least `10s`. The vendors refresh their figures every 5 to 15 minutes.",
         json_schema_extra={"default": "5m"},
     )
     timeout: Annotated[float, DURATION] = Field(
         default=10.0,
-        description="The longest that a whole poll may take: connection, slow body, retries and the waits "
-        "between them. Not longer than the interval.",
+        description="Longest time for a whole poll, with connection, slow body, retries and the waits between them. "
+        "It must not be longer than the interval.",
         json_schema_extra={"default": "10s"},
     )
     concurrency: Annotated[int, COUNT] = Field(
         default=16,
-        description="Polls at the same time for each provider and base URL, so that one hanging vendor stops no other.",
+        description="Polls at the same time for each provider and base URL. A vendor that hangs does not stop others.",
     )
     stale_after: Annotated[float | None, DURATION] = Field(
         default=None,
-        description="The age at which an account's last good values are withdrawn. One that is shorter than the "
-        "interval gets a warning.",
+        description="Age at which the last good values of an account are withdrawn. A value shorter than the interval "
+        "gets a warning.",
         json_schema_extra={"x-default": "three intervals"},
     )
     ca_file: Annotated[str | None, TEXT] = Field(
@@ -78,105 +78,105 @@ class Poll(Block):
 
 
 class Credits(Block):
-    """Balance below which an alert fires; the warning is the higher one. What is left out is inherited."""
+    """An alert fires when the balance is below a level. The warning is the higher one. A missing level is inherited."""
 
     warning: Annotated[Level | None, CREDITS] = Field(
         default=None,
         description="A number of credits, or a share of the monthly limit such as `20%`.",
-        json_schema_extra={"x-default": "20%; 20 credits where there is no limit"},
+        json_schema_extra={"x-default": "20%, or 20 credits if there is no limit"},
     )
     critical: Annotated[Level | None, CREDITS] = Field(
         default=None,
-        description="As for the warning. An amount and a share are not compared with each other.",
-        json_schema_extra={"x-default": "5%; 5 credits where there is no limit"},
+        description="As for the warning.",
+        json_schema_extra={"x-default": "5%, or 5 credits if there is no limit"},
     )
 
 
 class Storage(Block):
-    """Used storage as a ratio of the limit, at which an alert fires; the warning is the lower one."""
+    """An alert fires when the used share of the storage reaches a level. The warning is the lower level."""
 
     warning: Annotated[Level | None, RATIO] = Field(
-        default=None, description="A ratio from 0 to 1.", json_schema_extra={"x-default": "0.8"}
+        default=None, description="Share of the limit from 0 to 1.", json_schema_extra={"x-default": "0.8"}
     )
     critical: Annotated[Level | None, RATIO] = Field(
-        default=None, description="A ratio from 0 to 1.", json_schema_extra={"x-default": "0.95"}
+        default=None, description="Share of the limit from 0 to 1.", json_schema_extra={"x-default": "0.95"}
     )
 
 
 class Channels(Block):
-    """Indexed channels as a ratio of the limit, at which an alert fires; the warning is the lower one."""
+    """An alert fires when the used share of the channels reaches a level. The warning is the lower level."""
 
     warning: Annotated[Level | None, RATIO] = Field(
-        default=None, description="A ratio from 0 to 1.", json_schema_extra={"x-default": "0.8"}
+        default=None, description="Share of the limit from 0 to 1.", json_schema_extra={"x-default": "0.8"}
     )
     critical: Annotated[Level | None, RATIO] = Field(
-        default=None, description="A ratio from 0 to 1.", json_schema_extra={"x-default": "1.0"}
+        default=None, description="Share of the limit from 0 to 1.", json_schema_extra={"x-default": "1.0"}
     )
 
 
 class Thresholds(Block):
-    """What the alerts compare with."""
+    """Levels at which alerts fire."""
 
-    credits: Credits | None = Field(default=None, description="Of the balance.")
-    storage: Storage | None = Field(default=None, description="Of the used storage.")
-    channels: Channels | None = Field(default=None, description="Of the indexed channels.")
+    credits: Credits | None = Field(default=None, description="Levels for the balance.")
+    storage: Storage | None = Field(default=None, description="Levels for the used storage.")
+    channels: Channels | None = Field(default=None, description="Levels for the indexed channels.")
 
 
 class State(Block):
-    """What outlives the process."""
+    """Where data is kept over a restart."""
 
     path: Annotated[str | None, TEXT] = Field(
         default=None,
-        description="The SQLite file for readings, counters and cool-downs. Its directory must be writable.",
-        json_schema_extra={"x-default": "nothing outlives the process"},
+        description="SQLite file for readings, counters and cool-downs. Its directory must be writable.",
+        json_schema_extra={"x-default": "nothing is kept over a restart"},
     )
 
 
 class Account(Block):
-    """One account at a vendor. It is known by provider and name."""
+    """One account at a vendor. Provider and name identify it."""
 
-    name: Annotated[str, NAME] = Field(description="The value of the `account` label. Unique within its provider.")
-    provider: Annotated[str, TEXT] = Field(description="The vendor.")
+    name: Annotated[str, NAME] = Field(description="Value of the `account` label. It must be unique for its provider.")
+    provider: Annotated[str, TEXT] = Field(description="Name of the vendor, see below.")
     api_key_file: Annotated[str | None, TEXT] = Field(
         default=None,
         repr=False,
-        description="A file that holds the key and nothing else; read again at each poll. Exactly one of "
-        "`api_key_file`, `api_key_env` and `api_key` is given.",
+        description="File that holds the key and nothing else. It is read again at each poll. Give exactly one of "
+        "`api_key_file`, `api_key_env` and `api_key`.",
     )
     api_key_env: Annotated[str | None, VARIABLE] = Field(
-        default=None, repr=False, description="The name of an environment variable that holds the key."
+        default=None, repr=False, description="Name of an environment variable that holds the key."
     )
     api_key: Annotated[str | None, KEY] = Field(
-        default=None, repr=False, description="The key itself. A file or variable is the better place for it."
+        default=None, repr=False, description="The key itself. A file or a variable is safer."
     )
     base_url: Annotated[str | None, URL] = Field(
         default=None,
-        description="Where the API is. Plain `http` is taken, with a warning unless it is on this machine.",
+        description="Address of the API. Plain `http` gets a warning unless it is on this machine.",
         json_schema_extra={"x-default": "the provider's own"},
     )
     ca_file: Annotated[str | None, TEXT] = Field(
         default=None,
-        description="PEM file of the authorities that may sign the API's certificate.",
+        description="PEM file with the authorities that may sign the API's certificate.",
         json_schema_extra={"x-default": "`poll.ca_file`"},
     )
     max_requests_per_minute: Annotated[int, COUNT] = Field(
         default=50,
-        description="The most requests with this key in any 60 seconds, retries included. Accounts with the "
-        "same provider, base URL and key share it; the smallest of theirs counts.",
+        description="Most requests with this key in any 60 seconds, retries included. Accounts with the same provider, "
+        "base URL and key share one limit, the smallest of theirs.",
     )
     collect: list[Annotated[str, TEXT]] | None = Field(
         default=None,
-        description="What to ask for; `usage` always is one.",
+        description="Parts to ask the vendor for. `usage` must be one of them.",
         json_schema_extra={"default": ["usage"]},
     )
     credit_rates: dict[Annotated[str, TEXT], Annotated[float, RATE]] | None = Field(
         default=None,
-        description="VidNavigator: how many of an operation one credit buys, over the published rates.",
+        description="How many of an operation one credit buys. Overrides the published rates. VidNavigator only.",
         json_schema_extra={"x-default": "the published rates"},
     )
     max_operations: Annotated[int, COUNT] = Field(
         default=100,
-        description="The most operations exported for one answer; the rest is summed as `(other)`.",
+        description="Most operations that are exported for one answer. The rest is summed as `(other)`.",
     )
     interval: Annotated[float | None, INTERVAL] = Field(
         default=None, description="As `poll.interval`.", json_schema_extra={"x-default": "`poll.interval`"}
@@ -187,12 +187,14 @@ class Account(Block):
     stale_after: Annotated[float | None, DURATION] = Field(
         default=None,
         description="As `poll.stale_after`.",
-        json_schema_extra={"x-default": "`poll.stale_after`, else three intervals of this account"},
+        json_schema_extra={"x-default": "`poll.stale_after`, or three intervals of this account"},
     )
-    thresholds: Thresholds | None = Field(default=None, description="Merged over the global ones, level by level.")
+    thresholds: Thresholds | None = Field(
+        default=None, description="Levels of this account. They override the global levels one by one."
+    )
     labels: dict[Annotated[str, LABEL_NAME], Annotated[str, LABEL_VALUE]] | None = Field(
         default=None,
-        description="More labels on all series of the account; empty on accounts that do not set them.",
+        description="Labels to add to all series of the account. They are empty on accounts that do not set them.",
         json_schema_extra={"propertyNames": _LABEL_NAMES},
     )
 
@@ -202,14 +204,14 @@ class Document(Block):
 
     poll: Poll | None = Field(default=None, description="Defaults for every account.")
     thresholds: Thresholds | None = Field(
-        default=None, description="What the alerts compare with, for accounts that do not say otherwise."
+        default=None, description="Levels at which alerts fire, for accounts that do not set their own."
     )
-    state: State | None = Field(default=None, description="What outlives the process.")
+    state: State | None = Field(default=None, description="Where data is kept over a restart.")
     accounts: list[Account] | None = Field(default=None, description="The accounts to poll.")
     account_files: list[Annotated[str, TEXT]] | None = Field(
         default=None,
-        description="Files with more accounts, each a list as under `accounts`. Patterns such as "
-        "`accounts.d/*.yaml` are relative to this file; `**` stands for any number of directories.",
+        description="Files with more accounts. Each file is a list as under `accounts`. Patterns such as "
+        "`accounts.d/*.yaml` are relative to this file. `**` matches any number of directories.",
     )
 
 
