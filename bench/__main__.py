@@ -63,7 +63,7 @@ def poll(options: argparse.Namespace) -> None:
         if held:
             runs.append(capacity(rate * 10, 10, max(64, rate), min(30.0, options.window)))
             print(report.poll_table([runs[-1]]))
-            held = runs[-1]["in_time"] >= 0.999
+            held = runs[-1]["in_time"] >= report.HELD
     keep("poll", {"runs": runs})
 
 

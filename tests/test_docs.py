@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from bench.__main__ import read as kept_result
+from bench.report import filled
 from exporter.cli import FLAGS
 from exporter.errors import REASONS
 from exporter.metrics.catalogue import FAMILIES
@@ -62,6 +64,11 @@ def test_every_flag_is_documented_with_its_variable(flag: object) -> None:
 def test_every_reason_is_explained_for_operators() -> None:
     text = (DOCS / "metrics.md").read_text()
     assert [reason for reason in REASONS if f"| `{reason}` |" not in text] == []
+
+
+def test_the_performance_page_shows_the_kept_results() -> None:
+    text = (DOCS / "performance.md").read_text()
+    assert text == filled(text, kept_result), "run: make bench ARGS=write"
 
 
 def pages() -> list[Path]:
