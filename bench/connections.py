@@ -54,6 +54,7 @@ class Client:
             self._kept = connection
             return
         if self.resume:
+            assert isinstance(connection.sock, ssl.SSLSocket)
             self._session = connection.sock.session
         connection.close()
 

@@ -92,9 +92,15 @@ def _serving(count: int, directory: Path) -> Iterator[tuple[str, Callable[[], Re
     server.bind()
     server.start()
     try:
-        yield server.addresses[0], lambda: routes["/"].handler(Request("GET", "/", {}, {}))
+        yield server.addresses[0], lambda: _answer(routes["/"])
     finally:
         server.stop(1.0)
+
+
+def _answer(route: Route) -> Response:
+    response = route.handler(Request("GET", "/", {}, {}))
+    assert isinstance(response, Response)
+    return response
 
 
 def _drawn(url: str, rounds: int) -> tuple[list[float], list[float]]:

@@ -13,9 +13,7 @@ TESTS = Path(__file__).parent
 HOW = "no-such-program is missing: get it with `scripts/tools no-such-program`"
 
 
-def test_a_test_is_skipped_without_its_program(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_test_is_skipped_without_its_program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     request.node.add_marker(pytest.mark.needs("no-such-program"))
     with pytest.raises(pytest.skip.Exception, match=HOW):

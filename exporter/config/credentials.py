@@ -131,4 +131,3 @@ class KeySource:
             return None
         mode = stat.S_IMODE(status.st_mode)
         return f"{_NAMES['file']} is readable by {whom} (mode {mode:04o}); chmod 0400 would keep it private"
-

@@ -190,7 +190,11 @@ def test_polls_that_hang_for_two_minutes_and_longer_than_they_may_are_told(
     polls: Polls, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch, timeout: float
 ) -> None:
     let_go = threading.Event()
-    polls.gate = lambda account: let_go.wait(PATIENT) and None
+
+    def hang(_account: Account) -> None:
+        let_go.wait(PATIENT)
+
+    polls.gate = hang
     scheduler = Scheduler(polls.poll, polls.clock, polls.lags.append)
     scheduler.start()
     try:

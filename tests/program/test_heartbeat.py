@@ -17,7 +17,7 @@ from exporter.providers import PROVIDERS
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.logs import LogWriter
 from exporter.runtime.redaction import Redactor
-from exporter.web.server import Request
+from exporter.web.server import Request, Response
 from tests.conftest import FakeClock
 from tests.program.running import until, write_config
 
@@ -30,7 +30,9 @@ def app(clock: FakeClock, tmp_path: Path) -> App:
 
 
 def health(app: App) -> int:
-    return app._routes()["/-/healthy"].handler(Request("GET", "/-/healthy", {}, {})).status
+    response = app._routes()["/-/healthy"].handler(Request("GET", "/-/healthy", {}, {}))
+    assert isinstance(response, Response)
+    return response.status
 
 
 def test_it_is_healthy_for_two_minutes_without_a_heartbeat_and_no_longer(app: App, clock: FakeClock) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def program() -> Iterator[Program]:
     program.pool.shutdown()
 
 
-def stop_when(condition: Future[object]) -> None:
+def stop_when(condition: Future[Any]) -> None:
     condition.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
 
 

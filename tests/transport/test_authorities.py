@@ -73,9 +73,7 @@ def test_empty_variables_name_nothing(vendors: Vendors, good: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"])
-def test_a_directory_counts_with_every_certificate_in_it(
-    vendors: Vendors, good: Path, other: Path, name: str
-) -> None:
+def test_a_directory_counts_with_every_certificate_in_it(vendors: Vendors, good: Path, other: Path, name: str) -> None:
     os.mkfifo(good.parent / "pipe")
     (good.parent / "README").write_text("none here")
     assert is_trusted(vendors, {name: str(good.parent)})
@@ -90,9 +88,7 @@ def test_ssl_cert_file_and_ssl_cert_dir_count_together(vendors: Vendors, good: P
     assert is_trusted(vendors, {"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": several})
 
 
-def test_a_file_added_to_a_directory_is_used_by_the_next_handshake(
-    vendors: Vendors, good: Path, other: Path
-) -> None:
+def test_a_file_added_to_a_directory_is_used_by_the_next_handshake(vendors: Vendors, good: Path, other: Path) -> None:
     directory = good.parent / "certs"
     directory.mkdir()
     transport = Transport(vendors.vidnavigator_url, "test", environ={"SSL_CERT_DIR": str(directory)})

@@ -14,7 +14,7 @@ def filled(size: int, *entries: tuple[str, str, str]) -> tuple[FairQueue[str], l
 
 def drained(queue: FairQueue[str]) -> str:
     items = iter(queue.get, None)
-    return "".join(item for item in items if item is not None)
+    return "".join(items)
 
 
 def test_seven_of_eight_turns_are_the_newest_items() -> None:
