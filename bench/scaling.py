@@ -20,8 +20,8 @@ from typing import Any
 from bench.__main__ import RESULTS, keep
 from bench.processes import Process, free_port, workplace
 from bench.workload import Workload
+from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
-from exporter.config.load import Account
 from exporter.config.thresholds import DEFAULTS
 from exporter.polling.shards import shard_of
 

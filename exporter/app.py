@@ -11,13 +11,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from exporter import __version__
-from exporter.config.load import Account, Config, load
+from exporter.config.accounts import Account, Config
+from exporter.config.load import load
 from exporter.errors import ConfigError
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.metrics.view import account_key
 from exporter.options import Options
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
@@ -193,16 +193,16 @@ class App:
         """Make this configuration the one that is polled and served."""
         mine = accounts_of_shard(config.accounts, self._options.shard_index, self._options.shard_count)
         # An account that is as before stays the same object, by which store and scheduler know it.
-        served = ((account, self._store.account(account_key(account))) for account in mine)
+        served = ((account, self._store.account(account.id)) for account in mine)
         accounts = [before if before == account else account for account, before in served]
-        new = [key for key in map(account_key, accounts) if self._store.account(key) is None]
+        new = [account.id for account in accounts if self._store.account(account.id) is None]
         self._store.replace(accounts, config.label_names, self._state.load(new) if self._state is not None else {})
         self._poller.forget(lambda key: self._store.account(key) is not None)
         self._scheduler.replace(accounts, config.concurrency, self._poller.first_due)
         self._metrics.set_accounts(account.provider for account in accounts)
         if self._state is not None:
             # Last, because it cannot be undone.
-            self._state.forget(map(account_key, accounts))
+            self._state.forget(account.id for account in accounts)
         self._metrics.reload_successful.set(1)
         self._metrics.reload_success_time.set(self._clock.wall())
         self._config = config

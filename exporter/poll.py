@@ -12,13 +12,13 @@ from typing import Any
 
 from exporter import __version__
 from exporter.app import Transports
-from exporter.config.load import Account, Config, load
+from exporter.config.accounts import Account, Config
+from exporter.config.load import load
 from exporter.errors import UsageError
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.metrics.view import account_key
 from exporter.polling.limits import Limits, Wait
 from exporter.polling.poller import Poller
 from exporter.polling.slots import Slots
@@ -39,7 +39,9 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
     store = Store(exposition, clock)
     state = StateFile.open(config.state_path, clock, exclusive=False) if config.state_path else None
     try:
-        store.replace(accounts, config.label_names, state.load(map(account_key, accounts)) if state is not None else {})
+        store.replace(
+            accounts, config.label_names, state.load(account.id for account in accounts) if state is not None else {}
+        )
         poller = Poller(
             providers=PROVIDERS,
             connect=Transports().of,
@@ -89,7 +91,7 @@ def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
             full = " or ".join(f"{a.provider}/{a.name}" for a in found)
             mistakes.append(f"poll: {name!r} stands under several providers; write {full}")
         else:
-            chosen[account_key(found[0])] = found[0]
+            chosen[found[0].id] = found[0]
     if mistakes:
         raise UsageError("\n".join(mistakes))
     return list(chosen.values())

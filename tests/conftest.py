@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
-from exporter.config.load import Account
 from exporter.config.thresholds import DEFAULTS
 from exporter.demo.vendors import Vendors
 from exporter.providers import PROVIDERS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
 from exporter.config.document import Place
 from exporter.errors import CredentialError
@@ -42,22 +43,14 @@ class KeyUses:
             self._keys[source] = key
         return key
 
-    def add(
-        self,
-        place: Place,
-        provider: str,
-        name: str,
-        base_url: str,
-        source: KeySource,
-        rate: float,
-        limit: int,
-    ) -> None:
-        """Add an account's requests a minute, and how many it allows."""
+    def add(self, place: Place, account: Account, rate: float) -> None:
+        """Add an account that makes ``rate`` requests a minute."""
+        source, limit = account.key, account.max_requests_per_minute
         key = self.read(source)
         identity = f"key:{key}" if isinstance(key, str) else source.identity
-        use = self._uses.setdefault((provider, base_url, identity), _Use())
+        use = self._uses.setdefault((account.provider, account.base_url, identity), _Use())
         use.rate += rate
-        use.names.append(name)
+        use.names.append(account.name)
         if use.limit is None or limit < use.limit:
             use.limit, use.place = limit, place
 

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exporter.config.load import Account
+from exporter.config.accounts import Account
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition, Renderer
-from exporter.metrics.view import View, account_key
+from exporter.metrics.view import View
 from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
 from exporter.runtime.clock import Clock
 
@@ -50,9 +50,9 @@ class Store:
             entries: dict[AccountKey, _Entry] = {}
             names = ("provider", "account", *label_names)
             same_labels, self._names = names == self._names, names
-            self._exposition.reset([account_key(account) for account in accounts])
+            self._exposition.reset([account.id for account in accounts])
             for account in accounts:
-                key = account_key(account)
+                key = account.id
                 before = self._entries.get(key)
                 if before is not None and before.account is account and same_labels:
                     entries[key] = before
@@ -87,7 +87,7 @@ class Store:
         ``settled`` says that the account's first poll ended, or that its key is cooling down.
         Raises ValueError, and shows nothing of it, where a value cannot be exported.
         """
-        key = account_key(account)
+        key = account.id
         with self._lock:
             entry = self._entries.get(key)
             if entry is None or entry.account is not account:

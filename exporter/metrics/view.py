@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.config.load import Account
-from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
-
-
-def account_key(account: Account) -> AccountKey:
-    """Return what an account is known by."""
-    return account.provider, account.name
+from exporter.config.accounts import Account
+from exporter.readings import AccountState, AutoRecharge, Invoices, Usage
 
 
 @dataclass(frozen=True, slots=True)

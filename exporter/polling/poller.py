@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from exporter.config.load import Account
+from exporter.config.accounts import Account
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT
 from exporter.errors import (
     AuthError,
@@ -27,7 +27,6 @@ from exporter.errors import (
 )
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.metrics.view import account_key
 from exporter.polling import ledger
 from exporter.polling.limits import KeyTarget, Limits, Wait, cooldown_seconds
 from exporter.polling.slots import Slots
@@ -110,7 +109,7 @@ class Poller:
     def first_due(self, account: Account) -> float:
         """Return when a restored account is due, in monotonic seconds: not before its next poll would have been."""
         now = self._clock.monotonic()
-        next_poll = self._store.state(account_key(account)).next_poll
+        next_poll = self._store.state(account.id).next_poll
         if next_poll is None:
             return now
         # No poll is planned further ahead: where it seems so, the clock was set back while nobody was here.
@@ -137,11 +136,11 @@ class Poller:
             return self._poll(account, start)
         except Exception:
             logger.exception("a poll ended in a bug", extra=_about(account))
-            state = self._store.state(account_key(account))
+            state = self._store.state(account.id)
             return self._conclude(account, state, start, InternalError("a bug in the exporter; see its log"))
 
     def _poll(self, account: Account, start: float) -> Result:
-        state = self._store.state(account_key(account))
+        state = self._store.state(account.id)
         memory = self._memory(account)
         try:
             key = account.key.read()
@@ -149,7 +148,7 @@ class Poller:
             return self._conclude(account, state, start, error)
         self._redactor.add(key)
         if state.refusals and start < memory.refused_until and _is_refused(key, state.refused_key):
-            next_due = self._slots.after(account_key(account), account.interval, start)
+            next_due = self._slots.after(account.id, account.interval, start)
             return Result(next_due, Wait(memory.refused_until - start, "refused"))
         target = KeyTarget(account.provider, account.base_url, key)
         wait = self._limits.admit(target, account.max_requests_per_minute)
@@ -231,7 +230,7 @@ class Poller:
 
     def _put_off(self, account: Account, state: AccountState, target: KeyTarget, wait: Wait, now: float) -> Result:
         """Come back when the key may be used; such a poll is no poll, and counts nowhere."""
-        slot = self._slots.after(account_key(account), account.interval, now)
+        slot = self._slots.after(account.id, account.interval, now)
         next_due = min(slot, now + wait.seconds)
         resting = replace(self._with_cooldown(state, target), next_poll=self._wall(max(next_due, now + wait.seconds)))
         self._store.publish(account, resting, settled=wait.reason == "cooldown")
@@ -247,7 +246,7 @@ class Poller:
         target: KeyTarget | None = None,
     ) -> Result:
         """Count the finished poll, commit what is known now, and say when the next one is due."""
-        key, memory = account_key(account), self._memory(account)
+        key, memory = account.id, self._memory(account)
         before, now = state.failure, self._clock.monotonic()
         next_due = next_poll = self._slots.after(key, account.interval, max(now, start + account.interval / 2))
         if error is None:
@@ -287,14 +286,14 @@ class Poller:
 
     def _keep(self, account: Account, state: AccountState) -> None:
         """Commit a state, then show it, unless a reload has replaced the account meanwhile."""
-        key = account_key(account)
+        key = account.id
         with self._keeping:
             if self._store.account(key) is account:
                 self._save(key, state)
                 self._store.publish(account, state)
 
     def _memory(self, account: Account) -> _Memory:
-        key = account_key(account)
+        key = account.id
         memory = self._memories.get(key)
         if memory is None:
             state = self._store.state(key)

@@ -16,8 +16,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from exporter.config.load import Account
-from exporter.metrics.view import account_key
+from exporter.config.accounts import Account
 from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
 
@@ -130,7 +129,7 @@ class Scheduler:
 
         One that is the same object as before keeps its time, a changed one is due at once, a new one when told.
         """
-        wanted = {account_key(account): account for account in accounts}
+        wanted = {account.id: account for account in accounts}
         with self._lock:
             self._concurrency = concurrency
             for key in [key for key in self._jobs if key not in wanted]:

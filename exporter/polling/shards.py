@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from exporter.config.load import Account
+from exporter.config.accounts import Account
 
 
 def shard_of(account: Account, count: int) -> int:

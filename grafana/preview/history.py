@@ -20,7 +20,8 @@ from typing import Any
 
 import yaml
 
-from exporter.config.load import Account, load
+from exporter.config.accounts import Account
+from exporter.config.load import load
 from exporter.demo.vendors import Vendors
 from exporter.demo.world import make_world
 from exporter.metrics.catalogue import FAMILIES

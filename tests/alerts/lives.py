@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
-from exporter.config.load import Account
 from exporter.config.thresholds import DEFAULTS
 from exporter.demo import apis
 from exporter.errors import PollError

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.config.load import Config, load
+from exporter.config.accounts import Config
+from exporter.config.load import load
 from exporter.config.schema import Account
 from exporter.errors import ConfigError, CredentialError
 from exporter.providers import PROVIDERS

@@ -12,7 +12,8 @@ from types import MappingProxyType
 import pytest
 import trustme
 
-from exporter.config.load import Account, Config, load
+from exporter.config.accounts import Account, Config
+from exporter.config.load import load
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT, DEFAULTS, Level, Threshold
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from exporter.config.durations import format_duration, parse_duration
 from exporter.config.environment import expand
-from exporter.config.load import format_duration, parse_duration
 from exporter.config.thresholds import DEFAULTS, Level, Threshold, contradiction
 
 UNHURRIED = settings(deadline=None)  # a busy machine is no failure

@@ -12,7 +12,6 @@ from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.metrics.view import account_key
 from exporter.providers.base import Options
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountKey, AccountState, Invoices, Ledger
@@ -171,8 +170,8 @@ def test_a_poll_that_begins_during_a_reload_finds_its_account(
 
     def look_and_put(key: AccountKey, fragments: Sequence[bytes]) -> None:
         for account in (first, second):
-            served = shown.store.account(account_key(account))
-            found.append((shown.store.state(account_key(account)).polls, served is account))
+            served = shown.store.account(account.id)
+            found.append((shown.store.state(account.id).polls, served is account))
         put(key, fragments)
 
     monkeypatch.setattr(shown.exposition, "put", look_and_put)

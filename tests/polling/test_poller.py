@@ -15,14 +15,13 @@ from typing import ClassVar
 import pytest
 from pydantic import TypeAdapter
 
+from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
-from exporter.config.load import Account
 from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.metrics.view import account_key
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller, Result
 from exporter.polling.slots import Slots
@@ -106,7 +105,7 @@ class Bench:
 
     @property
     def state(self) -> AccountState:
-        return self.store.state(account_key(self.account))
+        return self.store.state(self.account.id)
 
     def value(self, family: str, **labels: str) -> float | None:
         """Return one sample of the page, None where it is not there."""
@@ -611,7 +610,7 @@ def test_a_zero_that_the_next_answer_takes_back_is_shown_and_never_booked_even_o
     assert bench.value("credits_balance") == 0
     assert bench.value("credits_spent_total") == 0
     decode = TypeAdapter(AccountState)
-    bench.start({account_key(bench.account): decode.validate_json(decode.dump_json(bench.state))})
+    bench.start({bench.account.id: decode.validate_json(decode.dump_json(bench.state))})
     bench.poll(answer({}, 500))
     bench.poll(answer(videodb(credit_balance=5000)))
     assert bench.value("credits_spent_total") == 0

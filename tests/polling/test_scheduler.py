@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exporter.config.load import Account
+from exporter.config.accounts import Account
 from exporter.polling.scheduler import Scheduler
 from exporter.runtime.clock import SystemClock
 from tests.conftest import MakeAccount

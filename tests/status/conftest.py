@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from exporter.config.load import Account
+from exporter.config.accounts import Account
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.metrics.view import account_key
 from exporter.options import Options
 from exporter.providers.base import Options as ParseOptions
 from exporter.providers.vidnavigator import parse_usage
@@ -92,7 +91,7 @@ class Site:
 
     def failed(self, account: Account, reason: str, message: str) -> None:
         """Show a failed poll; the figures from before stay."""
-        before = self.store.state(account_key(account))
+        before = self.store.state(account.id)
         now = self.clock.wall()
         failure = Failure(reason, message)
         state = replace(before, last_poll=now, next_poll=now + account.interval, polls=before.polls + 1)

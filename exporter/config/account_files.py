@@ -1,0 +1,93 @@
+"""Which files ``account_files`` names: patterns below the folder of the main file, links followed but never twice."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import translate
+
+from exporter.config.document import Place
+from exporter.config.report import Report
+
+LARGEST = 100_000
+"""Files that one pattern may match."""
+
+
+def account_files(patterns: Iterable[str], main: Place, report: Report) -> list[str]:
+    """Return the files that the patterns match, by pattern and name, none twice; report what matches nothing."""
+    found: dict[str, str] = {os.path.realpath(main.document.file): ""}
+    for index, pattern in enumerate(patterns):
+        place = main.at("account_files", index)
+        for match in _matches(os.path.dirname(main.document.file), pattern, place, report):
+            if not os.path.isdir(match):
+                found.setdefault(os.path.realpath(match), match)
+            elif not glob.has_magic(pattern):
+                report.problem(place, f"is a directory; write {os.path.join(pattern, '*.yaml')}")
+    return [file for file in found.values() if file]
+
+
+def _matches(folder: str, pattern: str, place: Place, report: Report) -> list[str]:
+    matches: list[str] = []
+    for match in find(folder, pattern):
+        if len(matches) == LARGEST:
+            report.problem(place, f"matches more than {LARGEST} files; write a narrower pattern")
+            return []
+        matches.append(match)
+    if not matches and glob.has_magic(pattern):
+        report.warn(place, "matches no file")
+    elif not matches:
+        report.problem(place, "there is no such file (a path is relative to the file it stands in)")
+    return sorted(matches)
+
+
+def find(folder: str, pattern: str) -> Iterator[str]:
+    """Yield the paths that a pattern of the shell matches below a folder; ``**`` stands for any depth.
+
+    Not by ``glob``, which follows links to a folder above them until the path is too long, and two such links for ever.
+    """
+    root = os.sep if os.path.isabs(pattern) else folder
+    yield from _below(root, [step for step in pattern.split(os.sep) if step])
+
+
+def _below(path: str, steps: list[str]) -> Iterator[str]:
+    if not steps:
+        if os.path.lexists(path):
+            yield path
+        return
+    step, rest = steps[0], steps[1:]
+    if step == "**":
+        # What is only a file below can be matched by the last step alone.
+        for folder in _folders(path, set()):
+            yield from _below(folder, rest or ["*"])
+    elif not glob.has_magic(step):
+        yield from _below(os.path.join(path, step), rest)
+    else:
+        matches = re.compile(translate(step)).match
+        for name in _names(path):
+            if matches(name) and (not name.startswith(".") or step.startswith(".")):
+                yield from _below(os.path.join(path, name), rest)
+
+
+def _folders(path: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield a folder and all below it that are not hidden, each once, whatever links lead to it."""
+    waiting = [path]
+    while waiting:
+        path = waiting.pop()
+        try:
+            status = os.stat(path or os.curdir)
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) in seen or not os.path.isdir(path or os.curdir):
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield path
+        waiting += (os.path.join(path, name) for name in reversed(_names(path)) if not name.startswith("."))
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path or os.curdir))
+    except OSError:
+        return []

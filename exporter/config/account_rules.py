@@ -1,0 +1,197 @@
+"""The rules of one account: its provider, key, times, thresholds and authorities, with what it inherits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.config import schema, thresholds
+from exporter.config.accounts import ProviderSpec
+from exporter.config.authorities import Authorities
+from exporter.config.credentials import KEY_FIELDS, KeySource
+from exporter.config.document import Map, Place
+from exporter.config.durations import format_duration
+from exporter.config.report import Report
+from exporter.config.thresholds import Threshold, Thresholds
+
+_LEVELS = ("credits", "storage", "channels")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An account as it is written, and what the schema says of it."""
+
+    place: Place
+    raw: Map
+    checked: schema.Checked[schema.Account]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Everything but the accounts: what they inherit, and where it is written."""
+
+    place: Place
+    checked: schema.Checked[schema.Document]
+
+    @property
+    def poll(self) -> schema.Poll:
+        """Return the defaults of every account."""
+        return self.checked.model.poll or schema.Poll()
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds between two polls, for a whole poll, and until values are withdrawn."""
+
+    interval: float
+    timeout: float
+    stale_after: float
+
+
+class AccountRules:
+    """Checks accounts against the head and against the providers; without an entry, the head alone."""
+
+    def __init__(
+        self, head: Head, providers: Mapping[str, ProviderSpec], environ: Mapping[str, str], report: Report
+    ) -> None:
+        self._head = head
+        self._providers = providers
+        self._environ = environ
+        self._report = report
+        self._levels_of: dict[schema.Thresholds | None, tuple[Thresholds, dict[str, str]]] = {}
+        self._flaws: dict[Authorities, str | None] = {}
+
+    def provider(self, entry: Entry) -> ProviderSpec | None:
+        """Return the provider, after a check that it exists and has what is asked of it."""
+        model, place = entry.checked.model, entry.place
+        if entry.checked.hits("provider"):
+            return None
+        spec = self._providers.get(model.provider)
+        if spec is None:
+            self._report.problem(place.at("provider"), schema.unknown("provider", model.provider, self._providers))
+            return None
+        for index, name in enumerate(model.collect or ()):
+            if name not in spec.collect:
+                known = schema.unknown(f"thing to collect from {model.provider}:", name, spec.collect)
+                self._report.problem(place.at("collect", index), known)
+        if model.collect is not None and "usage" not in model.collect:
+            self._report.problem(place.at("collect"), "must hold usage: all else rests on it")
+        if model.credit_rates and not spec.credit_rates:
+            message = f"{model.provider} counts in credits itself; leave this out"
+            self._report.problem(place.at("credit_rates"), message)
+        return spec
+
+    def key(self, entry: Entry) -> KeySource | None:
+        """Return where the key comes from."""
+        model, place = entry.checked.model, entry.place
+        if any(entry.checked.hits(name) for name in KEY_FIELDS):
+            return None
+        given = [name for name in entry.raw if name in KEY_FIELDS]
+        if not given:
+            self._report.problem(place, f"no key: give one of {', '.join(KEY_FIELDS)}")
+            return None
+        if len(given) > 1:
+            both = " and ".join(given)
+            self._report.problem(place.at(given[-1]), f"the key is given in more than one way: {both}; keep one")
+            return None
+        if model.api_key_file is not None:
+            return KeySource("file", beside(place, model.api_key_file))
+        if model.api_key_env is not None:
+            return KeySource("env", model.api_key_env, environ=self._environ)
+        return KeySource("literal", secret=model.api_key or "")
+
+    def levels(self, entry: Entry | None) -> Thresholds:
+        """Return the thresholds, merged over what they inherit."""
+        own = entry.checked.model.thresholds if entry else None
+        known = self._levels_of.get(own)
+        if known is None:
+            merged = _merge(self._head.checked.model.thresholds, own)
+            pairs = ((name, getattr(merged, name)) for name in _LEVELS)
+            sentences = {name: thresholds.contradiction(pair, falling=name == "credits") for name, pair in pairs}
+            known = self._levels_of[own] = merged, {name: text for name, text in sentences.items() if text}
+        levels, contradictions = known
+        for name, sentence in contradictions.items():
+            if self._head.checked.hits("thresholds", name) or (entry and entry.checked.hits("thresholds", name)):
+                continue
+            written = entry.raw.get("thresholds") if entry else None
+            there = entry.place if entry and isinstance(written, Map) and name in written else self._head.place
+            self._report.problem(there.at("thresholds", name), sentence)
+        return levels
+
+    def times(self, entry: Entry | None) -> Times:
+        """Return interval, timeout and staleness, after comparing them."""
+        own, poll = None if entry is None else entry.checked.model, self._head.poll
+        interval = (own and own.interval) or poll.interval
+        timeout = (own and own.timeout) or poll.timeout
+        stale_after = (own and own.stale_after) or poll.stale_after or 3 * interval
+        if timeout > interval and self._are_as_written(entry, "timeout", "interval"):
+            self._report.problem(
+                self._written(entry, "timeout", "interval"),
+                f"the timeout, {format_duration(timeout)}, is longer than the interval, "
+                f"{format_duration(interval)}; a poll must end before the next one is due",
+            )
+        if stale_after < interval and self._are_as_written(entry, "stale_after", "interval"):
+            self._report.warn(
+                self._written(entry, "stale_after", "interval"),
+                f"stale_after, {format_duration(stale_after)}, is shorter than the interval, "
+                f"{format_duration(interval)}; values are withdrawn between two polls",
+            )
+        return Times(interval, timeout, stale_after)
+
+    def _are_as_written(self, entry: Entry | None, *names: str) -> bool:
+        """Tell whether these times are what the user wrote, and none stands for one that was refused."""
+        for name in names:
+            if entry is not None and entry.checked.hits(name):
+                return False
+            if (entry is None or name not in entry.raw) and self._head.checked.hits("poll", name):
+                return False
+        return True
+
+    def _written(self, entry: Entry | None, *names: str) -> Place:
+        """Return where the first of these times is written: with the account, else under ``poll``."""
+        for name in names:
+            if entry is not None and name in entry.raw:
+                return entry.place.at(name)
+        return self._head.place.at("poll", names[0])
+
+    def ca_file(self, entry: Entry | None) -> Path | None:
+        """Return the authorities' file, after a look into it."""
+        own = entry.checked.model.ca_file if entry else None
+        place = entry.place.at("ca_file") if entry and own else self._head.place.at("poll", "ca_file")
+        written = own or self._head.poll.ca_file
+        if written is None:
+            return None
+        path = beside(place, written)
+        flaw = self.flaw_of(Authorities("ca_file", (path,)))
+        if flaw:
+            self._report.problem(place, flaw)
+        return Path(path)
+
+    def flaw_of(self, authorities: Authorities) -> str | None:
+        """Return why these cannot serve as authorities. Thousands of accounts may name the same ones."""
+        if authorities not in self._flaws:
+            self._flaws[authorities] = authorities.flaw()
+        return self._flaws[authorities]
+
+
+def beside(place: Place, path: str) -> str:
+    """Return a path, which is relative to the file it is written in, as an absolute one."""
+    return os.path.abspath(os.path.join(os.path.dirname(place.document.file), path))
+
+
+def _merge(*blocks: schema.Thresholds | None) -> Thresholds:
+    """Return the default thresholds with all levels that the blocks name in place, later blocks last."""
+    pairs: dict[str, Threshold] = {}
+    for name in _LEVELS:
+        pair: Threshold = getattr(thresholds.DEFAULTS, name)
+        for block in blocks:
+            written = getattr(block, name, None)
+            if written is not None:
+                pair = Threshold(
+                    warning=pair.warning if written.warning is None else written.warning,
+                    critical=pair.critical if written.critical is None else written.critical,
+                )
+        pairs[name] = pair
+    return Thresholds(**pairs)

@@ -1,0 +1,70 @@
+"""What a configuration comes to: the accounts with all defaults filled in, ready to be polled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from exporter.config.credentials import KeySource
+from exporter.config.thresholds import Thresholds
+from exporter.errors import Problem
+from exporter.readings import AccountKey
+
+
+class ProviderSpec(Protocol):
+    """What the configuration must know of a provider."""
+
+    @property
+    def base_url(self) -> str:
+        """Return where its API is."""
+
+    @property
+    def collect(self) -> tuple[str, ...]:
+        """Return the values that ``collect`` may hold."""
+
+    @property
+    def credit_rates(self) -> Mapping[str, float]:
+        """Return what one credit buys by the published rates; empty where credits are billed as such."""
+
+    @property
+    def quotas(self) -> tuple[str, ...]:
+        """Return which of storage and channels it limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account with all defaults filled in; times in seconds."""
+
+    provider: str
+    name: str
+    key: KeySource
+    base_url: str
+    ca_file: Path | None
+    max_requests_per_minute: int
+    collect: tuple[str, ...]
+    credit_rates: Mapping[str, float]
+    max_operations: int
+    interval: float
+    timeout: float
+    stale_after: float
+    thresholds: Thresholds
+    labels: Mapping[str, str]
+
+    @property
+    def id(self) -> AccountKey:
+        """Return the provider and the name, which identify the account."""
+        return self.provider, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration. ``warnings`` are what should be changed but stops nothing."""
+
+    path: Path
+    concurrency: int
+    state_path: Path | None
+    accounts: tuple[Account, ...]
+    label_names: tuple[str, ...]
+    warnings: tuple[Problem, ...]
