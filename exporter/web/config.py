@@ -141,9 +141,9 @@ class _Section:
 
     def lacks(self, *names: str) -> bool:
         """Tell whether all of the keys are missing, and none of them is misspelt."""
-        return not self.has(*names) and not any(self.wrong(name) for name in names)
+        return not self.has(*names) and not any(self.has_mistake(name) for name in names)
 
-    def wrong(self, name: str = "") -> bool:
+    def has_mistake(self, name: str = "") -> bool:
         """Tell whether a key, or anything in the block, has a mistake."""
         return self.checked.hits(*self._path(name))
 
@@ -190,7 +190,7 @@ def _tls(section: _Section, files: _NamedFiles) -> ssl.SSLContext | None:
     _check_certificates(section)
     _check_client_certificates(section, tls)
     _check_versions(section, tls)
-    if section.wrong() or len(section.findings.problems) > before:
+    if section.has_mistake() or len(section.findings.problems) > before:
         return None
     _warn_of_tls(section, tls)
     try:
@@ -226,7 +226,7 @@ def _check_certificates(section: _Section) -> None:
 
 
 def _check_client_certificates(section: _Section, tls: Tls) -> None:
-    if section.wrong("client_auth_type"):
+    if section.has_mistake("client_auth_type"):
         return
     if tls.client_auth_type == "NoClientCert" and section.has("client_ca", "client_ca_file"):
         section.problem("client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`")
@@ -241,7 +241,7 @@ def _check_client_certificates(section: _Section, tls: Tls) -> None:
 
 
 def _check_versions(section: _Section, tls: Tls) -> None:
-    if section.wrong("min_version") or section.wrong("max_version"):
+    if section.has_mistake("min_version") or section.has_mistake("max_version"):
         return
     order = list(VERSIONS)
     if order.index(tls.min_version) > order.index(tls.max_version):

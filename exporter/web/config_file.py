@@ -51,8 +51,8 @@ class WebConfigFile:
         """Read the file again if it, or a file that it names, has changed and is as it was at the last look."""
         seen = {file: stamp(file) for file in self._read}
         # A file that is still being written could lack its users, and that would admit everybody.
-        settled, self._seen = seen == self._seen, seen
-        if settled and seen != self._read:
+        is_being_written, self._seen = seen != self._seen, seen
+        if seen != self._read and not is_being_written:
             self._reload()
 
     def _follow(self) -> None:
