@@ -18,11 +18,9 @@ REASON = re.compile(r"# (long|wide) because (\S+ ){4,}\S+\.$")
 TO_BE_SPLIT = {
     "config/load.py": 443,
     "config/load.py _Loading": 302,
-    "config/yaml.py": 402,
     "polling/poller.py": 398,
     "polling/poller.py Poller": 233,
     "polling/poller.py Poller.__init__ parameters": 11,
-    "web/config.py": 373,
     "web/connection.py": 401,
     "web/connection.py Connection": 260,
     "web/server.py": 386,
