@@ -1,6 +1,6 @@
-"""The file behind ``--web.config.file``, as what a connection needs of it.
+"""Reads the file behind ``--web.config.file`` and makes what a connection needs of it.
 
-``config_schema`` has what may be written, ``config_file`` follows changes, docs/web-config.md has every key.
+``config_schema`` has the keys. ``config_file`` follows changes. docs/web-config.md explains every key.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from exporter.web.config_schema import NO_BURST, Tls, WebFile
 from exporter.web.tls import CLIENT_AUTH, VERSIONS, TlsSettings, make_context, usable_curve
 
 Stamp = tuple[int, ...]
-"""What is different after a file has changed."""
+"""Times, size and place of a file, which differ after it has changed."""
 
 
 @dataclass(frozen=True)
 class RateLimit:
-    """A token bucket for all requests: one more every ``interval`` seconds, at most ``burst`` at once."""
+    """A token bucket for all requests. It gains a token every ``interval`` seconds and holds at most ``burst``."""
 
     interval: float
     burst: int
@@ -36,33 +36,33 @@ class WebConfig:
 
     tls: ssl.SSLContext | None = None
     allowed_sans: frozenset[str] = frozenset()
-    """Empty where any client certificate will do that the authority signed."""
+    """Names of which a client certificate needs one. Empty if every certificate of the authority is admitted."""
     headers: tuple[tuple[str, str], ...] = ()
     users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """bcrypt hashes by user name; empty where nobody is asked for a password."""
+    """bcrypt hashes by user name. Empty if nobody is asked for a password."""
     rate_limit: RateLimit | None = None
     warnings: tuple[Problem, ...] = ()
-    """What should be changed but stops nothing."""
+    """What the operator should change. Nothing stops because of it."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of the file: a configuration, or the problems that it has."""
+    """The configuration that was read, or its problems."""
 
     config: WebConfig
     problems: tuple[Problem, ...]
     stamps: Mapping[Path, Stamp | None]
-    """Every file that was read, as it was before."""
+    """Every file that was read, as it was before the reading."""
 
     def result(self) -> WebConfig:
-        """Return the configuration; raise ConfigError with all problems."""
+        """Return the configuration. Raises ConfigError with all problems."""
         if self.problems:
             raise ConfigError(self.problems)
         return self.config
 
 
 def load(path: Path, environ: Mapping[str, str]) -> WebConfig:
-    """Return what the file says; raise ConfigError with everything that is wrong with it."""
+    """Return what the file says. Raises ConfigError with all problems."""
     return read(path, environ).result()
 
 
@@ -95,7 +95,7 @@ def read(path: Path, environ: Mapping[str, str]) -> Reading:
 
 
 def stamp(file: Path) -> Stamp | None:
-    """Return what is different after the file has changed; None where it cannot be looked at."""
+    """Return what differs after the file has changed, or None if the file cannot be looked at."""
     try:
         found = file.stat()
     except (OSError, UnicodeEncodeError):
@@ -105,7 +105,7 @@ def stamp(file: Path) -> Stamp | None:
 
 @dataclass(frozen=True)
 class _NamedFiles:
-    """The files that the file names; their paths are relative to its directory."""
+    """The certificates and keys that the file names. Their paths are relative to its directory."""
 
     directory: Path
     stamps: dict[Path, Stamp | None]
@@ -118,7 +118,7 @@ class _NamedFiles:
 
 @dataclass(frozen=True)
 class _Findings:
-    """What is wrong with the file, and what should be changed."""
+    """Problems and warnings found so far."""
 
     problems: list[Problem]
     warnings: list[Problem] = field(default_factory=list)
@@ -135,16 +135,16 @@ class _Section:
     findings: _Findings
 
     def has(self, *names: str) -> bool:
-        """Tell whether one of the keys is written, right or wrong; without names whether any key is."""
+        """Return whether one of the keys is written, or any key if none is named. The value may be wrong."""
         written = self.raw.get(self.name)
         return isinstance(written, Map) and any(name in written for name in names or written)
 
     def lacks(self, *names: str) -> bool:
-        """Tell whether all of the keys are missing, and none of them is misspelt."""
+        """Return whether all of the keys are missing and none is misspelt."""
         return not self.has(*names) and not any(self.has_mistake(name) for name in names)
 
     def has_mistake(self, name: str = "") -> bool:
-        """Tell whether a key, or anything in the block, has a mistake."""
+        """Return whether a key, or anything in the block, has a mistake."""
         return self.checked.hits(*self._path(name))
 
     def problem(self, message: str, name: str = "") -> None:
@@ -164,14 +164,14 @@ def _rate_limit(section: _Section) -> RateLimit | None:
     if rate is None or not rate.interval:
         return None
     if not section.has("burst"):
-        section.problem("burst is missing: how many requests may come at once, from 1")
+        section.problem("needs burst, the number of requests that may come at once")
     elif rate.burst == 0:
-        section.problem(f"{NO_BURST}: with 0 every request would be refused", "burst")
+        section.problem(f"{NO_BURST}, because 0 would refuse every request", "burst")
     return RateLimit(rate.interval, rate.burst) if rate.burst else None
 
 
 def _tls(section: _Section, files: _NamedFiles) -> ssl.SSLContext | None:
-    """Return what the block asks for; None where it is left out or wrong."""
+    """Return the context that the block asks for, or None if the block is missing or wrong."""
     if not section.has():
         return None
     tls = section.checked.model.tls_server_config or Tls()
@@ -202,16 +202,16 @@ def _tls(section: _Section, files: _NamedFiles) -> ssl.SSLContext | None:
 
 
 def _pem(section: _Section, files: _NamedFiles, name: str, text: str | None, file: str | None) -> bytes | None:
-    """Return what the file, or the text beside it, holds; None where that is wrong or left out."""
+    """Return the PEM from the file or from the text, or None if it is missing or wrong."""
     if section.has(name) and section.has(f"{name}_file"):
-        section.problem(f"is given twice: keep one of {name} and {name}_file", name)
+        section.problem(f"is given twice. Keep one of {name} and {name}_file", name)
         return None
     if file is None:
         return None if text is None else text.encode()
     try:
         return files.read(file)
     except (OSError, UnicodeEncodeError) as error:
-        # No path where the key itself may have been written by mistake.
+        # Do not repeat the path of a key, because it may be the key itself.
         path = "" if name == "key" else f"{files.directory / file} "
         reason = error.strerror if isinstance(error, OSError) else "its name is not valid UTF-8"
         section.problem(f"{path}cannot be read: {reason}", f"{name}_file")
@@ -220,9 +220,9 @@ def _pem(section: _Section, files: _NamedFiles, name: str, text: str | None, fil
 
 def _check_certificates(section: _Section) -> None:
     if section.lacks("cert", "cert_file"):
-        section.problem("cert_file (or cert) is missing: without a certificate there is no TLS")
+        section.problem("needs cert_file or cert, because there is no TLS without a certificate")
     if section.lacks("key", "key_file"):
-        section.problem("key_file (or key) is missing: the certificate needs its private key")
+        section.problem("needs key_file or key, because a certificate needs its private key")
 
 
 def _check_client_certificates(section: _Section, tls: Tls) -> None:
@@ -233,10 +233,10 @@ def _check_client_certificates(section: _Section, tls: Tls) -> None:
     if tls.client_allowed_sans is None:
         return
     if not tls.client_allowed_sans:
-        message = "is empty and would bar everybody: name who may come in, or leave it out"
+        message = "is empty, which would refuse everybody. Name who may connect, or leave the key out"
         section.problem(message, "client_allowed_sans")
     elif CLIENT_AUTH[tls.client_auth_type] is not ssl.CERT_REQUIRED:
-        message = "needs `client_auth_type: RequireAndVerifyClientCert`, or it bars nobody"
+        message = "needs `client_auth_type: RequireAndVerifyClientCert`, because otherwise it refuses nobody"
         section.problem(message, "client_allowed_sans")
 
 

@@ -1,7 +1,7 @@
-"""Follows changes of the web configuration, off the thread that serves.
+"""Follows changes of the web configuration in a thread of its own.
 
-A file on a mount that hangs blocks every call that touches it. So only the thread of this module looks at files. The
-serving thread takes what was read last.
+A file on a mount that hangs blocks every call that touches it. Therefore the serving thread never looks at a file and
+uses what was read last.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LOOK_SECONDS = 1.0
 
 
 class WebConfigFile:
-    """The file as it was read last. What it said before stays in force while it is wrong."""
+    """The web configuration as it was read last. A wrong file changes nothing."""
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
-        """Read the file for the first time; raises ConfigError."""
+        """Read the file for the first time. Raises ConfigError."""
         self._path = path
         self._environ = environ
         reading = read(path, environ)
@@ -35,22 +35,22 @@ class WebConfigFile:
         _log_warnings(self._config)
 
     def current(self) -> WebConfig:
-        """Return what the file said when it was read last. Never waits."""
+        """Return what was read last, without waiting."""
         return self._config
 
     def follow(self) -> None:
-        """Begin to look for changes every second, in a thread of its own."""
+        """Start the thread that looks for changes every second."""
         # A daemon that nobody joins, because a look that hangs must not keep the process from stopping.
         threading.Thread(target=self._follow, name="web-config", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more. Does not wait for a look that is under way."""
+        """End the thread after the look that is under way, without waiting for it."""
         self._stopping.set()
 
     def look(self) -> None:
-        """Read the file again if it, or a file that it names, has changed and is as it was at the last look."""
+        """Read all files again if one has changed and none has changed since the last look."""
         seen = {file: stamp(file) for file in self._read}
-        # A file that is still being written could lack its users, and that would admit everybody.
+        # Do not read a file that is still being written. It could lack its users, which disables authentication.
         is_being_written, self._seen = seen != self._seen, seen
         if seen != self._read and not is_being_written:
             self._reload()
@@ -68,11 +68,11 @@ class WebConfigFile:
         try:
             config = reading.result()
             if (config.tls is None) is not (self._config.tls is None):
-                message = "TLS is switched on or off by a restart alone"
+                message = "only a restart switches TLS on or off"
                 raise ConfigError([Problem(str(self._path), None, "tls_server_config", message)])
         except ConfigError as error:
             for problem in error.problems:
-                logger.error("%s; what was read before stays in force", problem)
+                logger.error("%s. What was read before stays in force", problem)
             return
         logger.info("%s was read again", self._path)
         _log_warnings(config)

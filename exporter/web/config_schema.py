@@ -1,6 +1,6 @@
-"""What a user may write into the web configuration: one model per block, each key with its rule and description.
+"""Models of the web configuration, one for each block, with the rule and the description of each key.
 
-The format is that of Prometheus' exporter-toolkit. The models are the source of the tables in docs/web-config.md too.
+The format is that of Prometheus' exporter-toolkit. The tables in docs/web-config.md are made from the models.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def _pem(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must be the text of a PEM file, not {kind(value)}")
     if not value.strip():
-        raise ValueError("is empty: write a value, or leave the key out")
+        raise ValueError("is empty. Write a value, or leave the key out")
     return value
 
 
 def _flag(value: object) -> bool:
-    # A text too, because ``${NAME}`` gives nothing else.
+    # Allow a text too, because ``${NAME}`` always gives a text.
     found = {"true": True, "false": False}.get(value) if isinstance(value, str) else value
     if not isinstance(found, bool):
         raise ValueError("must be true or false")
@@ -59,8 +59,8 @@ def _client_auth(value: object) -> str:
     name = str(_CLIENT_AUTH_NAMES.check(value))
     if CLIENT_AUTH[name] is None:
         raise ValueError(
-            f"{name} is not possible, because Python's ssl cannot ask for a certificate without checking it; "
-            "use RequireAndVerifyClientCert, or VerifyClientCertIfGiven"
+            f"{name} is not possible, because Python's ssl cannot ask for a certificate without checking it. "
+            "Use RequireAndVerifyClientCert, or VerifyClientCertIfGiven"
         )
     return name
 
@@ -69,7 +69,7 @@ def _cipher(value: object) -> str:
     name = text(value)
     if name not in CIPHERS and name not in TLS13_CIPHERS:
         known = ", ".join((*TLS13_CIPHERS, *CIPHERS))
-        raise ValueError(f"unknown cipher suite {name[:64]!r}; known are, by the names that Go gives them: {known}")
+        raise ValueError(f"unknown cipher suite {name[:64]!r}. Go's names are {known}")
     return name
 
 
@@ -87,11 +87,11 @@ def _header(*known: str) -> Rule:
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
-            raise ValueError(f"must be a text, not {kind(value)}; put it in quotes")
+            raise ValueError(f"must be a text, not {kind(value)}. Put it in quotes")
         if known and value not in ("", *known):
             raise ValueError(f"must be {' or '.join(known)}")
         if not _SENDABLE.fullmatch(value):
-            raise ValueError("holds a character that a header cannot carry; write it on one line, in ASCII")
+            raise ValueError("has a character that a header cannot have. Write it on one line, in ASCII")
         return value.strip()
 
     return Rule("text", check, _enum((None, "", *known)) if known else {"type": ["string", "integer", "null"]})
@@ -104,8 +104,8 @@ def _user(value: object) -> str:
 
 
 def _bcrypt_hash(value: object) -> bytes:
-    # No sentence repeats the value. A password that somebody wrote here by mistake must not reach the log.
-    # A user without a hash is refused: leaving it out could leave no users, which disables authentication.
+    # Do not repeat the value, because somebody may have written a password here.
+    # Reject a user without a hash. Dropping it could leave no users, which disables authentication.
     if not isinstance(value, str) or not _BCRYPT.fullmatch(value):
         raise ValueError(_NO_HASH)
     return value.encode()
@@ -115,7 +115,7 @@ def _go_duration(value: object) -> float:
     if value == 0 and not isinstance(value, bool):
         return 0.0
     if not isinstance(value, str) or not _GO_DURATION.fullmatch(value):
-        raise ValueError("must be a duration as Go writes it, such as 1s, 250ms or 1m30s; 0 switches it off")
+        raise ValueError("must be a duration as Go writes it, such as 1s, 250ms or 1m30s. Write 0 for no limit")
     return sum(float(number) * _GO_UNITS[unit] for number, unit in _GO_PART.findall(value))
 
 

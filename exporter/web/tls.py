@@ -21,7 +21,7 @@ CLIENT_AUTH: dict[str, ssl.VerifyMode | None] = {
     "RequireAnyClientCert": None,
     "RequireClientCert": None,
 }
-"""How each of Go's policies is done here; None where it cannot be."""
+"""What does each of Go's policies here, or None if nothing can."""
 
 VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -38,7 +38,7 @@ CURVES = {
     "X25519": "X25519",
     "X25519MLKEM768": None,
 }
-"""OpenSSL's names; None for a curve that Python's ``ssl`` cannot be given."""
+"""OpenSSL's names, or None for a curve that Python's ``ssl`` does not know."""
 
 _AEAD = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
@@ -70,7 +70,7 @@ TLS13_CIPHERS = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """What a server is told about TLS; certificates and the key are PEM."""
+    """What a server needs to know about TLS. Certificates and the key are PEM."""
 
     cert: bytes
     key: bytes = field(repr=False)
@@ -84,7 +84,7 @@ class TlsSettings:
 
 
 def make_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Return a server's context; raise ValueError(key, sentence) for what OpenSSL does not take."""
+    """Return a server's context. Raises ValueError(key, sentence) for what OpenSSL does not take."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
@@ -102,14 +102,14 @@ def make_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def usable_curve(names: Iterable[str]) -> str | None:
-    """Return the first of the curves that Python's ``ssl`` can be given: it takes no more than one."""
+    """Return the first of the curves that Python's ``ssl`` knows, because it takes only one."""
     return next((name for name in names if CURVES[name] is not None), None)
 
 
 def _set_curve(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
     name = usable_curve(names)
     if name is None:
-        raise ValueError("curve_preferences", f"{names[0]} is not possible with Python's ssl; name another one too")
+        raise ValueError("curve_preferences", f"{names[0]} is not possible with Python's ssl. Name another one too")
     try:
         context.set_ecdh_curve(str(CURVES[name]))
     except (ValueError, ssl.SSLError):
@@ -119,7 +119,7 @@ def _set_curve(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
 def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:
     for name, has in (("TLS10", ssl.HAS_TLSv1), ("TLS11", ssl.HAS_TLSv1_1)):
         if settings.minimum == name and not has:
-            raise ValueError("min_version", f"{name} is not possible with {ssl.OPENSSL_VERSION}; use TLS12 or TLS13")
+            raise ValueError("min_version", f"{name} is not possible with {ssl.OPENSSL_VERSION}. Use TLS12 or TLS13")
     with warnings.catch_warnings():
         # Python advises against the old versions; who names one has been told by docs/web-config.md.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -148,7 +148,7 @@ def _set_ciphers(context: ssl.SSLContext, settings: TlsSettings) -> None:
 
 def _set_certificates(context: ssl.SSLContext, settings: TlsSettings) -> None:
     def no_password() -> str:
-        raise ValueError("key", "is encrypted; nobody is there to type the password: store it decrypted")
+        raise ValueError("key", "is encrypted, and nobody is there to type the password. Store it decrypted")
 
     with _as_file(settings.cert) as cert, _as_file(settings.key) as key:
         try:
@@ -156,9 +156,7 @@ def _set_certificates(context: ssl.SSLContext, settings: TlsSettings) -> None:
         except ssl.SSLError as error:
             if "MISMATCH" in (error.reason or ""):
                 raise ValueError("key", "is not the private key of the certificate") from None
-            raise ValueError(
-                "cert", "a certificate and its private key, both in PEM, are needed: one of them is none"
-            ) from None
+            raise ValueError("cert", "the certificate or its private key is not in PEM") from None
 
 
 def _set_authorities(context: ssl.SSLContext, settings: TlsSettings) -> None:

@@ -113,7 +113,7 @@ def test_tls_is_not_switched_off_by_a_change(files: Path, path: Path, caplog: py
     path.write_text("{}\n")
     notice_change(file)
     assert file.current().tls is not None
-    assert "by a restart alone" in caplog.text
+    assert "only a restart switches TLS" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["cert.pem", "key.pem", "web.yml"])
@@ -126,7 +126,7 @@ def test_a_named_pipe_in_place_of_a_file_is_a_mistake_and_nothing_waits_for_it(
     os.mkfifo(files / name)
     notice_change(file)
     assert file.current() is first
-    assert "cannot be read: it is not a regular file; what was read before stays in force" in caplog.text
+    assert "cannot be read: it is not a regular file. What was read before stays in force" in caplog.text
 
 
 def test_a_named_pipe_is_refused_at_start(files: Path, path: Path) -> None:

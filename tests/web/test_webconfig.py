@@ -11,6 +11,7 @@ import pytest
 import trustme
 import yaml
 
+from exporter.config import rules
 from exporter.errors import ConfigError
 from exporter.web.config import RateLimit, load
 from exporter.web.config_file import WebConfigFile
@@ -197,6 +198,13 @@ def test_warnings_are_logged_when_the_file_is_read(files: Path, caplog: pytest.L
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+def of_text(value: object) -> str:
+    """Return what the rule for any text says of a value."""
+    with pytest.raises(ValueError, match=r"must|is|YAML") as caught:
+        rules.text(value)
+    return str(caught.value)
+
+
 REFUSALS = [
     ("- a\n", "web.yml:1: must be a mapping (lines with `key: value`), not a list"),
     ("tls_config: {}\n", "web.yml:1: tls_config: unknown key tls_config; did you mean tls_server_config?"),
@@ -210,8 +218,8 @@ REFUSALS = [
     ),
     (
         "tls_server_config:\n  min_version: TLS13\n",
-        "web.yml:1: tls_server_config: cert_file (or cert) is missing: without a certificate there is no TLS\n"
-        "web.yml:1: tls_server_config: key_file (or key) is missing: the certificate needs its private key",
+        "web.yml:1: tls_server_config: needs cert_file or cert, because there is no TLS without a certificate\n"
+        "web.yml:1: tls_server_config: needs key_file or key, because a certificate needs its private key",
     ),
     (
         TLS.replace("cert.pem", "gone.pem"),
@@ -223,17 +231,16 @@ REFUSALS = [
     ),
     (
         TLS.replace("cert.pem", "junk.pem"),
-        "web.yml:2: tls_server_config.cert_file: a certificate and its private key, both in PEM, are needed: "
-        "one of them is none",
+        "web.yml:2: tls_server_config.cert_file: the certificate or its private key is not in PEM",
     ),
     (
         TLS + "  cert: |\n    x\n",
-        "web.yml:4: tls_server_config.cert: is given twice: keep one of cert and cert_file",
+        "web.yml:4: tls_server_config.cert: is given twice. Keep one of cert and cert_file",
     ),
     (
         TLS + "  client_auth_type: RequireAnyClientCert\n",
         "web.yml:4: tls_server_config.client_auth_type: RequireAnyClientCert is not possible, because Python's "
-        "ssl cannot ask for a certificate without checking it; use RequireAndVerifyClientCert, or "
+        "ssl cannot ask for a certificate without checking it. Use RequireAndVerifyClientCert, or "
         "VerifyClientCertIfGiven",
     ),
     (
@@ -252,12 +259,12 @@ REFUSALS = [
     (
         TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n  client_allowed_sans: [a]\n",
         "web.yml:6: tls_server_config.client_allowed_sans: needs `client_auth_type: "
-        "RequireAndVerifyClientCert`, or it bars nobody",
+        "RequireAndVerifyClientCert`, because otherwise it refuses nobody",
     ),
     (
         TLS + "  client_allowed_sans: []\n",
-        "web.yml:4: tls_server_config.client_allowed_sans: is empty and would bar everybody: name who may come "
-        "in, or leave it out",
+        "web.yml:4: tls_server_config.client_allowed_sans: is empty, which would refuse everybody. Name who "
+        "may connect, or leave the key out",
     ),
     (
         TLS + "  min_version: 1.2\n",
@@ -273,7 +280,7 @@ REFUSALS = [
     ),
     (
         TLS + "  curve_preferences: [X25519MLKEM768]\n",
-        "web.yml:4: tls_server_config.curve_preferences: X25519MLKEM768 is not possible with Python's ssl; name "
+        "web.yml:4: tls_server_config.curve_preferences: X25519MLKEM768 is not possible with Python's ssl. Name "
         "another one too",
     ),
     (
@@ -300,8 +307,8 @@ REFUSALS = [
     ),
     (
         'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
-        "web.yml:3: http_server_config.headers.X-XSS-Protection: holds a character that a header cannot carry; "
-        "write it on one line, in ASCII",
+        "web.yml:3: http_server_config.headers.X-XSS-Protection: has a character that a header cannot have. "
+        "Write it on one line, in ASCII",
     ),
     (
         "http_server_config:\n  headers:\n    X-Frame-Option: deny\n",
@@ -310,17 +317,16 @@ REFUSALS = [
     ),
     (
         "http_server_config:\n  headers:\n    X-XSS-Protection: true\n",
-        "web.yml:3: http_server_config.headers.X-XSS-Protection: must be a text, not true or false; put it in quotes",
+        "web.yml:3: http_server_config.headers.X-XSS-Protection: must be a text, not true or false. Put it in quotes",
     ),
     (
         TLS + "  client_ca_file:\n",
         "web.yml:1: tls_server_config: client_ca_file needs `client_auth_type: RequireAndVerifyClientCert`\n"
-        "web.yml:4: tls_server_config.client_ca_file: is empty: write a value, or leave the key out",
+        f"web.yml:4: tls_server_config.client_ca_file: {of_text(None)}",
     ),
     (
         "tls_server_config:\n  cert_file: 5\n  key_file: [a]\n",
-        "web.yml:2: tls_server_config.cert_file: YAML reads this as a number; put it in quotes\n"
-        "web.yml:3: tls_server_config.key_file: must be a text, not a list",
+        f"web.yml:2: tls_server_config.cert_file: {of_text(5)}\nweb.yml:3: tls_server_config.key_file: {of_text([])}",
     ),
     (
         "tls_server_config:\n  cert_fil: a\n  key_file: b\n",
@@ -350,16 +356,16 @@ REFUSALS = [
     ),
     (
         "rate_limit: {interval: 1s}\n",
-        "web.yml:1: rate_limit: burst is missing: how many requests may come at once, from 1",
+        "web.yml:1: rate_limit: needs burst, the number of requests that may come at once",
     ),
     (
         "rate_limit: {interval: 1s, burst: 0}\n",
-        "web.yml:1: rate_limit.burst: must be a whole number of at least 1: with 0 every request would be refused",
+        "web.yml:1: rate_limit.burst: must be a whole number of at least 1, because 0 would refuse every request",
     ),
     (
         "rate_limit: {interval: 1d, burst: 1}\n",
-        "web.yml:1: rate_limit.interval: must be a duration as Go writes it, such as 1s, 250ms or 1m30s; "
-        "0 switches it off",
+        "web.yml:1: rate_limit.interval: must be a duration as Go writes it, such as 1s, 250ms or 1m30s. "
+        "Write 0 for no limit",
     ),
 ]
 
@@ -411,7 +417,8 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(files: P
     )
     (files / "key.pem").write_bytes(encrypted)
     assert refusal(files, TLS) == (
-        "web.yml:3: tls_server_config.key_file: is encrypted; nobody is there to type the password: store it decrypted"
+        "web.yml:3: tls_server_config.key_file: is encrypted, and nobody is there to type the password. "
+        "Store it decrypted"
     )
 
 
