@@ -26,8 +26,26 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-PATTERNS = """*.yaml **/*.yaml d/**/*.yaml d/** ** d/*/f.yaml a.yaml no.yaml no/*.yaml ?.yaml [ab].* [!a]*
-x[[]1]/*.yaml .*.yaml d/.git/* ./d//e/*.yaml d/../*.yaml **/e/i""".split()
+PATTERNS = [
+    "*.yaml",
+    "**/*.yaml",
+    "d/**/*.yaml",
+    "d/**",
+    "**",
+    "d/*/f.yaml",
+    "a.yaml",
+    "no.yaml",
+    "no/*.yaml",
+    "?.yaml",
+    "[ab].*",
+    "[!a]*",
+    "x[[]1]/*.yaml",
+    ".*.yaml",
+    "d/.git/*",
+    "./d//e/*.yaml",
+    "d/../*.yaml",
+    "**/e/i",
+]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
