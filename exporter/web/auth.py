@@ -17,6 +17,7 @@ from functools import partial
 
 import bcrypt
 
+from exporter.runtime.throttle import ThrottledLog
 from exporter.web.config import RateLimit, WebConfig
 from exporter.web.connection import Request, Response, text_response
 from exporter.web.fair_queue import FairQueue
@@ -51,6 +52,7 @@ class Gate:
         self.remembered: OrderedDict[bytes, None] = OrderedDict()
         self._pool = ThreadPoolExecutor(1, "password")
         self._bucket = _Bucket(clock)
+        self._logger = ThrottledLog(logger)
 
     def close(self) -> None:
         """Give up the comparisons that have not begun. The event loop must have ended."""
@@ -105,7 +107,7 @@ class Gate:
             return
         error = comparison.exception()
         if error is not None:
-            logger.error("a password could not be compared: %s", error)
+            self._logger.error("a password could not be compared: %s", error)
         right = error is None and comparison.result() and login.known
         if right:
             self.remember(login.proof)

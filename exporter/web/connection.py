@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
 
+from exporter.runtime.throttle import ThrottledLog
 from exporter.web.tls import accept
 
 logger = logging.getLogger(__name__)
@@ -120,12 +121,14 @@ class Connection(asyncio.Protocol):
         answer: Answer,
         admit: Callable[[ssl.SSLObject], bool],
         lost: Callable[[Connection], None],
+        log: ThrottledLog,
     ) -> None:
         self._loop = loop
         self._limits = limits
         self._answer = answer
         self._admit = admit
         self._lost = lost
+        self._logger = log
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._client = ""
@@ -307,7 +310,7 @@ class Connection(asyncio.Protocol):
         try:
             event = h11.Response(status_code=response.status, reason=reason, headers=headers)
         except h11.LocalProtocolError as error:
-            logger.error("an answer cannot be sent: %s", error)
+            self._logger.error("an answer cannot be sent: %s", error)
             self._reply(text_response(500, FAILED))
             return
         head = self._http.send(event)

@@ -13,6 +13,7 @@ import ipaddress
 import logging
 import os
 import re
+import resource
 import socket
 import ssl
 import threading
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import StartError, UsageError
+from exporter.runtime.throttle import ThrottledLog
 from exporter.web.auth import Gate
 from exporter.web.config import WebConfig
 from exporter.web.config_file import WebConfigFile
@@ -109,6 +111,7 @@ class _Site:
     def __init__(self, routes: Mapping[str, Route], allowed_hosts: Iterable[str] = ()) -> None:
         self.web: WebConfigFile | None = None
         self._routes = dict(routes)
+        self._logger = ThrottledLog(logger)
         self._allowed_hosts = frozenset(map(host_name, allowed_hosts))
 
     def config(self) -> WebConfig:
@@ -137,10 +140,20 @@ class _Site:
             reply(text_response(405, f"405 Method Not Allowed: use {allow}", ("allow", allow)))
         elif route.threaded:
             loop = asyncio.get_running_loop()
-            future = loop.run_in_executor(pool, _call, route.handler, request)
+            future = loop.run_in_executor(pool, self._call, route.handler, request)
             future.add_done_callback(lambda done: None if done.cancelled() else _deliver(done.result(), reply))
         else:
-            _deliver(_call(route.handler, request), reply)
+            _deliver(self._call(route.handler, request), reply)
+
+    def _call(self, handler: Handler, request: Request) -> Response | Future[Response]:
+        try:
+            response = handler(request)
+            if not isinstance(response, (Response, Future)):
+                raise TypeError(f"a handler returned {type(response).__name__}, not a Response")
+        except Exception:
+            self._logger.exception("the answer to %s %s failed", request.method, request.path)
+            return text_response(500, FAILED)
+        return response
 
 
 def _with_headers(reply: _Reply, headers: tuple[tuple[str, str], ...]) -> _Reply:
@@ -157,17 +170,6 @@ def _deliver(response: Response | Future[Response], reply: _Reply) -> None:
         reply(response)
     else:
         asyncio.wrap_future(response).add_done_callback(lambda done: reply(done.result()))
-
-
-def _call(handler: Handler, request: Request) -> Response | Future[Response]:
-    try:
-        response = handler(request)
-        if not isinstance(response, (Response, Future)):
-            raise TypeError(f"a handler returned {type(response).__name__}, not a Response")
-    except Exception:
-        logger.exception("the answer to %s %s failed", request.method, request.path)
-        return text_response(500, FAILED)
-    return response
 
 
 class Server:
@@ -194,6 +196,7 @@ class Server:
         self._web_config = web_config
         self._limits = limits
         self._listeners: list[tuple[socket.socket, _Site]] = []
+        self._logger = ThrottledLog(logger)
         self._connections: set[Connection] = set()
         self._most = 0
         self._gate = Gate(limits.password_checks)
@@ -270,9 +273,18 @@ class Server:
         finally:
             serving.set()
 
+    def _log_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Log what nobody was there to be told: a client's doing quietly, a mistake of ours with its traceback."""
+        error = context.get("exception")
+        if isinstance(error, OSError):
+            logger.debug("a connection failed: %s", error)
+        else:
+            exc_info = error if isinstance(error, Exception) else None
+            self._logger.error("unexpected error in the HTTP server: %s", context.get("message"), exc_info=exc_info)
+
     async def _serve(self, serving: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_exception_handler(log_loop_error)
+        self._loop.set_exception_handler(self._log_loop_error)
         self._stopping = asyncio.Event()
         tasks = [asyncio.create_task(self._accept(listener, site)) for listener, site in self._listeners]
         tasks.append(asyncio.create_task(self._sweep()))
@@ -312,9 +324,13 @@ class Server:
                 sock, address = await loop.sock_accept(listener)
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    logger.warning("cannot take another client: %s; closing one that waits", error.strerror)
+                    self._logger.warning(
+                        "closed the client that has waited longest, because another one came and %s", _shortage(error)
+                    )
+                    # A client that was cut gives its descriptor back within a turn of the loop or two.
+                    pause = 0.001 if self._connections else 0.1
                     self._make_room()
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(pause)
                 continue
             if len(self._connections) >= self._limits.connections:
                 self._make_room()
@@ -322,7 +338,7 @@ class Server:
                 self._take(sock, address[0], site)
             except Exception:
                 # One client that cannot be served must not end the service to all.
-                logger.exception("a client could not be served")
+                self._logger.exception("a client could not be served")
                 sock.close()
 
     def _take(self, sock: socket.socket, client: str, site: _Site) -> None:
@@ -339,12 +355,24 @@ class Server:
             asyncio.get_running_loop(),
             self._limits,
             lambda request, reply: site.answer(request, reply, self._gate, self._pool),
-            lambda tls: _is_allowed(tls, config.allowed_sans),
+            lambda tls: self._is_allowed(tls, config.allowed_sans),
             self._lost,
+            self._logger,
         )
         self._connections.add(connection)
         self._most = max(self._most, len(self._connections))
         connection.open(sock, config.tls, client)
+
+    def _is_allowed(self, tls: ssl.SSLObject, sans: frozenset[str]) -> bool:
+        """Return whether the client's certificate has one of the names, or none is asked for."""
+        if not sans:
+            return True
+        names: Iterable[Any] = (tls.getpeercert() or {}).get("subjectAltName", ())
+        found = {_as_go_writes(kind, name) for kind, name in names}
+        if found & sans:
+            return True
+        self._logger.warning("refused a client certificate: client_allowed_sans has none of %s", sorted(found))
+        return False
 
     def _make_room(self) -> None:
         """Close the client that has waited longest: one that takes in an answer only if no other is left."""
@@ -367,25 +395,13 @@ class Server:
                 try:
                     connection.expire()
                 except Exception:
-                    logger.exception("a connection could not be ended")
+                    self._logger.exception("a connection could not be ended")
 
 
 def _return_memory() -> None:
     """Have glibc return what it holds free: of 500 TLS clients that is 27 MB. Other C libraries have no such call."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _is_allowed(tls: ssl.SSLObject, sans: frozenset[str]) -> bool:
-    """Return whether the client's certificate has one of the names, or none is asked for."""
-    if not sans:
-        return True
-    names: Iterable[Any] = (tls.getpeercert() or {}).get("subjectAltName", ())
-    found = {_as_go_writes(kind, name) for kind, name in names}
-    if found & sans:
-        return True
-    logger.warning("refused a client certificate: client_allowed_sans has none of %s", sorted(found))
-    return False
 
 
 def _as_go_writes(kind: str, name: str) -> str:
@@ -397,10 +413,11 @@ def _url(scheme: str, listener: socket.socket) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def log_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """Log what nobody was there to be told: a client's doing quietly, a mistake of ours with its traceback."""
-    error = context.get("exception")
-    if isinstance(error, OSError):
-        logger.debug("a connection failed: %s", error)
-    else:
-        logger.error("%s", context.get("message"), exc_info=error if isinstance(error, Exception) else None)
+def _shortage(error: OSError) -> str:
+    """Return what there is too little of, and where an operator raises it."""
+    if error.errno == errno.EMFILE:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"all {limit} file descriptors are in use; raise LimitNOFILE= of the systemd unit, or `ulimit -n`"
+    if error.errno == errno.ENFILE:
+        return "the machine has no file descriptor left; raise its fs.file-max"
+    return f"the kernel has too little memory ({error.strerror})"

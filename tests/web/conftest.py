@@ -121,7 +121,7 @@ class _LoopErrors(logging.Handler):
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.funcName == server_module.log_loop_error.__name__:
+        if record.getMessage().startswith("unexpected error in the HTTP server"):
             self.found.append(self.format(record))
 
 

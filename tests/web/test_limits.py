@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.runtime.throttle import ThrottledLog
 from exporter.web import connection as connection_module
 from exporter.web.config_file import WebConfigFile
 from exporter.web.server import Limits, Request, Response, Route
@@ -264,7 +265,9 @@ def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> No
         while waiting:
             waiting.pop()(Response(200, b"", "text/plain"))
 
-    connection = connection_module.Connection(loop, PATIENT, answer, lambda _tls: True, lambda _connection: None)
+    connection = connection_module.Connection(
+        loop, PATIENT, answer, lambda _tls: True, lambda _connection: None, ThrottledLog(connection_module.logger)
+    )
     transport = _Transport()
     connection.connection_made(transport)  # type: ignore[arg-type]  # it has what is used
     connection.data_received(GET * 40)
@@ -317,17 +320,16 @@ def test_everything_is_given_back_when_hostile_clients_are_gone(servers: Servers
 
 
 def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
-    servers: Servers, monkeypatch: pytest.MonkeyPatch
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = servers.start(limits=PATIENT)
     idle = servers.client(server)
     assert idle.ask().status == 200
-    failing = [True]
+    failures = iter(range(3))
     accept = socket.socket._accept  # type: ignore[attr-defined]  # what accept() itself calls
 
     def out_of_descriptors(listener: socket.socket) -> object:
-        if failing:
-            failing.clear()
+        if next(failures, None) is not None:
             raise OSError(24, "Too many open files")
         return accept(listener)
 
@@ -335,6 +337,8 @@ def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
     scraper = servers.client(server)
     assert scraper.ask().status == 200
     idle.wait_until_cut()
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "file descriptors are in use; raise LimitNOFILE= of the systemd unit, or `ulimit -n`" in line
 
 
 def test_a_client_that_cannot_be_served_ends_nothing_for_others(
