@@ -18,7 +18,8 @@ from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition, Renderer
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.runtime.clock import SystemClock
-from exporter.web.server import Request, Response, Route, Server
+from exporter.web.messages import Request, Response, Route
+from exporter.web.server import Server
 
 
 class Page:

@@ -31,7 +31,8 @@ from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure
 from exporter.runtime.clock import SystemClock
 from exporter.status.page import StatusPage
-from exporter.web.server import Request, Response, Route, Server
+from exporter.web.messages import Request, Response, Route
+from exporter.web.server import Server
 
 # From the click to the frame after the one in which everything is there.
 DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"

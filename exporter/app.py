@@ -35,7 +35,8 @@ from exporter.runtime.systemd import Notifier
 from exporter.state.sqlite import StateFile
 from exporter.status.page import StatusPage
 from exporter.transport.client import Transport
-from exporter.web.server import Request, Response, Route, Server
+from exporter.web.messages import Request, Response, Route, text_response
+from exporter.web.server import Server
 
 logger = logging.getLogger(__name__)
 
@@ -276,18 +277,18 @@ class App:
 
     def _serve_healthy(self, _request: Request) -> Response:
         trouble = self._scheduler.trouble()
-        return _text(503, trouble) if trouble else _text(200, "healthy")
+        return text_response(503, trouble) if trouble else text_response(200, "healthy")
 
     def _serve_ready(self, _request: Request) -> Response:
         if self._stopping.is_set():
-            return _text(503, "stopping")
+            return text_response(503, "stopping")
         if not self._polling.is_set() or not self._store.all_settled():
-            return _text(503, "the first round of polls is under way")
-        return _text(200, "ready")
+            return text_response(503, "the first round of polls is under way")
+        return text_response(200, "ready")
 
     def _serve_reload(self, _request: Request) -> Response | Future[Response]:
         if not self._options.enable_lifecycle:
-            return _text(403, "start the exporter with --web.enable-lifecycle to allow this, or send it SIGHUP")
+            return text_response(403, "start the exporter with --web.enable-lifecycle to allow this, or send it SIGHUP")
         answer: Future[Response] = Future()
         self._main_loop.reload().add_done_callback(lambda done: answer.set_result(_answer_to_reload(done.result())))
         return answer
@@ -298,13 +299,9 @@ _HEALTH_PATHS = ("/-/healthy", "/-/ready")
 
 def _answer_to_reload(errors: str | None) -> Response:
     if errors is None:
-        return _text(503, "the exporter is stopping")
-    return _text(500, errors) if errors else _text(200, "reloaded")
+        return text_response(503, "the exporter is stopping")
+    return text_response(500, errors) if errors else text_response(200, "reloaded")
 
 
 def _save_nothing(_account: AccountKey, _state: AccountState) -> None:
     """Stand in for the state file where none is configured."""
-
-
-def _text(status: int, message: str) -> Response:
-    return Response(status, (message + "\n").encode(), "text/plain; charset=utf-8")

@@ -22,7 +22,7 @@ from exporter.runtime.clock import Clock
 from exporter.status.cells import COLUMNS, cells
 from exporter.status.selection import SORTS, Row, Selection
 from exporter.status.summary import EXPLANATIONS, SEVERITIES, summary
-from exporter.web.server import Request, Response, Route
+from exporter.web.messages import Request, Response, Route, text_response
 
 ROWS = 1000
 """Accounts on one page of the table."""
@@ -81,14 +81,14 @@ class StatusPage:
         try:
             selection = Selection.parse(request.query)
         except ValueError as error:
-            return _refusal(error)
+            return text_response(400, str(error))
         return _answer(request, self._page(selection).encode("utf-8", "replace"), "text/html; charset=utf-8")
 
     def _serve_json(self, request: Request) -> Response:
         try:
             selection = Selection.parse(request.query)
         except ValueError as error:
-            return _refusal(error)
+            return text_response(400, str(error))
         now = self._clock.wall()
         document = {
             "generated": _iso(now),
@@ -159,10 +159,6 @@ def _answer(request: Request, body: bytes, content_type: str) -> Response:
         return Response(200, body, content_type, (("vary", "accept-encoding"),))
     headers = (("vary", "accept-encoding"), ("content-encoding", "gzip"))
     return Response(200, gzip.compress(body, 1), content_type, headers)
-
-
-def _refusal(error: ValueError) -> Response:
-    return Response(400, f"{error}\n".encode("utf-8", "replace"), "text/plain; charset=utf-8")
 
 
 def _iso(wall: float) -> str:

@@ -1,4 +1,4 @@
-"""Who may come in: the rate limit and the passwords of the web configuration."""
+"""Who may come in: passwords, compared by bcrypt, in a queue that is fair to all."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import binascii
 import hashlib
 import logging
 import secrets
-import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +17,13 @@ from functools import partial
 import bcrypt
 
 from exporter.runtime.throttle import ThrottledLog
-from exporter.web.config import RateLimit, WebConfig
-from exporter.web.connection import Request, Response, text_response
 from exporter.web.fair_queue import FairQueue
+from exporter.web.messages import Request, Respond, Response, text_response
 
 logger = logging.getLogger(__name__)
 
+Users = Mapping[str, bytes]
+"""bcrypt hashes by user name."""
 REMEMBERED = 256
 """Right passwords that need no bcrypt again."""
 _LONGEST_PASSWORD = 72
@@ -38,48 +38,35 @@ class _Login:
     stored: bytes
     known: bool
     proof: bytes
-    refuse: Callable[[Response], None]
+    refuse: Respond
     admit: Callable[[], None]
 
 
-class Gate:
-    """Admits requests or refuses them. Used on the event loop alone; bcrypt runs in one thread of its own."""
+class Authenticator:
+    """Asks for user and password (HTTP Basic). Used on the event loop alone; bcrypt runs in one thread of its own."""
 
-    def __init__(self, most_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most_waiting: int) -> None:
         self._waiting: FairQueue[_Login] = FairQueue(most_waiting)
         self._comparing = False
         self._salt = secrets.token_bytes(32)
         self.remembered: OrderedDict[bytes, None] = OrderedDict()
         self._pool = ThreadPoolExecutor(1, "password")
-        self._bucket = _Bucket(clock)
         self._logger = ThrottledLog(logger)
 
     def close(self) -> None:
         """Give up the comparisons that have not begun. The event loop must have ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def ask(
-        self,
-        config: WebConfig,
-        request: Request,
-        refuse: Callable[[Response], None],
-        admit: Callable[[], None],
-    ) -> None:
-        """Call ``admit``, or ``refuse`` with the answer for the client: now, or when bcrypt is done."""
-        if config.rate_limit is not None and not self._bucket.take(config.rate_limit):
-            refuse(text_response(429, "429 Too Many Requests: rate_limit of the web configuration"))
-            return
-        if not config.users:
-            admit()
-            return
+    def check(self, users: Users, request: Request, refuse: Respond, admit: Callable[[], None]) -> None:
+        """Call ``admit``, or ``refuse`` with the response for the client: now, or when bcrypt is done."""
         given = _credentials(request.headers.get("authorization", ""))
         if given is None:
             refuse(_unauthorized())
             return
         user, password = given
-        stored = self.hash_to_compare(config, user)
+        stored = self.hash_to_compare(users, user)
         proof = self._digest(user.encode(), stored, password)
-        login = _Login(password, stored, user in config.users, proof, refuse, admit)
+        login = _Login(password, stored, user in users, proof, refuse, admit)
         if self._is_remembered(login):
             admit()
             return
@@ -111,7 +98,7 @@ class Gate:
         right = error is None and comparison.result() and login.known
         if right:
             self.remember(login.proof)
-        # The next one begins first, because no failure of this answer may end the turns.
+        # The next one begins first, because no failure of this response may end the turns.
         self._compare_next()
         if right:
             login.admit()
@@ -124,13 +111,13 @@ class Gate:
         self.remembered.move_to_end(login.proof)
         return True
 
-    def hash_to_compare(self, config: WebConfig, user: str) -> bytes:
+    def hash_to_compare(self, users: Users, user: str) -> bytes:
         """Return the user's hash; for somebody unknown that of a known user, always the same one.
 
         So the time of a refusal tells nothing of who is known, whatever each hash costs.
         """
-        hashes = tuple(config.users.values())
-        return config.users.get(user) or hashes[self._digest(user.encode())[0] % len(hashes)]
+        hashes = tuple(users.values())
+        return users.get(user) or hashes[self._digest(user.encode())[0] % len(hashes)]
 
     def remember(self, proof: bytes) -> None:
         """Admit who gives the same user and password again without bcrypt."""
@@ -161,25 +148,3 @@ def _credentials(header: str) -> tuple[str, bytes] | None:
         return (user.decode(), password[:_LONGEST_PASSWORD]) if colon else None
     except (binascii.Error, ValueError):
         return None
-
-
-class _Bucket:
-    """A token bucket that starts full."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._limit: RateLimit | None = None
-        self._tokens = 0.0
-        self._looked = 0.0
-
-    def take(self, limit: RateLimit) -> bool:
-        now = self._clock()
-        if limit != self._limit:
-            self._limit, self._tokens = limit, float(limit.burst)
-        else:
-            self._tokens = min(limit.burst, self._tokens + (now - self._looked) / limit.interval)
-        self._looked = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 
 from exporter.errors import UsageError
-from exporter.web.connection import Request
+from exporter.web.messages import Request
 
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 

@@ -1,16 +1,16 @@
-"""TLS settings by the names that Go gives them, the ``ssl.SSLContext`` that they make, and handshakes with alerts."""
+"""TLS settings by the names that Go gives them, and the ``ssl.SSLContext`` that they make."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import ssl
 import tempfile
 import warnings
-from asyncio import AbstractEventLoop, Protocol, Transport, sslproto
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from socket import socket
+from typing import cast
 
 CLIENT_AUTH: dict[str, ssl.VerifyMode | None] = {
     "NoClientCert": ssl.CERT_NONE,
@@ -192,27 +192,7 @@ def _as_file(data: bytes) -> Iterator[str]:
             yield file.name
 
 
-async def accept(loop: AbstractEventLoop, sock: socket, context: ssl.SSLContext, protocol: Protocol) -> None:
-    """Do the handshake with a client that has connected; raise what makes it fail."""
-    done = loop.create_future()
-    wrapped = _AlertingProtocol(loop, protocol, context, done, server_side=True)
-    transport, _ = await loop.connect_accepted_socket(lambda: wrapped, sock)
-    try:
-        await done
-    except BaseException:
-        transport.close()
-        raise
-
-
-class _AlertingProtocol(sslproto.SSLProtocol):
-    """asyncio's TLS, which closes after a failure without the alert that tells the client why."""
-
-    max_size = 16 * 1024
-    """Bytes: the largest TLS record. asyncio sets 256 KiB aside for every connection."""
-
-    def _fatal_error(self, exc: BaseException, message: str = "TLS failed") -> None:
-        # Python 3.10 keeps what OpenSSL wrote in a pipe, later ones in the protocol itself.
-        written = getattr(getattr(self, "_sslpipe", self), "_outgoing", None)
-        if isinstance(exc, ssl.SSLError) and written is not None and isinstance(self._transport, Transport):
-            self._transport.write(written.read())
-        super()._fatal_error(exc, message)
+def client_names(tls: ssl.SSLObject) -> frozenset[str]:
+    """Return the subject alternative names of the client's certificate, as Go writes them."""
+    found = cast(Iterable[tuple[str, str]], (tls.getpeercert() or {}).get("subjectAltName", ()))
+    return frozenset(str(ipaddress.ip_address(name.strip())) if kind == "IP Address" else name for kind, name in found)

@@ -17,7 +17,7 @@ from exporter.providers import PROVIDERS
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.logs import LogWriter
 from exporter.runtime.redaction import Redactor
-from exporter.web.server import Request, Response
+from exporter.web.messages import Request, Response
 from tests.conftest import FakeClock
 from tests.program.running import until, write_config
 

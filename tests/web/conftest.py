@@ -16,7 +16,9 @@ import pytest
 
 from exporter.web import server as server_module
 from exporter.web.config_file import WebConfigFile
-from exporter.web.server import Limits, Request, Response, Route, Server
+from exporter.web.connection import ClientLimits
+from exporter.web.messages import Request, Response, Route
+from exporter.web.server import Server
 
 PATIENCE = 20.0
 """Seconds after which a test that waits for an event has failed."""
@@ -56,7 +58,7 @@ class Client:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def answer(self, method: str = "GET") -> HTTPResponse:
+    def response(self, method: str = "GET") -> HTTPResponse:
         """Read one answer; its body is in ``content``."""
         response = HTTPResponse(self, method=method)  # type: ignore[arg-type]  # it asks for nothing but makefile
         response.begin()
@@ -64,14 +66,14 @@ class Client:
         response.close()
         return response
 
-    def ask(self, path: str = "/", method: str = "GET", headers: Mapping[str, str] | None = None) -> HTTPResponse:
+    def request(self, path: str = "/", method: str = "GET", headers: Mapping[str, str] | None = None) -> HTTPResponse:
         lines = [
             f"{method} {path} HTTP/1.1",
             "Host: test",
             *(f"{k}: {v}" for k, v in (headers or {}).items()),
         ]
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        return self.answer(method)
+        return self.response(method)
 
     def wait_until_cut(self) -> None:
         """Read what comes until the server has closed the connection."""
@@ -88,8 +90,8 @@ class Client:
         assert poll.poll(PATIENCE * 1000), "the server keeps the connection"
 
 
-def body(client_answer: HTTPResponse) -> bytes:
-    content: bytes = client_answer.content  # type: ignore[attr-defined]  # kept on the answer for the test
+def body(response: HTTPResponse) -> bytes:
+    content: bytes = response.content  # type: ignore[attr-defined]  # kept on the answer for the test
     return content
 
 
@@ -178,5 +180,5 @@ def pattern(size: int) -> bytes:
 _BLOCK = b"".join(b"%07d\n" % number for number in range(9973))
 
 
-PATIENT = Limits(request=3600, idle=3600, response=3600)
+PATIENT = ClientLimits(request=3600, idle=3600, response=3600)
 """With these a test that waits for a connection to be cut waits for another reason than time."""

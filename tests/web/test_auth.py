@@ -15,11 +15,11 @@ import bcrypt
 import pytest
 
 from exporter.web import auth as auth_module
-from exporter.web.auth import Gate
-from exporter.web.config import RateLimit, WebConfig
-from exporter.web.connection import Request, Response
+from exporter.web.auth import Authenticator
+from exporter.web.config import RateLimit
 from exporter.web.fair_queue import FairQueue
-from exporter.web.server import Route
+from exporter.web.messages import Response, Route
+from exporter.web.rate_limit import TokenBucket
 
 from .conftest import PATIENT, Client, Servers, body, hello, notice_change, wait_for, web_config_of
 
@@ -81,16 +81,16 @@ def comparisons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comparisons]:
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/reload", "/missing"])
 def test_every_path_asks_for_a_password(servers: Servers, users: Path, path: str) -> None:
     routes = {"/": Route(hello), "/metrics": Route(hello), "/-/healthy": Route(hello), "/-/reload": Route(hello)}
-    answer = servers.client(servers.start(routes, web_config=users)).ask(path)
-    assert answer.status == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
-    assert body(answer) == b"401 Unauthorized\n"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    response = servers.client(servers.start(routes, web_config=users)).request(path)
+    assert response.status == 401
+    assert response.headers["WWW-Authenticate"].startswith("Basic ")
+    assert body(response) == b"401 Unauthorized\n"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_the_health_address_asks_nobody(servers: Servers, users: Path) -> None:
     server = servers.start(web_config=users, health_routes={"/-/healthy": Route(hello)}, health_address="127.0.0.1:0")
-    assert servers.client(server, address=server.health_addresses[0]).ask("/-/healthy").status == 200
+    assert servers.client(server, address=server.health_addresses[0]).request("/-/healthy").status == 200
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_health_address_asks_nobody(servers: Servers, users: Path) -> None:
 def test_the_right_password_of_a_known_user_alone_comes_in(
     servers: Servers, users: Path, headers: dict[str, str], status: int
 ) -> None:
-    assert servers.client(servers.start(web_config=users)).ask(headers=headers).status == status
+    assert servers.client(servers.start(web_config=users)).request(headers=headers).status == status
 
 
 def test_a_second_authorization_header_helps_nobody(servers: Servers, users: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_second_authorization_header_helps_nobody(servers: Servers, users: Pat
         f"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {wrong}\r\n"
         f"Authorization: {RIGHT['Authorization']}\r\n\r\n".encode()
     )
-    assert client.answer().status == 401
+    assert client.response().status == 401
 
 
 def test_a_password_is_compared_as_far_as_bcrypt_looks(servers: Servers, tmp_path: Path) -> None:
@@ -134,53 +134,53 @@ def test_a_password_is_compared_as_far_as_bcrypt_looks(servers: Servers, tmp_pat
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users: {{a: '{bcrypt.hashpw(long.encode(), bcrypt.gensalt(4)).decode()}'}}\n")
     client = servers.client(servers.start(web_config=path))
-    assert client.ask(headers=basic("a", long + "more")).status == 200
-    assert client.ask(headers=basic("a", long[:-1])).status == 401
+    assert client.request(headers=basic("a", long + "more")).status == 200
+    assert client.request(headers=basic("a", long[:-1])).status == 401
 
 
 @pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
 def test_hashes_of_every_tool_are_taken(servers: Servers, tmp_path: Path, prefix: str) -> None:
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users:\n  alice: {prefix}{HASH[4:]}\n")
-    assert servers.client(servers.start(web_config=path)).ask(headers=RIGHT).status == 200
+    assert servers.client(servers.start(web_config=path)).request(headers=RIGHT).status == 200
 
 
 def test_a_scrape_after_the_first_costs_no_bcrypt(servers: Servers, users: Path, comparisons: Comparisons) -> None:
     server = servers.start(web_config=users)
     for _ in range(3):
-        assert servers.client(server).ask(headers=RIGHT).status == 200
+        assert servers.client(server).request(headers=RIGHT).status == 200
     assert len(comparisons.hashes) == 1
-    servers.client(server).ask(headers=basic("bob", PASSWORD))
+    servers.client(server).request(headers=basic("bob", PASSWORD))
     assert len(comparisons.hashes) == 2, "what is known of one user says nothing of another"
 
 
 def test_a_changed_hash_ends_what_was_known(servers: Servers, users: Path) -> None:
     server = servers.start(web_config=users)
     client = servers.client(server)
-    assert client.ask(headers=RIGHT).status == 200
+    assert client.request(headers=RIGHT).status == 200
     other = secrets.token_hex(8)
     users.write_text(f"basic_auth_users:\n  alice: {bcrypt.hashpw(other.encode(), bcrypt.gensalt(4)).decode()}\n")
     notice_change(web_config_of(server))
-    assert client.ask(headers=RIGHT).status == 401
-    assert client.ask(headers=basic("alice", other)).status == 200
+    assert client.request(headers=RIGHT).status == 401
+    assert client.request(headers=basic("alice", other)).status == 200
     users.write_text("{}\n")
     notice_change(web_config_of(server))
-    assert client.ask().status == 200
+    assert client.request().status == 200
 
 
 def test_a_removed_user_stays_out_even_if_another_has_the_same_hash(servers: Servers, users: Path) -> None:
     server = servers.start(web_config=users)
     client = servers.client(server)
-    assert client.ask(headers=basic("bob", PASSWORD)).status == 200
+    assert client.request(headers=basic("bob", PASSWORD)).status == 200
     users.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
     notice_change(web_config_of(server))
-    assert client.ask(headers=basic("bob", PASSWORD)).status == 401
+    assert client.request(headers=basic("bob", PASSWORD)).status == 401
 
 
 def test_an_unknown_user_costs_what_a_known_one_does(servers: Servers, users: Path, comparisons: Comparisons) -> None:
     client = servers.client(servers.start(web_config=users))
     for user in ("alice", "mallory", "mallory", ""):
-        assert client.ask(headers=basic(user, "wrong")).status == 401
+        assert client.request(headers=basic(user, "wrong")).status == 401
     assert comparisons.hashes == [HASH.encode()] * 4
 
 
@@ -189,21 +189,21 @@ def test_an_unknown_user_with_the_right_password_of_another_stays_out(
 ) -> None:
     client = servers.client(servers.start(web_config=users))
     for _ in range(2):
-        assert client.ask(headers=basic("mallory", PASSWORD)).status == 401
-    assert client.ask(headers=RIGHT).status == 200
-    assert client.ask(headers=basic("mallory", PASSWORD)).status == 401
+        assert client.request(headers=basic("mallory", PASSWORD)).status == 401
+    assert client.request(headers=RIGHT).status == 200
+    assert client.request(headers=basic("mallory", PASSWORD)).status == 401
     assert len(comparisons.hashes) == 4, "nor does it ever become cheap"
 
 
 def test_an_unknown_name_is_compared_with_one_hash_so_that_costs_do_not_give_it_away() -> None:
     hashes = [bcrypt.hashpw(b"x", bcrypt.gensalt(4, b"2b")) for _ in range(4)]
-    config = WebConfig(users={f"user{n}": each for n, each in enumerate(hashes)})
-    gate = Gate(1)
+    users = {f"user{n}": each for n, each in enumerate(hashes)}
+    authenticator = Authenticator(1)
     names = [f"stranger{n}" for n in range(64)]
-    first = {name: gate.hash_to_compare(config, name) for name in names}
-    assert first == {name: gate.hash_to_compare(config, name) for name in names}
+    first = {name: authenticator.hash_to_compare(users, name) for name in names}
+    assert first == {name: authenticator.hash_to_compare(users, name) for name in names}
     assert len(set(first.values())) == 4
-    gate.close()
+    authenticator.close()
 
 
 def test_guessing_holds_up_neither_known_scrapers_nor_more_than_one_thread(
@@ -212,12 +212,12 @@ def test_guessing_holds_up_neither_known_scrapers_nor_more_than_one_thread(
     limits = replace(PATIENT, password_checks=7)
     server = servers.start(web_config=users, limits=limits)
     scraper = servers.client(server)
-    assert scraper.ask(headers=RIGHT).status == 200
+    assert scraper.request(headers=RIGHT).status == 200
     comparisons.free.clear()
     turned_away = threading.Barrier(23, timeout=20)
 
     def guess(client: Client) -> int:
-        status = client.ask(headers=basic("alice", secrets.token_hex(4))).status
+        status = client.request(headers=basic("alice", secrets.token_hex(4))).status
         if status == 503:
             turned_away.wait()
         return status
@@ -226,11 +226,11 @@ def test_guessing_holds_up_neither_known_scrapers_nor_more_than_one_thread(
     with ThreadPoolExecutor(len(guessers)) as pool:
         statuses = pool.map(guess, guessers)
         turned_away.wait()
-        assert scraper.ask(headers=RIGHT).status == 200
+        assert scraper.request(headers=RIGHT).status == 200
         comparisons.free.set()
         assert sorted(statuses) == [401] * 8 + [503] * 22
     assert comparisons.most_at_once == 1
-    assert servers.client(server).ask(headers=basic("bob", PASSWORD)).status == 200, "room again for others"
+    assert servers.client(server).request(headers=basic("bob", PASSWORD)).status == 200, "room again for others"
 
 
 def send(client: Client, user: str, password: str) -> None:
@@ -252,7 +252,7 @@ def test_who_guesses_does_not_hold_up_the_right_user(
     send(right, "alice", PASSWORD)
     wait_for(lambda: comparisons.asked_for == 41)
     comparisons.free.set()
-    assert right.answer().status == 200
+    assert right.response().status == 200
     assert comparisons.passwords.index(PASSWORD.encode()) <= 2
 
 
@@ -268,7 +268,7 @@ def test_the_right_user_comes_in_through_a_full_queue_of_many_names(
     send(right, "alice", PASSWORD)
     wait_for(lambda: comparisons.asked_for == 41)
     comparisons.free.set()
-    assert right.answer().status == 200
+    assert right.response().status == 200
     assert comparisons.passwords.index(PASSWORD.encode()) <= 2
 
 
@@ -282,7 +282,7 @@ def test_one_comparison_admits_everybody_who_waits_with_the_same_password(
         send(client, "alice", PASSWORD)
     wait_for(lambda: comparisons.asked_for == 5)
     comparisons.free.set()
-    assert [client.answer().status for client in clients] == [200] * 5
+    assert [client.response().status for client in clients] == [200] * 5
     assert len(comparisons.hashes) == 1
 
 
@@ -293,7 +293,7 @@ def test_a_hash_that_bcrypt_cannot_read_lets_nobody_in(
         raise ValueError("Invalid salt")
 
     monkeypatch.setattr(bcrypt, "checkpw", fail)
-    assert servers.client(servers.start(web_config=users)).ask(headers=RIGHT).status == 401
+    assert servers.client(servers.start(web_config=users)).request(headers=RIGHT).status == 401
     assert "Invalid salt" in caplog.text
 
 
@@ -306,28 +306,28 @@ def test_a_client_that_leaves_during_its_comparison_hurts_nobody(
     leaving.send(f"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {RIGHT['Authorization']}\r\n\r\n".encode())
     leaving.socket.close()
     comparisons.free.set()
-    assert staying.ask(headers=RIGHT).status == 200
+    assert staying.request(headers=RIGHT).status == 200
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_no_password_stays_in_memory_as_text(servers: Servers, users: Path) -> None:
     server = servers.start(web_config=users)
-    assert servers.client(server).ask(headers=RIGHT).status == 200
-    assert servers.client(server).ask().status == 401
+    assert servers.client(server).request(headers=RIGHT).status == 200
+    assert servers.client(server).request().status == 401
     gc.collect()
-    (gate,) = [each for each in gc.get_objects() if isinstance(each, Gate) and each.remembered]
-    for proof in gate.remembered:
+    (authenticator,) = [each for each in gc.get_objects() if isinstance(each, Authenticator) and each.remembered]
+    for proof in authenticator.remembered:
         assert PASSWORD.encode() not in proof
         assert len(proof) == 32
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    gate = Gate(1)
+    authenticator = Authenticator(1)
     for number in range(auth_module.REMEMBERED * 3):
-        gate.remember(number.to_bytes(4, "big"))
-    assert len(gate.remembered) == auth_module.REMEMBERED
-    assert (auth_module.REMEMBERED * 3 - 1).to_bytes(4, "big") in gate.remembered
-    gate.close()
+        authenticator.remember(number.to_bytes(4, "big"))
+    assert len(authenticator.remembered) == auth_module.REMEMBERED
+    assert (auth_module.REMEMBERED * 3 - 1).to_bytes(4, "big") in authenticator.remembered
+    authenticator.close()
 
 
 def test_configured_headers_are_on_every_answer_and_replace_ours(servers: Servers, tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_configured_headers_are_on_every_answer_and_replace_ours(servers: Server
     )
     server = servers.start(web_config=path)
     for asked in ("/", "/missing"):
-        headers = servers.client(server).ask(asked).headers
+        headers = servers.client(server).request(asked).headers
         assert headers.get_all("X-Frame-Options") == ["sameorigin"]
         assert headers.get_all("Strict-Transport-Security") == ["max-age=60"]
         assert "X-XSS-Protection" not in headers
@@ -350,8 +350,8 @@ def test_a_page_that_sets_a_header_itself_keeps_it_over_the_configured_one(serve
     path.write_text("http_server_config: {headers: {Content-Security-Policy: default-src *}}\n")
     own = Route(lambda _request: Response(200, b"", "text/html", (("content-security-policy", "default-src x"),)))
     client = servers.client(servers.start({"/own": own, "/": Route(hello)}, web_config=path))
-    assert client.ask("/own").headers.get_all("Content-Security-Policy") == ["default-src x"]
-    assert client.ask("/").headers.get_all("Content-Security-Policy") == ["default-src *"]
+    assert client.request("/own").headers.get_all("Content-Security-Policy") == ["default-src x"]
+    assert client.request("/").headers.get_all("Content-Security-Policy") == ["default-src *"]
 
 
 def test_requests_over_the_rate_are_429_on_every_path_but_health(servers: Servers, tmp_path: Path) -> None:
@@ -359,27 +359,21 @@ def test_requests_over_the_rate_are_429_on_every_path_but_health(servers: Server
     path.write_text("rate_limit: {interval: 24h, burst: 3}\n")
     server = servers.start(web_config=path, health_routes={"/h": Route(hello)}, health_address="127.0.0.1:0")
     client = servers.client(server)
-    assert [client.ask("/x").status for _ in range(5)] == [404, 404, 404, 429, 429]
+    assert [client.request("/x").status for _ in range(5)] == [404, 404, 404, 429, 429]
     health = servers.client(server, address=server.health_addresses[0])
-    assert [health.ask("/h").status for _ in range(5)] == [200] * 5
+    assert [health.request("/h").status for _ in range(5)] == [200] * 5
 
 
 def test_the_bucket_fills_one_token_each_interval_up_to_the_burst() -> None:
     now = [100.0]
-    gate = Gate(1, clock=lambda: now[0])
-    config = WebConfig(rate_limit=RateLimit(interval=2.0, burst=3))
+    bucket = TokenBucket(clock=lambda: now[0])
+    limit = RateLimit(interval=2.0, burst=3)
 
     def admitted() -> int:
-        results: list[bool] = []
-        for _ in range(10):
-            gate.ask(
-                config, Request("GET", "/", {}, {}), lambda _r: results.append(False), lambda: results.append(True)
-            )
-        return sum(results)
+        return sum(bucket.take(limit) for _ in range(10))
 
     counts = [admitted()]
     for wait in (1.9, 0.1, 4.0, 1000.0):
         now[0] += wait
         counts.append(admitted())
     assert counts == [3, 0, 1, 2, 3]
-    gate.close()

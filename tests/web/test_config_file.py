@@ -143,9 +143,9 @@ def test_a_server_follows_changes_by_itself(
     path.write_text("{}\n")
     server = servers.start(web_config=path)
     client = servers.client(server)
-    assert [client.ask().status for _ in range(3)] == [200] * 3
+    assert [client.request().status for _ in range(3)] == [200] * 3
     path.write_text(LIMIT)
-    wait_for(lambda: client.ask().status == 429)
+    wait_for(lambda: client.request().status == 429)
     server.stop(0)
     wait_for(lambda: all(thread.name != "web-config" for thread in threading.enumerate()))
 
@@ -160,7 +160,7 @@ def test_a_bug_in_a_look_does_not_end_the_following(
         patch.setattr(config_file_module, "stamp", lambda _file: 1 / 0)
         wait_for(lambda: "ZeroDivisionError" in caplog.text)
     path.write_text(LIMIT)
-    wait_for(lambda: client.ask().status == 429)
+    wait_for(lambda: client.request().status == 429)
 
 
 class HangingMount:
@@ -193,7 +193,7 @@ def test_a_mount_that_hangs_stops_no_answer_and_not_the_server(
     path.write_text("{}\n")
     server = servers.start(web_config=path)
     assert mount.asked.wait(PATIENCE)
-    assert [servers.client(server).ask().status for _ in range(20)] == [200] * 20
+    assert [servers.client(server).request().status for _ in range(20)] == [200] * 20
     assert mount.looks == 1, "one look at a time"
     server.stop(0)
 
@@ -203,7 +203,8 @@ def test_a_mount_that_hangs_does_not_keep_the_process_alive(path: Path) -> None:
     code = f"""if True:
         import pathlib, threading
         from exporter.web import config_file
-        from exporter.web.server import Route, Server
+        from exporter.web.messages import Route
+        from exporter.web.server import Server
         asked = threading.Event()
         def hang(file):
             asked.set()

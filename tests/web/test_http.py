@@ -9,7 +9,9 @@ import threading
 import pytest
 
 from exporter.errors import StartError, UsageError
-from exporter.web.server import Request, Response, Route, Server, parse_address
+from exporter.web.listen import parse_address
+from exporter.web.messages import Request, Response, Route
+from exporter.web.server import Server
 
 from .conftest import Servers, body, hello, pattern, sized
 
@@ -18,13 +20,13 @@ def test_a_route_is_served_with_length_type_and_headers(servers: Servers) -> Non
     def handler(_request: Request) -> Response:
         return Response(200, b"a 1\n", "text/plain; version=0.0.4", (("vary", "accept"),))
 
-    answer = servers.client(servers.start({"/metrics": Route(handler)})).ask("/metrics")
-    assert (answer.status, answer.reason, body(answer)) == (200, "OK", b"a 1\n")
-    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4"
-    assert answer.headers["Content-Length"] == "4"
-    assert answer.headers["Vary"] == "accept"
-    assert "Date" in answer.headers
-    assert "Server" not in answer.headers
+    response = servers.client(servers.start({"/metrics": Route(handler)})).request("/metrics")
+    assert (response.status, response.reason, body(response)) == (200, "OK", b"a 1\n")
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4"
+    assert response.headers["Content-Length"] == "4"
+    assert response.headers["Vary"] == "accept"
+    assert "Date" in response.headers
+    assert "Server" not in response.headers
 
 
 def test_a_handler_sees_method_path_query_and_headers(servers: Servers) -> None:
@@ -36,7 +38,7 @@ def test_a_handler_sees_method_path_query_and_headers(servers: Servers) -> None:
 
     client = servers.client(servers.start({"/a b": Route(handler)}))
     client.send(b"GET /a%20b?x=1&y=%26&z HTTP/1.1\r\nHost: h\r\nX-Thing: one\r\nx-thing: two\r\n\r\n")
-    assert client.answer().status == 200
+    assert client.response().status == 200
     (request,) = seen
     assert (request.method, request.path) == ("GET", "/a b")
     assert request.query == {"x": "1", "y": "&", "z": ""}
@@ -45,32 +47,32 @@ def test_a_handler_sees_method_path_query_and_headers(servers: Servers) -> None:
 
 def test_a_whole_url_as_target_is_the_path_in_it(servers: Servers) -> None:
     client = servers.client(servers.start({"/metrics": Route(sized)}))
-    assert body(client.ask("http://somewhere:1/metrics?bytes=3")) == pattern(3)
+    assert body(client.request("http://somewhere:1/metrics?bytes=3")) == pattern(3)
 
 
 @pytest.mark.parametrize("path", ["/metrics/", "/Metrics", "/", "//metrics", "/metrics/../metrics", "*"])
 def test_a_path_that_is_not_exactly_a_route_is_404(servers: Servers, path: str) -> None:
-    answer = servers.client(servers.start({"/metrics": Route(hello)})).ask(path)
-    assert (answer.status, body(answer)) == (404, b"404 Not Found\n")
+    response = servers.client(servers.start({"/metrics": Route(hello)})).request(path)
+    assert (response.status, body(response)) == (404, b"404 Not Found\n")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW", "CONNECT"])
 def test_another_method_is_405_and_the_right_ones_are_named(servers: Servers, method: str) -> None:
     server = servers.start({"/x": Route(hello), "/-/reload": Route(hello, methods=("POST",), threaded=True)})
     client = servers.client(server)
-    answer = client.ask("/x", method)
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
-    assert client.ask("/x").status == 200, "the connection is of use after it"
-    wrong = client.ask("/-/reload")
+    response = client.request("/x", method)
+    assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+    assert client.request("/x").status == 200, "the connection is of use after it"
+    wrong = client.request("/-/reload")
     assert (wrong.status, wrong.headers["Allow"]) == (405, "POST")
-    assert client.ask("/-/reload", "HEAD").status == 405
+    assert client.request("/-/reload", "HEAD").status == 405
 
 
 def test_head_has_the_headers_of_get_and_no_body(servers: Servers) -> None:
     client = servers.client(servers.start({"/x": Route(sized)}))
-    answer = client.ask("/x?bytes=700000", "HEAD")
-    assert (answer.status, answer.headers["Content-Length"], body(answer)) == (200, "700000", b"")
-    assert len(body(client.ask("/x?bytes=700000"))) == 700000
+    response = client.request("/x?bytes=700000", "HEAD")
+    assert (response.status, response.headers["Content-Length"], body(response)) == (200, "700000", b"")
+    assert len(body(client.request("/x?bytes=700000"))) == 700000
 
 
 @pytest.mark.parametrize("threaded", [False, True])
@@ -81,31 +83,35 @@ def test_a_handler_that_fails_is_a_500_without_its_reason(
         raise RuntimeError("the reason")
 
     client = servers.client(servers.start({"/x": Route(handler, threaded=threaded), "/": Route(hello)}))
-    answer = client.ask("/x")
-    assert answer.status == 500
-    assert body(answer).count(b"\n") == 1
-    assert b"reason)" not in body(answer) and b"Traceback" not in body(answer) and b"RuntimeError" not in body(answer)
+    response = client.request("/x")
+    assert response.status == 500
+    assert body(response).count(b"\n") == 1
+    assert (
+        b"reason)" not in body(response)
+        and b"Traceback" not in body(response)
+        and b"RuntimeError" not in body(response)
+    )
     assert "the reason" in caplog.text
-    assert client.ask("/").status == 200
+    assert client.request("/").status == 200
 
 
 def test_an_answer_that_cannot_be_sent_is_a_500(servers: Servers) -> None:
     client = servers.client(servers.start({"/x": Route(lambda _request: "text")}))  # type: ignore[arg-type,return-value]  # wrong on purpose
-    assert client.ask("/x").status == 500
+    assert client.request("/x").status == 500
 
 
 def test_a_header_of_an_answer_that_would_split_it_is_a_500(servers: Servers) -> None:
     def handler(_request: Request) -> Response:
         return Response(200, b"", "text/plain", (("x", "a\r\nset-cookie: b"),))
 
-    assert servers.client(servers.start({"/x": Route(handler)})).ask("/x").status == 500
+    assert servers.client(servers.start({"/x": Route(handler)})).request("/x").status == 500
 
 
 @pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "text/plain", "application/json"])
 def test_every_answer_has_security_headers(servers: Servers, content_type: str) -> None:
     server = servers.start({"/x": Route(lambda _request: Response(200, b"", content_type))})
     for path in ("/x", "/missing"):
-        headers = servers.client(server).ask(path).headers
+        headers = servers.client(server).request(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "deny"
         assert headers["Referrer-Policy"] == "no-referrer"
@@ -116,7 +122,7 @@ def test_every_answer_has_security_headers(servers: Servers, content_type: str) 
 
 def test_a_page_may_use_what_the_exporter_itself_serves(servers: Servers) -> None:
     server = servers.start({"/": Route(lambda _request: Response(200, b"", "text/html; charset=utf-8"))})
-    policy = servers.client(server).ask("/").headers["Content-Security-Policy"]
+    policy = servers.client(server).request("/").headers["Content-Security-Policy"]
     for kind in ("style", "script", "img", "connect"):
         assert f"{kind}-src 'self';" in policy
     assert "unsafe" not in policy
@@ -125,28 +131,28 @@ def test_a_page_may_use_what_the_exporter_itself_serves(servers: Servers) -> Non
 def test_a_handler_may_set_a_security_header_itself(servers: Servers) -> None:
     headers = (("Cache-Control", "max-age=60"),)
     server = servers.start({"/": Route(lambda _request: Response(200, b"", "text/css", headers))})
-    assert servers.client(server).ask("/").headers.get_all("Cache-Control") == ["max-age=60"]
+    assert servers.client(server).request("/").headers.get_all("Cache-Control") == ["max-age=60"]
 
 
 def test_one_connection_serves_many_requests_of_any_size(servers: Servers) -> None:
     client = servers.client(servers.start({"/x": Route(sized)}))
     for size in (0, 1, 65_536, 65_537, 3_000_001, 5):
-        assert body(client.ask(f"/x?bytes={size}")) == pattern(size)
+        assert body(client.request(f"/x?bytes={size}")) == pattern(size)
 
 
 def test_pipelined_requests_are_answered_in_order(servers: Servers) -> None:
     client = servers.client(servers.start({"/x": Route(sized)}))
     sizes = [7, 400_000, 0, 3, 1_000_000, 9]
     client.send(b"".join(b"GET /x?bytes=%d HTTP/1.1\r\nHost: h\r\n\r\n" % size for size in sizes))
-    assert [len(body(client.answer())) for _ in sizes] == sizes
+    assert [len(body(client.response())) for _ in sizes] == sizes
 
 
 def test_a_body_is_read_and_ignored(servers: Servers) -> None:
     client = servers.client(servers.start({"/": Route(hello, methods=("POST",))}))
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nGET /")
-    assert client.answer().status == 200
+    assert client.response().status == 200
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
-    assert client.answer().status == 200
+    assert client.response().status == 200
 
 
 def test_a_client_that_waits_for_100_continue_gets_it(servers: Servers) -> None:
@@ -154,7 +160,7 @@ def test_a_client_that_waits_for_100_continue_gets_it(servers: Servers) -> None:
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
     assert client.socket.recv(100).startswith(b"HTTP/1.1 100 ")
     client.send(b"x")
-    assert client.answer().status == 200
+    assert client.response().status == 200
 
 
 @pytest.mark.parametrize(
@@ -163,7 +169,7 @@ def test_a_client_that_waits_for_100_continue_gets_it(servers: Servers) -> None:
 def test_the_connection_is_closed_where_the_client_wants_it(servers: Servers, request_head: bytes) -> None:
     client = servers.client(servers.start())
     client.send(request_head)
-    assert client.answer().headers["Connection"] == "close"
+    assert client.response().headers["Connection"] == "close"
     assert client.socket.recv(1) == b""
 
 
@@ -172,7 +178,7 @@ def test_a_client_that_has_nothing_more_to_say_gets_its_answer(servers: Servers)
     client = servers.client(server)
     client.send(b"GET /x?bytes=2000000 HTTP/1.1\r\nHost: h\r\n\r\n")
     client.socket.shutdown(socket.SHUT_WR)
-    assert len(body(client.answer())) == 2_000_000
+    assert len(body(client.response())) == 2_000_000
     assert client.socket.recv(1) == b""
 
 
@@ -186,9 +192,9 @@ def test_a_threaded_handler_holds_nobody_up(servers: Servers) -> None:
     server = servers.start({"/": Route(hello), "/-/reload": Route(slow, methods=("POST",), threaded=True)})
     reloading = servers.client(server)
     reloading.send(b"POST /-/reload HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert servers.client(server).ask("/").status == 200
+    assert servers.client(server).request("/").status == 200
     go_on.set()
-    assert reloading.answer().status == 200
+    assert reloading.response().status == 200
 
 
 def test_health_paths_are_served_alone_on_their_own_address(servers: Servers) -> None:
@@ -199,8 +205,8 @@ def test_health_paths_are_served_alone_on_their_own_address(servers: Servers) ->
     )
     assert len(server.addresses) == 1
     health = servers.client(server, address=server.health_addresses[0])
-    assert health.ask("/-/healthy").status == 200
-    assert health.ask("/").status == 404
+    assert health.request("/-/healthy").status == 200
+    assert health.request("/").status == 404
 
 
 def test_addresses_are_urls_with_the_real_ports(servers: Servers) -> None:
@@ -208,9 +214,9 @@ def test_addresses_are_urls_with_the_real_ports(servers: Servers) -> None:
     hosts = [address.rsplit(":", 1)[0] for address in server.addresses]
     assert hosts == ["http://127.0.0.1", "http://[::1]", "http://127.0.0.1", "http://[::]"]
     for address in server.addresses:
-        assert servers.client(server, address=address).ask().status == 200
+        assert servers.client(server, address=address).request().status == 200
     everywhere = server.addresses[-1].rsplit(":", 1)[1]
-    assert servers.client(server, address=f"http://127.0.0.1:{everywhere}").ask().status == 200
+    assert servers.client(server, address=f"http://127.0.0.1:{everywhere}").request().status == 200
 
 
 @pytest.mark.parametrize(
@@ -276,15 +282,15 @@ def test_stop_lets_an_answer_go_out_and_frees_the_port(servers: Servers) -> None
 
     server = servers.start({"/": Route(hello), "/slow": Route(slow, threaded=True)})
     idle, busy = servers.client(server), servers.client(server)
-    assert idle.ask("/").status == 200
+    assert idle.request("/").status == 200
     busy.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
     assert begun.wait(20)
     stopping = threading.Thread(target=server.stop, args=(20,))
     stopping.start()
     assert idle.socket.recv(1) == b""
     go_on.set()
-    answer = busy.answer()
-    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    response = busy.response()
+    assert (response.status, response.headers["Connection"]) == (200, "close")
     stopping.join(20)
     with pytest.raises(ConnectionRefusedError):
         servers.client(server)

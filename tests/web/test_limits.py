@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
 import socket
@@ -16,7 +17,9 @@ import pytest
 from exporter.runtime.throttle import ThrottledLog
 from exporter.web import connection as connection_module
 from exporter.web.config_file import WebConfigFile
-from exporter.web.server import Limits, Request, Response, Route
+from exporter.web.connection import ClientLimits
+from exporter.web.messages import Request, Response, Route
+from exporter.web.outgoing import PIECE
 
 from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
 
@@ -35,7 +38,7 @@ def test_a_request_that_does_not_end_is_cut(servers: Servers, sent: bytes) -> No
 
 def test_the_time_of_a_request_runs_from_its_first_byte_however_it_drips(servers: Servers) -> None:
     client = servers.client(servers.start(limits=replace(PATIENT, request=0.3)))
-    assert client.ask().status == 200
+    assert client.request().status == 200
     poll = select.poll()
     poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
     drops = iter(b"GET / HTTP/1.1\r\nX: " + b"x" * 10_000)
@@ -52,7 +55,7 @@ def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_answer
     poll = select.poll()
     poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
     for _ in range(4):
-        assert client.ask().status == 200
+        assert client.request().status == 200
         assert not poll.poll(250), "closed before its time"
     client.wait_until_cut()
 
@@ -68,7 +71,7 @@ def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_answer(servers: Ser
     for reader in readers:
         assert reader.socket.recv(1)
     grown = _resident() - before
-    assert grown < 20 * connection_module.PIECE + 15_000_000, f"{grown} bytes for readers of one answer"
+    assert grown < 20 * PIECE + 15_000_000, f"{grown} bytes for readers of one answer"
     for reader in readers:
         reader.wait_until_reset()
     wait_for(lambda: server.open_connections == 0)
@@ -87,24 +90,24 @@ def test_a_slow_reader_that_goes_on_reading_gets_everything_in_order(servers: Se
     for size in (20_000_000, 700_001, 65_537):
         reader = servers.client(server, receive_buffer=4096)
         reader.send(b"GET /x?bytes=%d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % size)
-        assert body(reader.answer()) == pattern(size)
+        assert body(reader.response()) == pattern(size)
         assert reader.socket.recv(1) == b""
 
 
 def test_a_fast_reader_gets_everything_in_order(servers: Servers) -> None:
     client = servers.client(servers.start({"/x": Route(sized)}))
-    assert body(client.ask("/x?bytes=60000000")) == pattern(60_000_000)
+    assert body(client.request("/x?bytes=60000000")) == pattern(60_000_000)
 
 
 def test_one_client_too_many_costs_the_one_that_waited_longest(servers: Servers) -> None:
     server = servers.start(limits=replace(PATIENT, connections=3))
     first, second, third = (servers.client(server) for _ in range(3))
     for client in (first, second, third, first):
-        assert client.ask().status == 200
+        assert client.request().status == 200
     fourth = servers.client(server)
-    assert fourth.ask().status == 200
+    assert fourth.request().status == 200
     second.wait_until_cut()
-    assert [client.ask().status for client in (first, third, fourth)] == [200, 200, 200]
+    assert [client.request().status for client in (first, third, fourth)] == [200, 200, 200]
     assert server.open_connections == 3
 
 
@@ -122,11 +125,11 @@ def test_who_is_being_answered_is_not_closed_for_a_newcomer(servers: Servers) ->
     busy.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
     assert begun.wait(20)
     idle = servers.client(server)
-    assert idle.ask().status == 200
-    assert servers.client(server).ask().status == 200
+    assert idle.request().status == 200
+    assert servers.client(server).request().status == 200
     idle.wait_until_cut()
     go_on.set()
-    assert busy.answer().status == 200
+    assert busy.response().status == 200
 
 
 def test_stopped_readers_cannot_keep_a_newcomer_out(servers: Servers) -> None:
@@ -135,7 +138,7 @@ def test_stopped_readers_cannot_keep_a_newcomer_out(servers: Servers) -> None:
     for reader in readers:
         reader.send(b"GET /x?bytes=30000000 HTTP/1.1\r\nHost: h\r\n\r\n")
         assert reader.socket.recv(1)
-    assert servers.client(server).ask().status == 200
+    assert servers.client(server).request().status == 200
     readers[0].wait_until_cut()
 
 
@@ -151,15 +154,15 @@ def test_headers_over_the_limit_are_431(servers: Servers, pieces: int) -> None:
             client.send(head[start : start + step])
     except ConnectionError:
         pass
-    assert client.answer().status == 431
+    assert client.response().status == 431
     client.wait_until_cut()
-    assert servers.client(server).ask(headers={"X": "y" * 3900}).status == 200
+    assert servers.client(server).request(headers={"X": "y" * 3900}).status == 200
 
 
 def test_headers_without_an_end_are_431(servers: Servers) -> None:
     client = servers.client(servers.start(limits=replace(PATIENT, header_bytes=4096)))
     client.send(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000)
-    assert client.answer().status == 431
+    assert client.response().status == 431
     client.wait_until_cut()
 
 
@@ -171,8 +174,8 @@ def test_a_body_over_the_limit_or_in_too_many_pieces_is_413_and_the_client_can_r
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\n" + framing)
     chunk = b"x" * 200_000 if b"Length" in framing else b"1\r\na\r\n" * 10_000
     client.send(chunk)
-    answer = client.answer()
-    assert (answer.status, answer.headers["Connection"]) == (413, "close")
+    response = client.response()
+    assert (response.status, response.headers["Connection"]) == (413, "close")
     client.socket.shutdown(socket.SHUT_WR)
     assert client.socket.recv(1) == b"", "closed in order, not reset"
 
@@ -202,14 +205,14 @@ def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatc
 def test_what_is_not_http_1_is_refused_and_the_connection_closed(servers: Servers, sent: bytes) -> None:
     client = servers.client(servers.start(limits=PATIENT))
     client.send(sent)
-    assert 400 <= client.answer().status < 600
+    assert 400 <= client.response().status < 600
     client.wait_until_cut()
 
 
 def test_nobody_is_upgraded_to_another_protocol(servers: Servers) -> None:
     client = servers.client(servers.start(limits=PATIENT))
     for upgrade in ("websocket", "h2c"):
-        assert client.ask(headers={"Connection": "upgrade", "Upgrade": upgrade}).status == 200
+        assert client.request(headers={"Connection": "upgrade", "Upgrade": upgrade}).status == 200
 
 
 def test_a_flood_of_pipelined_requests_is_one_client_among_others(servers: Servers) -> None:
@@ -222,7 +225,7 @@ def test_a_flood_of_pipelined_requests_is_one_client_among_others(servers: Serve
     server = servers.start({"/": Route(count), "/other": Route(count)}, limits=PATIENT)
     flood, other = servers.client(server), servers.client(server)
     flood.send(GET * 5000)
-    assert other.ask("/other").status == 200
+    assert other.request("/other").status == 200
     assert served.index("/other") < 4000
 
 
@@ -266,7 +269,7 @@ def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> No
             waiting.pop()(Response(200, b"", "text/plain"))
 
     connection = connection_module.Connection(
-        loop, PATIENT, answer, lambda _tls: True, lambda _connection: None, ThrottledLog(connection_module.logger)
+        loop, PATIENT, answer, lambda _tls: True, lambda _connection: None, ThrottledLog(logging.getLogger())
     )
     transport = _Transport()
     connection.connection_made(transport)  # type: ignore[arg-type]  # it has what is used
@@ -302,17 +305,17 @@ def test_pipelined_requests_of_a_client_that_reads_nothing_wait_in_the_kernel(se
 
 def test_everything_is_given_back_when_hostile_clients_are_gone(servers: Servers) -> None:
     server = servers.start({"/": Route(hello), "/x": Route(sized)}, limits=replace(PATIENT, connections=600))
-    assert servers.client(server).ask().status == 200
+    assert servers.client(server).request().status == 200
     descriptors = _descriptors()
     crowd = [servers.client(server) for _ in range(60)]
     for number, client in enumerate(crowd):
         if number % 3 == 0:
             client.send(b"GET / HTTP/1.1\r\nX-")
         elif number % 3 == 1:
-            assert client.ask().status == 200
+            assert client.request().status == 200
         else:
             client.send(b"GET /x?bytes=9000000 HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert servers.client(server).ask().status == 200
+    assert servers.client(server).request().status == 200
     for client in crowd:
         client.socket.close()
     wait_for(lambda: server.open_connections == 2)
@@ -324,7 +327,7 @@ def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
 ) -> None:
     server = servers.start(limits=PATIENT)
     idle = servers.client(server)
-    assert idle.ask().status == 200
+    assert idle.request().status == 200
     failures = iter(range(3))
     accept = socket.socket._accept  # type: ignore[attr-defined]  # what accept() itself calls
 
@@ -335,7 +338,7 @@ def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
 
     monkeypatch.setattr(socket.socket, "_accept", out_of_descriptors)
     scraper = servers.client(server)
-    assert scraper.ask().status == 200
+    assert scraper.request().status == 200
     idle.wait_until_cut()
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "file descriptors are in use; raise LimitNOFILE= of the systemd unit, or `ulimit -n`" in line
@@ -350,11 +353,11 @@ def test_a_client_that_cannot_be_served_ends_nothing_for_others(
         patch.setattr(WebConfigFile, "current", lambda _self: 1 / 0)
         servers.client(server).wait_until_cut()
     assert "ZeroDivisionError" in caplog.text
-    assert servers.client(server).ask().status == 200
+    assert servers.client(server).request().status == 200
 
 
 def test_the_limits_let_prometheus_keep_its_connection() -> None:
-    assert Limits().idle > 300, "Prometheus closes an idle connection after five minutes: it is to be the first"
+    assert ClientLimits().idle > 300, "Prometheus closes an idle connection after five minutes: it is to be the first"
 
 
 def _send_for_ever(client: Client) -> None:

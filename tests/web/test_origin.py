@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import UsageError
-from exporter.web.server import Route, Server
+from exporter.web.messages import Route
+from exporter.web.server import Server
 
 from .conftest import Client, Servers, hello
 
@@ -40,33 +41,33 @@ def client(servers: Servers, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
 def test_a_page_of_another_site_cannot_reload(client: Client, headers: dict[str, str]) -> None:
-    assert client.ask("/-/reload", "POST", headers).status == 403
+    assert client.request("/-/reload", "POST", headers).status == 403
 
 
 @pytest.mark.parametrize("headers", OWN, ids=str)
 def test_our_own_page_and_programs_can_reload(client: Client, headers: dict[str, str]) -> None:
-    assert client.ask("/-/reload", "POST", headers).status == 200
+    assert client.request("/-/reload", "POST", headers).status == 200
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
 def test_every_method_that_could_change_something_is_refused_to_another_site(client: Client, method: str) -> None:
-    assert client.ask("/", method, FOREIGN[0]).status == 403
+    assert client.request("/", method, FOREIGN[0]).status == 403
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_links_from_other_sites_lead_here(client: Client, method: str) -> None:
-    assert client.ask("/", method, FOREIGN[6]).status == 200
+    assert client.request("/", method, FOREIGN[6]).status == 200
 
 
 def test_a_page_of_another_site_learns_nothing_of_passwords(servers: Servers, tmp_path: Path) -> None:
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{alice: '$2y$04${'a' * 53}'}}\n")
     client = servers.client(servers.start(ROUTES, web_config=tmp_path / "web.yml"))
-    assert client.ask("/-/reload", "POST", FOREIGN[0]).status == 403
+    assert client.request("/-/reload", "POST", FOREIGN[0]).status == 403
 
 
 def ask(client: Client, host: str, target: str = "/") -> int:
     client.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    return client.answer().status
+    return client.response().status
 
 
 @pytest.mark.parametrize(

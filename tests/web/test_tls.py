@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from exporter.web.server import Route
+from exporter.web.messages import Route
 
 from .conftest import PATIENT, Client, Servers, body, hello, notice_change, pattern, sized, wait_for, web_config_of
 
@@ -69,7 +69,7 @@ class Site:
     def refuses(self, context: ssl.SSLContext) -> bool:
         """Return whether a client gets no answer; with TLS 1.3 it hears so only after its own handshake."""
         try:
-            self.connect(context).ask()
+            self.connect(context).request()
         except (ssl.SSLError, ConnectionError):
             return True
         return False
@@ -81,7 +81,7 @@ def test_https_serves_answers_of_any_size_and_many_of_them(servers: Servers, dir
     client = site.connect(trusting())
     assert client.socket.version() == "TLSv1.3"  # type: ignore[attr-defined]  # it is an SSLSocket
     for size in (1, 300_000, 5_000_000, 0):
-        assert body(client.ask(f"/x?bytes={size}")) == pattern(size)
+        assert body(client.request(f"/x?bytes={size}")) == pattern(size)
 
 
 def test_a_client_that_trusts_another_authority_does_not_connect(servers: Servers, directory: Path) -> None:
@@ -148,7 +148,7 @@ def test_an_alert_says_why_a_handshake_failed(
 ) -> None:
     site = Site(servers, directory, CLIENTS + "RequireAndVerifyClientCert\n")
     with pytest.raises(ssl.SSLError, match=alert):
-        site.connect(client).ask()
+        site.connect(client).request()
 
 
 def test_a_client_speaking_plain_http_to_tls_gets_nothing(servers: Servers, directory: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_health_address_speaks_no_tls(servers: Servers, directory: Path) -> 
         health_address="127.0.0.1:0",
     )
     assert server.health_addresses[0].startswith("http://")
-    assert servers.client(server, address=server.health_addresses[0]).ask("/-/healthy").status == 200
+    assert servers.client(server, address=server.health_addresses[0]).request("/-/healthy").status == 200
 
 
 @pytest.mark.parametrize(
@@ -280,12 +280,12 @@ def test_of_several_curves_the_first_is_used(servers: Servers, directory: Path) 
 def test_a_new_certificate_serves_new_connections_and_old_ones_go_on(servers: Servers, directory: Path) -> None:
     site = Site(servers, directory, FILES)
     old = site.connect(trusting(CA))
-    assert old.ask().status == 200
+    assert old.request().status == 200
     write_certificate(directory, OTHER_CA)
     site.notice_change()
     assert site.refuses(trusting(CA))
     assert not site.refuses(trusting(OTHER_CA))
-    assert old.ask().status == 200
+    assert old.request().status == 200
 
 
 def test_everything_about_tls_follows_the_file(servers: Servers, directory: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_session_from_before_a_change_cannot_be_resumed_past_it(servers: Serve
     context = trusting(certificate=CA.issue_cert("prometheus"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     first = site.connect(context)
-    assert first.ask().status == 200
+    assert first.request().status == 200
     (directory / "ca.pem").write_bytes(OTHER_CA.cert_pem.bytes())
     site.notice_change()
     session = first.socket.session  # type: ignore[attr-defined]  # it is an SSLSocket
@@ -330,7 +330,7 @@ def test_a_connection_does_not_cost_the_quarter_megabyte_that_asyncio_would_give
     servers: Servers, directory: Path
 ) -> None:
     site = Site(servers, directory, FILES)
-    assert site.connect(trusting()).ask().status == 200
+    assert site.connect(trusting()).request().status == 200
     protocols = [each for each in gc.get_objects() if isinstance(each, sslproto.SSLProtocol)]
     assert protocols
     for protocol in protocols:
@@ -353,7 +353,7 @@ def test_handshakes_that_do_not_end_cannot_keep_a_newcomer_out(servers: Servers,
     (directory / "web.yml").write_text(FILES)
     server = servers.start(web_config=directory / "web.yml", limits=replace(PATIENT, connections=4))
     silent = [servers.client(server) for _ in range(6)]
-    assert servers.client(server, context=trusting()).ask().status == 200
+    assert servers.client(server, context=trusting()).request().status == 200
     silent[0].wait_until_cut()
     assert server.open_connections <= 4
 

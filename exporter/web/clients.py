@@ -1,0 +1,80 @@
+"""All clients that are connected: who has to go for a newcomer, who has taken too long, and how all end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from exporter.runtime.malloc import return_memory
+from exporter.runtime.throttle import ThrottledLog
+from exporter.web.connection import ClientLimits, Connection, Phase
+
+_CROWD = 100
+"""So many clients fewer than there were, and memory is returned."""
+
+
+class Clients:
+    """The connections of a server. Used on the event loop alone."""
+
+    def __init__(self, limits: ClientLimits, log: ThrottledLog) -> None:
+        self._limits = limits
+        self._logger = log
+        self._connections: set[Connection] = set()
+        self._most = 0
+        self._emptied: asyncio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def add(self, connection: Connection) -> None:
+        """Keep a connection, in place of another one where there are too many."""
+        if len(self._connections) >= self._limits.connections:
+            self.make_room()
+        self._connections.add(connection)
+        self._most = max(self._most, len(self._connections))
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that is lost."""
+        self._connections.discard(connection)
+        if not self._connections and self._emptied is not None:
+            self._emptied.set()
+
+    def make_room(self) -> None:
+        """Close the client that has waited longest: one that takes in a response only if no other is left."""
+        if self._connections:
+            oldest = min(self._connections, key=lambda each: (each.phase is Phase.RESPONSE, each.since))
+            oldest.abort()
+            self.remove(oldest)
+
+    async def sweep(self) -> None:
+        """End, for ever, the connections whose deadline has passed."""
+        limits = self._limits
+        loop = asyncio.get_running_loop()
+        pause = min(1.0, limits.request / 4, limits.idle / 4, limits.response / 4)
+        while True:
+            await asyncio.sleep(pause)
+            now = loop.time()
+            if self._most - len(self._connections) >= _CROWD:
+                self._most = len(self._connections)
+                return_memory()
+            for connection in [each for each in self._connections if each.deadline < now]:
+                try:
+                    connection.expire()
+                except Exception:
+                    self._logger.exception("a connection could not be ended")
+
+    async def drain(self, grace: float) -> None:
+        """Let responses under way go out for ``grace`` seconds, then cut them."""
+        for connection in tuple(self._connections):
+            connection.finish()
+        await self._wait_until_empty(grace)
+        for connection in tuple(self._connections):
+            connection.abort()
+        await self._wait_until_empty(1.0)
+
+    async def _wait_until_empty(self, seconds: float) -> None:
+        if self._connections:
+            self._emptied = asyncio.Event()
+            try:
+                await asyncio.wait_for(self._emptied.wait(), seconds)
+            except asyncio.TimeoutError:
+                return

@@ -1,0 +1,53 @@
+"""The headers of every response, above all the security headers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from email.utils import formatdate
+
+from exporter.web.messages import Response
+
+SECURITY: dict[str, str] = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "deny",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+"""Sent with every response that does not set them itself."""
+NO_CONTENT = "default-src 'none'; frame-ancestors 'none'"
+"""The Content-Security-Policy of what is no page."""
+HTML_CONTENT = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of a page: it loads what the exporter serves, and nobody frames it."""
+
+
+def complete(response: Response, close: bool) -> list[tuple[str, str]]:
+    """Return all headers of the response: its own, what HTTP needs, and the security headers that it leaves out."""
+    headers = [
+        ("date", formatdate(time.time(), usegmt=True)),
+        ("content-type", response.content_type),
+        ("content-length", str(len(response.body))),
+        *response.headers,
+    ]
+    given = _names(response)
+    headers += [(name, value) for name, value in SECURITY.items() if name not in given]
+    if "content-security-policy" not in given:
+        html = response.content_type.startswith("text/html")
+        headers.append(("content-security-policy", HTML_CONTENT if html else NO_CONTENT))
+    if close:
+        headers.append(("connection", "close"))
+    return headers
+
+
+def add_missing(response: Response, headers: tuple[tuple[str, str], ...]) -> Response:
+    """Return the response with those of the headers that it does not set itself."""
+    given = _names(response)
+    more = tuple((name, value) for name, value in headers if name not in given)
+    return replace(response, headers=(*response.headers, *more))
+
+
+def _names(response: Response) -> set[str]:
+    return {name.lower() for name, _ in response.headers}

@@ -1,0 +1,64 @@
+"""How a response goes out: in pieces, so that a client that stops reading keeps little of it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+
+PIECE = 32 * 1024
+"""Bytes handed to the transport at once: what a client that stops reading may keep us from freeing."""
+_JOINED = 64 * 1024
+"""Bytes up to which a copy costs less than a second system call."""
+
+
+class Outgoing:
+    """Sends one response at a time. The methods that send return whether its last byte is sent."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._unsent: memoryview | None = None
+        self._blocked = False
+
+    def begin(self, transport: asyncio.Transport, sock: socket.socket | None) -> None:
+        """Send from now on over the transport, and straight through its socket where one is given: without TLS."""
+        self._transport = transport
+        self._socket = sock
+
+    def send(self, head: bytes, body: bytes) -> bool:
+        """Begin to send a response."""
+        if len(body) <= _JOINED:
+            self._unsent = memoryview(head + body)
+        else:
+            self._transport.write(head)
+            self._unsent = memoryview(body)
+        return self._continue()
+
+    def block(self) -> None:
+        """Send no more, because the client takes no more."""
+        self._blocked = True
+
+    def unblock(self) -> bool:
+        """Go on, because the client takes more."""
+        self._blocked = False
+        return self._unsent is not None and self._continue()
+
+    def drop(self) -> None:
+        """Forget what is not sent, because the client is gone."""
+        self._unsent = None
+
+    def _continue(self) -> bool:
+        while self._unsent and not self._blocked:
+            if self._socket is not None:
+                # Straight into the kernel what it takes: the transport would copy what it does not take.
+                # Where it takes nothing, or the connection is broken, the transport finds out which.
+                with suppress(OSError):
+                    self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            piece, self._unsent = self._unsent[:PIECE], self._unsent[PIECE:]
+            self._transport.write(piece)
+        if self._unsent or self._blocked:
+            return False
+        self._unsent = None
+        return True

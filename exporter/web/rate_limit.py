@@ -1,0 +1,31 @@
+"""The rate limit of the web configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from exporter.web.config import RateLimit
+
+
+class TokenBucket:
+    """Starts full, and gets a token each interval of the limit, up to its burst."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._limit: RateLimit | None = None
+        self._tokens = 0.0
+        self._looked = 0.0
+
+    def take(self, limit: RateLimit) -> bool:
+        """Take a token if there is one. A limit that differs from the last one starts a new bucket."""
+        now = self._clock()
+        if limit != self._limit:
+            self._limit, self._tokens = limit, float(limit.burst)
+        else:
+            self._tokens = min(limit.burst, self._tokens + (now - self._looked) / limit.interval)
+        self._looked = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

@@ -1,0 +1,95 @@
+"""What is served on a listener, and who may have it: every request passes here on its way to a handler."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from exporter.runtime.throttle import ThrottledLog
+from exporter.web.auth import Authenticator
+from exporter.web.config import WebConfig
+from exporter.web.config_file import WebConfigFile
+from exporter.web.headers import add_missing
+from exporter.web.messages import Handler, Request, Respond, Response, Route, failure_response, text_response
+from exporter.web.origin import host_name, is_cross_site, is_host_allowed
+from exporter.web.rate_limit import TokenBucket
+
+logger = logging.getLogger(__name__)
+
+
+class Site:
+    """Routes, behind the rules of the web configuration and of browsers. Used on the event loop alone."""
+
+    def __init__(
+        self, routes: Mapping[str, Route], allowed_hosts: Iterable[str] = (), password_checks: int = 0
+    ) -> None:
+        """Raise UsageError for an allowed host that is none."""
+        self.web: WebConfigFile | None = None
+        self._routes = dict(routes)
+        self._allowed_hosts = frozenset(map(host_name, allowed_hosts))
+        self._bucket = TokenBucket()
+        self._authenticator = Authenticator(password_checks)
+        self._pool = ThreadPoolExecutor(1, "http-handler")
+        self._logger = ThrottledLog(logger)
+
+    def close(self) -> None:
+        """Give up what has not begun. The event loop must have ended."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._authenticator.close()
+
+    def config(self) -> WebConfig:
+        """Return what the web configuration says now."""
+        return WebConfig() if self.web is None else self.web.current()
+
+    def handle(self, request: Request, respond: Respond) -> None:
+        """Call ``respond`` with the response, at once or later."""
+        config = self.config()
+
+        def send(response: Response) -> None:
+            respond(add_missing(response, config.headers) if config.headers else response)
+
+        if not is_host_allowed(request.headers.get("host", ""), self._allowed_hosts):
+            send(text_response(421, "421 Misdirected Request: --web.allowed-hosts does not have this host"))
+        elif is_cross_site(request):
+            send(text_response(403, "403 Forbidden: a page of another site cannot send this"))
+        elif config.rate_limit is not None and not self._bucket.take(config.rate_limit):
+            send(text_response(429, "429 Too Many Requests: rate_limit of the web configuration"))
+        elif config.users:
+            self._authenticator.check(config.users, request, send, lambda: self._route(request, send))
+        else:
+            self._route(request, send)
+
+    def _route(self, request: Request, respond: Respond) -> None:
+        route = self._routes.get(request.path)
+        if route is None:
+            respond(text_response(404, "404 Not Found"))
+            return
+        methods = (*route.methods, "HEAD") if "GET" in route.methods else route.methods
+        if request.method not in methods:
+            allow = ", ".join(methods)
+            respond(text_response(405, f"405 Method Not Allowed: use {allow}", ("allow", allow)))
+        elif route.threaded:
+            loop = asyncio.get_running_loop()
+            future = loop.run_in_executor(self._pool, self._call, route.handler, request)
+            future.add_done_callback(lambda done: None if done.cancelled() else _deliver(done.result(), respond))
+        else:
+            _deliver(self._call(route.handler, request), respond)
+
+    def _call(self, handler: Handler, request: Request) -> Response | Future[Response]:
+        try:
+            response = handler(request)
+            if not isinstance(response, (Response, Future)):
+                raise TypeError(f"a handler returned {type(response).__name__}, not a Response")
+        except Exception:
+            self._logger.exception("the response to %s %s failed", request.method, request.path)
+            return failure_response()
+        return response
+
+
+def _deliver(response: Response | Future[Response], respond: Respond) -> None:
+    if isinstance(response, Response):
+        respond(response)
+    else:
+        asyncio.wrap_future(response).add_done_callback(lambda done: respond(done.result()))
