@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from exporter.polling.poller import Poller
 from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
 from exporter.runtime.clock import SystemClock
+from exporter.runtime.output import write
 from exporter.runtime.redaction import Redactor
 from exporter.state.sqlite import StateFile
 from exporter.status.summary import summary
@@ -68,11 +68,11 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
         for view, wait in zip(store.views(), waits, strict=True)
     ]
     if output == "prometheus":
-        sys.stdout.buffer.write(exposition.body("", "").data)
+        write(exposition.body("", "").data)
     elif output == "json":
-        print(json.dumps(rows, indent=2))
+        write(json.dumps(rows, indent=2) + "\n")
     else:
-        print(_table(rows))
+        write(_table(rows) + "\n")
     return 1 if any(row["failure"] or row["waits"] for row in rows) else 0
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from bench.__main__ import read as kept_result
 from bench.report import filled
-from exporter.cli import FLAGS
 from exporter.errors import REASONS
+from exporter.flags import FLAGS
 from exporter.metrics.catalogue import FAMILIES
 from exporter.providers import PROVIDERS
 
@@ -53,7 +53,7 @@ def test_help_says_that_values_are_cached_and_names_the_vendors_field(family: ob
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_every_flag_is_documented_with_its_variable(flag: object) -> None:
-    from exporter.cli import Flag
+    from exporter.flags import Flag
 
     assert isinstance(flag, Flag)
     text = (DOCS / "command-line.md").read_text()

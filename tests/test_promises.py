@@ -13,8 +13,8 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from exporter.cli import FLAGS
 from exporter.config.schema import Document
+from exporter.flags import FLAGS
 
 ROOT = Path(__file__).parent.parent
 CODE = ("docs", "deploy", "tests", "exporter", "grafana", "bench", "scripts", ".github")

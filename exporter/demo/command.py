@@ -11,6 +11,7 @@ from exporter.demo.vendors import Vendors
 from exporter.demo.world import make_world
 from exporter.errors import UsageError
 from exporter.options import DEFAULT_LISTEN, Options
+from exporter.runtime.output import write
 
 Announce = Callable[[Sequence[str]], None]
 
@@ -34,11 +35,13 @@ def run_demo(speed: float, options: Options, run: Callable[[Options, Announce], 
         )
 
         def announce(addresses: Sequence[str]) -> None:
-            print(f"\n{len(world.accounts)} simulated accounts, {speed:g} simulated seconds a second. Open:\n")
+            lines = [f"\n{len(world.accounts)} simulated accounts, {speed:g} simulated seconds a second. Open:\n"]
             for address in addresses:
-                print(f"  {address + '/':<42} the accounts at a glance")
-                print(f"  {address + options.telemetry_path:<42} what Prometheus scrapes")
-                print(f"  {address + '/api/v1/accounts':<42} the same as JSON")
-            print("\nCtrl-C stops the demo.\n", flush=True)
+                lines += (
+                    f"  {address + '/':<42} the accounts at a glance",
+                    f"  {address + options.telemetry_path:<42} what Prometheus scrapes",
+                    f"  {address + '/api/v1/accounts':<42} the same as JSON",
+                )
+            write("\n".join([*lines, "\nCtrl-C stops the demo.\n\n"]))
 
         return run(options, announce)

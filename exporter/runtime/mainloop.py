@@ -15,6 +15,8 @@ from concurrent.futures import Future
 from types import FrameType
 from typing import Generic, TypeVar
 
+from exporter.runtime import signals
+
 T = TypeVar("T")
 
 Handlers = dict[int, Callable[[int, FrameType | None], object] | int | None]
@@ -54,7 +56,7 @@ class MainLoop(Generic[T]):
         return asked.result
 
     def handle_signals(self) -> Handlers:
-        """Turn SIGTERM, SIGINT and SIGHUP into events; return the handlers that were there before."""
+        """Turn SIGTERM, SIGINT and SIGHUP into events, those held since the start too; return the handlers before."""
         asked: list[int] = []
 
         def stop(number: int, _frame: FrameType | None) -> None:
@@ -68,7 +70,9 @@ class MainLoop(Generic[T]):
             self._events.put(_Reload())
 
         wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-        return {number: signal.signal(number, handler) for number, handler in wanted.items()}
+        before: Handlers = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+        signals.release()
+        return before
 
     def run(self) -> None:
         """Serve events until one says stop; then every reload that is still asked for is refused."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -12,9 +14,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from exporter.cli import FLAGS
+from exporter import commands
 from exporter.demo import faults
 from exporter.demo.vendors import Vendors, videodb_account, vidnavigator_account
+from exporter.flags import FLAGS
 from tests.program.running import command, environment, run, running, until, write_config
 
 
@@ -104,7 +107,7 @@ def test_a_taken_port_exits_1_with_one_line(config: Path) -> None:
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_each_flag_has_an_environment_variable(flag: object) -> None:
-    from exporter.cli import Flag
+    from exporter.flags import Flag
 
     assert isinstance(flag, Flag)
     assert flag.variable == "VIDEO_API_EXPORTER_" + flag.name.upper().replace(".", "_").replace("-", "_")
@@ -284,3 +287,34 @@ def test_the_demo_prints_addresses_and_serves_all_accounts() -> None:
         assert f"{program.url}/metrics" in program.log
         until(lambda: len([s for s in program.metrics() if s.startswith("video_api_up{")]) == 12, "all accounts")
         assert program.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "cannot go on: no file descriptor is left; raise LimitNOFILE="),
+        (OSError(errno.EACCES, "Permission denied", "/x"), "cannot go on: /x: Permission denied"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "cannot go on: Broken pipe"),
+        (OSError(), "cannot go on: the system call failed"),
+    ],
+    ids=["no descriptor", "a file", "a pipe of somebody else", "nothing known"],
+)
+def test_a_failure_of_the_system_is_one_line_that_names_nothing_else(
+    error: OSError, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_arguments: object, **_more: object) -> None:
+        raise error
+
+    monkeypatch.setattr("exporter.config.load.load", fail)
+    assert commands.run(["check-config"]) == 1
+    output = capsys.readouterr()
+    assert output.err.startswith(message)
+    assert len(output.err.splitlines()) == 1
+
+
+def test_a_reader_that_has_gone_is_no_news() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command("--help"), stdout=writer, stderr=subprocess.PIPE, text=True, env=environment())
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

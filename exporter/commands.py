@@ -1,0 +1,190 @@
+"""The command line: one function per subcommand, and exit statuses.
+
+0: asked to stop, or done. 1: could not go on. 2: wrong flags or configuration.
+Everything heavy is imported where it is used: ``--help`` and ``check-config`` must answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from exporter import __version__
+from exporter.errors import ConfigError, Problem, StartError, UsageError
+from exporter.flags import add_flags, options, value
+from exporter.options import DEFAULT_LISTEN, Options
+from exporter.runtime import signals
+from exporter.runtime.files import reason
+from exporter.runtime.logs import configure
+from exporter.runtime.output import OutputError, write
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments ask for; return the exit status."""
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        # prometheus_client would keep every metric in files there. That is for servers that fork, and we do not.
+        os.environ.pop(name, None)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an account's name may not fit the terminal's encoding
+    try:
+        arguments = _parser().parse_args(argv)
+        if not arguments.daemon:
+            signals.release()
+        chosen: Callable[[argparse.Namespace, Mapping[str, str]], int] = arguments.run
+        return chosen(arguments, os.environ)
+    except (UsageError, ConfigError) as error:
+        return _fail(2, str(error))
+    except StartError as error:
+        return _fail(1, str(error))
+    except KeyboardInterrupt:
+        return 130
+    except OutputError as error:
+        return _without_output(error)
+    except OSError as error:
+        return _fail(1, f"cannot go on: {f'{error.filename}: ' if error.filename else ''}{reason(error)}")
+
+
+def _without_output(error: OutputError) -> int:
+    # The interpreter must not fail once more when it flushes at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.is_unread:
+        return 1
+    return _fail(1, str(error))
+
+
+def _fail(status: int, message: str) -> int:
+    with suppress(OSError):  # who closed standard error sees the status alone
+        print(message, file=sys.stderr, flush=True)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse's own passes over a failure to write. A reader that does not read must not hold the signals.
+        signals.release()
+        if file is sys.stdout:
+            write(message)
+        else:
+            print(message, end="", file=sys.stderr, flush=True)
+
+    def error(self, message: str) -> NoReturn:
+        message = message.replace("ignored explicit argument", "takes no value, but was given")
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="video-api-exporter",
+        description="Prometheus exporter for accounts with hosted video-AI APIs (VideoDB, VidNavigator)."
+        " Without a command: poll and serve until SIGTERM or SIGINT.",
+        epilog="Each flag has an environment variable: --config.file is VIDEO_API_EXPORTER_CONFIG_FILE.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    add_flags(parser)
+    parser.set_defaults(run=_serve, daemon=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, help_: str, run: Callable[[argparse.Namespace, Mapping[str, str]], int]) -> _Parser:
+        added: _Parser = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+        added.set_defaults(run=run, daemon=run is _demo)
+        return added
+
+    check = command("check-config", "Check the configuration and print every problem of it.", _check_config)
+    poll = command("poll", "Poll accounts once and print what they answer; the way to try a key.", _poll)
+    poll.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="name, or provider/name; all by default")
+    poll.add_argument("--output", choices=("table", "json", "prometheus"), default="table")
+    schema = command("config-schema", "Print the JSON Schema of the configuration, for editors.", _config_schema)
+    schema.add_argument("--web", action="store_true", help="of the web configuration")
+    demo = command("demo", "Serve the metrics of simulated vendors: everything without a key.", _demo)
+    demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
+    for child, names in (
+        (check, ("config.file", "web.config.file")),
+        (poll, ("config.file", "log.level", "log.format")),
+        (demo, ("web.", "log.")),
+    ):
+        add_flags(child, names, "127.0.0.1" + DEFAULT_LISTEN if child is demo else DEFAULT_LISTEN)
+    return parser
+
+
+def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    return _run(options(arguments, environ), environ)
+
+
+def _run(
+    chosen: Options, environ: Mapping[str, str], announce: Callable[[Sequence[str]], None] = lambda _: None
+) -> int:
+    signals.watch_start()
+    from exporter.app import serve
+    from exporter.runtime.redaction import Redactor
+
+    redactor = Redactor()
+    log = configure(chosen.log_level, chosen.log_format, redactor)
+    try:
+        return serve(chosen, environ, redactor, log, announce)
+    finally:
+        log.close(1.0)
+
+
+def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from exporter.config.load import load
+    from exporter.providers import PROVIDERS
+
+    path = Path(str(value("config.file", arguments, environ)))
+    web = str(value("web.config.file", arguments, environ))
+    warnings: tuple[Problem, ...] = ()
+    if web:
+        from exporter.web.config import load as load_web_config
+
+        warnings = load_web_config(Path(web), environ).warnings
+    config = load(path, PROVIDERS, environ, strict=True)
+    for warning in (*warnings, *config.warnings):
+        print(f"{warning} (warning)", file=sys.stderr)
+    count = len(config.accounts)
+    write(f"{path}: OK, {count} account{'' if count == 1 else 's'}\n")
+    return 0
+
+
+def _config_schema(arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+    import json
+
+    if arguments.web:
+        from exporter.web.config_schema import json_schema as web_json_schema
+
+        schema = web_json_schema()
+    else:
+        from exporter.config.load import json_schema
+        from exporter.providers import PROVIDERS
+
+        schema = json_schema(PROVIDERS)
+    write(json.dumps(schema, indent=2) + "\n")
+    return 0
+
+
+def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from exporter.poll import poll_once
+    from exporter.runtime.redaction import Redactor
+
+    redactor = Redactor()
+    # Its table explains the failures: the log tells of more only where somebody asks for it.
+    asked = value("log.level", arguments, {"VIDEO_API_EXPORTER_LOG_LEVEL": "error", **environ})
+    log = configure(str(asked), str(value("log.format", arguments, environ)), redactor)
+    path = Path(str(value("config.file", arguments, environ)))
+    try:
+        return poll_once(path, arguments.accounts, arguments.output, environ, redactor)
+    finally:
+        log.close(1.0)
+
+
+def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from exporter.demo.command import run_demo
+
+    return run_demo(
+        arguments.speed, options(arguments, environ), lambda chosen, announce: _run(chosen, environ, announce)
+    )
