@@ -13,8 +13,8 @@
         ├── RateLimitedError      rate_limited      429
         ├── ClientError           client_error      any other 3xx and 4xx
         ├── ServerError           server_error      5xx
-        ├── TimeoutError_         timeout           the poll's deadline passed
-        ├── ConnectionError_      connection        DNS, refused, TLS, reset
+        ├── PollTimeoutError      timeout           the poll's deadline passed
+        ├── UnreachableError      connection        DNS, refused, TLS, reset
         ├── InvalidResponseError  invalid_response  not JSON, wrong envelope, too large, refused in a 200
         └── InternalError         internal          a bug of ours
 
@@ -114,13 +114,13 @@ class ServerError(PollError):
     reason = "server_error"
 
 
-class TimeoutError_(PollError):
+class PollTimeoutError(PollError):
     """The poll's deadline passed before a whole answer was there."""
 
     reason = "timeout"
 
 
-class ConnectionError_(PollError):
+class UnreachableError(PollError):
     """The vendor could not be reached: DNS, refused, TLS, reset."""
 
     reason = "connection"
@@ -145,8 +145,8 @@ POLL_ERRORS: tuple[type[PollError], ...] = (
     RateLimitedError,
     ClientError,
     ServerError,
-    TimeoutError_,
-    ConnectionError_,
+    PollTimeoutError,
+    UnreachableError,
     InvalidResponseError,
     CredentialError,
     InternalError,

@@ -16,14 +16,14 @@ from exporter.config.accounts import Account
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT
 from exporter.errors import (
     AuthError,
-    ConnectionError_,
     ForbiddenError,
     InternalError,
     InvalidResponseError,
     PollError,
+    PollTimeoutError,
     RateLimitedError,
     ServerError,
-    TimeoutError_,
+    UnreachableError,
 )
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
@@ -159,7 +159,7 @@ class Poller:
             try:
                 usage = self._fetch(account, "usage", call)
             except PollError as error:
-                if self._is_stopping() and isinstance(error, ConnectionError_):
+                if self._is_stopping() and isinstance(error, UnreachableError):
                     # Cut by us: no poll, and due again after the restart.
                     return Result(start)
                 if isinstance(error, (AuthError, ForbiddenError)):
@@ -330,7 +330,7 @@ class _Call:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once(path, params or {}, accept)
-            except (ConnectionError_, ServerError):
+            except (UnreachableError, ServerError):
                 backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
                 if (
                     attempt == ATTEMPTS
@@ -356,7 +356,7 @@ class _Call:
         self._admitted = False
         left = self._left()
         if left <= 0:
-            raise TimeoutError_("no time was left for this request")
+            raise PollTimeoutError("no time was left for this request")
         provider = self._poller._providers[self._account.provider]
         connection = self._poller._connect(self._account)
         began = self._poller._clock.monotonic()

@@ -18,7 +18,7 @@ import requests
 
 from exporter.config.authorities import Authorities, authorities_for
 from exporter.config.proxies import proxy_for
-from exporter.errors import ConnectionError_, InvalidResponseError, PollError
+from exporter.errors import InvalidResponseError, PollError, UnreachableError
 from exporter.transport.body import decoded, read_body
 from exporter.transport.connections import Adapter, Call
 from exporter.transport.deadline import Deadline
@@ -58,7 +58,7 @@ class Transport:
     def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
         """Return the answer to one GET within ``timeout`` seconds, whatever its status.
 
-        Raises TimeoutError_, ConnectionError_, or InvalidResponseError for a 2xx whose body is no JSON or
+        Raises PollTimeoutError, UnreachableError, or InvalidResponseError for a 2xx whose body is no JSON or
         over 1 MiB. A refusal that cannot be read whole has no document, because its status matters more.
         """
         deadline = Deadline(timeout)
@@ -87,14 +87,14 @@ class Transport:
         return _answer(status, response.headers.items(), document)
 
     def abort(self) -> None:
-        """Cut every call in flight and refuse new connections; the calls end with a ConnectionError_."""
+        """Cut every call in flight and refuse new connections; the calls end with an UnreachableError."""
         self._dialler.open_sockets.cut()
 
     def _proxies(self) -> dict[str, str]:
         if self._proxy is None:
             return {}
         if self._proxy.flaw:
-            raise ConnectionError_(self._proxy.flaw)
+            raise UnreachableError(self._proxy.flaw)
         return {"all": self._proxy.url}
 
     def _context(self) -> TlsContext | None:
@@ -106,7 +106,7 @@ class Transport:
             try:
                 self._trusted = version, TlsContext.make(self._authorities, self._dialler.open_sockets)
             except ValueError as error:
-                raise ConnectionError_(f"{self._authorities.named_by} cannot be used: {error}") from None
+                raise UnreachableError(f"{self._authorities.named_by} cannot be used: {error}") from None
         return self._trusted[1]
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from exporter.errors import ConnectionError_, TimeoutError_
+from exporter.errors import PollTimeoutError, UnreachableError
 from exporter.runtime.files import reason
 from exporter.transport.deadline import Deadline
 
@@ -39,13 +39,13 @@ class Lookups:
                     threading.Thread(target=self._run, args=(lookup, host, port), daemon=True).start()
                 except RuntimeError:
                     what = "no thread can be started; raise TasksMax= of the service, or `ulimit -u`"
-                    raise ConnectionError_(f"cannot look up {host}: {what}") from None
+                    raise UnreachableError(f"cannot look up {host}: {what}") from None
                 self._running[host, port] = lookup
         if not lookup.done.wait(deadline.left()):
-            raise TimeoutError_(f"looking up {host} took too long")
+            raise PollTimeoutError(f"looking up {host} took too long")
         if lookup.error is not None:
             words = reason(lookup.error) if isinstance(lookup.error, OSError) else "it is no name that can be looked up"
-            raise ConnectionError_(f"cannot look up {host}: {words}")
+            raise UnreachableError(f"cannot look up {host}: {words}")
         return lookup.addresses
 
     def _run(self, lookup: _Lookup, host: str, port: int) -> None:

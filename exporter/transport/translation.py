@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import requests
 import urllib3
 
-from exporter.errors import ConnectionError_, InternalError, InvalidResponseError, PollError, TimeoutError_
+from exporter.errors import InternalError, InvalidResponseError, PollError, PollTimeoutError, UnreachableError
 from exporter.runtime.files import reason
 
 _LATE = "no whole answer within the timeout"
@@ -19,9 +19,9 @@ _BAD_URL = "the request has no valid URL"
 _BAD_HEADER = "a header of the answer is not valid"
 
 TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
-    (requests.exceptions.Timeout, TimeoutError_, _LATE),
-    (urllib3.exceptions.TimeoutError, TimeoutError_, _LATE),
-    (TimeoutError, TimeoutError_, _LATE),
+    (requests.exceptions.Timeout, PollTimeoutError, _LATE),
+    (urllib3.exceptions.TimeoutError, PollTimeoutError, _LATE),
+    (TimeoutError, PollTimeoutError, _LATE),
     (zlib.error, InvalidResponseError, _DAMAGED),
     (urllib3.exceptions.DecodeError, InvalidResponseError, _DAMAGED),
     (requests.exceptions.InvalidURL, InternalError, _BAD_URL),
@@ -29,11 +29,11 @@ TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
     (urllib3.exceptions.InvalidHeader, InvalidResponseError, _BAD_HEADER),
     (requests.exceptions.InvalidSchema, InternalError, _BAD_URL),
     (requests.exceptions.MissingSchema, InternalError, _BAD_URL),
-    (requests.exceptions.RequestException, ConnectionError_, None),
+    (requests.exceptions.RequestException, UnreachableError, None),
     (urllib3.exceptions.LocationValueError, InternalError, _BAD_URL),
-    (urllib3.exceptions.HTTPError, ConnectionError_, None),
+    (urllib3.exceptions.HTTPError, UnreachableError, None),
     (http.client.HTTPException, InvalidResponseError, "the answer is not HTTP"),
-    (OSError, ConnectionError_, None),
+    (OSError, UnreachableError, None),
 )
 """What each foreign exception means, the first match counting; None where the sentence is that of its cause."""
 
@@ -57,7 +57,7 @@ def translate(error: Exception, unknown: type[PollError] = InternalError) -> Pol
     """Return the PollError that a foreign exception is, by ``TRANSLATION``; ``unknown`` where it is not there."""
     chain = list(_chain(error))
     if any(isinstance(link, TimeoutError) for link in chain):
-        return TimeoutError_(_LATE)
+        return PollTimeoutError(_LATE)
     if any(isinstance(link, http.client.HTTPException) and _is_garbage(link) for link in chain):
         return InvalidResponseError("the answer is not HTTP")
     for foreign, ours, sentence in TRANSLATION:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.demo import apis
-from exporter.errors import ConnectionError_
+from exporter.errors import UnreachableError
 from exporter.transport.client import RawAnswer
 from tests.alerts.lives import HOURS, Life, Run
 
@@ -105,7 +105,7 @@ SCENARIOS = (
     ),
     Scenario(
         "a-day-without-the-vendor",
-        Life("videodb", monthly=5000, rate=steady(10), trouble=during(48, 72, ConnectionError_("no route"))),
+        Life("videodb", monthly=5000, rate=steady(10), trouble=during(48, 72, UnreachableError("no route"))),
         {FAILING: (48.3, 72.1), STALE: (48.4, 72.1)},
     ),
     Scenario(

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
-from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
+from exporter.errors import InvalidResponseError, PollError, PollTimeoutError, UnreachableError
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
@@ -173,7 +173,7 @@ def test_each_refusal_lands_under_its_reason_and_leaves_the_last_figures(
     assert bench.state.failure is not None and bench.state.failure.message.startswith(f"HTTP {status}")
 
 
-@pytest.mark.parametrize("error", [TimeoutError_, ConnectionError_, InvalidResponseError])
+@pytest.mark.parametrize("error", [PollTimeoutError, UnreachableError, InvalidResponseError])
 def test_each_failure_of_the_call_lands_under_its_reason(bench: Bench, error: type[PollError]) -> None:
     bench.poll(error("so"))
     assert bench.value("poll_failures_total", reason=error.reason) == 1
@@ -206,7 +206,7 @@ def test_no_subscription_is_up_and_inactive(bench: Bench) -> None:
     assert bench.value("credits_balance") is None
 
 
-@pytest.mark.parametrize("first", [ConnectionError_("reset"), answer({}, 500), answer(None, 502)])
+@pytest.mark.parametrize("first", [UnreachableError("reset"), answer({}, 500), answer(None, 502)])
 def test_a_passing_failure_is_tried_again_within_the_poll(bench: Bench, first: Step) -> None:
     bench.poll(first, first, good())
     assert bench.value("up") == 1
@@ -222,7 +222,7 @@ def test_three_attempts_are_all_that_a_poll_makes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [answer({}, 401), answer({}, 429), answer({}, 404), TimeoutError_("late"), answer([], 200)]
+    "step", [answer({}, 401), answer({}, 429), answer({}, 404), PollTimeoutError("late"), answer([], 200)]
 )
 def test_what_would_not_change_is_not_tried_again(bench: Bench, step: Step) -> None:
     bench.poll(step)

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from exporter.errors import ConnectionError_
+from exporter.errors import UnreachableError
 from exporter.transport.client import Transport
 
 PATIENT = 20.0
@@ -49,7 +49,7 @@ def is_trusted(vendors: Vendors, environ: Mapping[str, str], ca_file: Path | Non
     key = vendors.add(vidnavigator_account())
     try:
         return transport.get("/usage", {}, {"X-API-Key": key}, PATIENT).status == 200
-    except ConnectionError_ as error:
+    except UnreachableError as error:
         if not str(error).startswith("TLS: "):
             raise
         return False
@@ -93,7 +93,7 @@ def test_a_file_added_to_a_directory_is_used_by_the_next_handshake(vendors: Vend
     directory.mkdir()
     transport = Transport(vendors.vidnavigator_url, "test", environ={"SSL_CERT_DIR": str(directory)})
     key = vendors.add(vidnavigator_account())
-    with pytest.raises(ConnectionError_, match=r"environment variable SSL_CERT_DIR cannot be used: .* no file with a"):
+    with pytest.raises(UnreachableError, match=r"environment variable SSL_CERT_DIR cannot be used: .* no file with a"):
         transport.get("/usage", {}, {"X-API-Key": key}, PATIENT)
     good.rename(directory / "good.pem")
     assert transport.get("/usage", {}, {"X-API-Key": key}, PATIENT).status == 200
@@ -101,7 +101,7 @@ def test_a_file_added_to_a_directory_is_used_by_the_next_handshake(vendors: Vend
 
 def test_a_variable_that_names_nothing_usable_is_named_in_the_failure() -> None:
     transport = Transport("https://127.0.0.1:9", "test", environ={"SSL_CERT_FILE": "/nonexistent"})
-    with pytest.raises(ConnectionError_) as caught:
+    with pytest.raises(UnreachableError) as caught:
         transport.get("/", {}, {}, PATIENT)
     assert str(caught.value) == (
         "environment variable SSL_CERT_FILE cannot be used: /nonexistent cannot be read: No such file or directory"
@@ -110,7 +110,7 @@ def test_a_variable_that_names_nothing_usable_is_named_in_the_failure() -> None:
 
 def test_a_missing_ca_file_fails_the_request_and_not_the_making_of_the_transport(tmp_path: Path) -> None:
     transport = Transport("https://127.0.0.1:9", "test", ca_file=tmp_path / "missing", environ={})
-    with pytest.raises(ConnectionError_, match=r"ca_file cannot be used: .*missing cannot be read: No such file"):
+    with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .*missing cannot be read: No such file"):
         transport.get("/", {}, {}, PATIENT)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from exporter.errors import ConnectionError_
+from exporter.errors import UnreachableError
 from exporter.transport.client import Transport
 
 PATIENT = 20.0
@@ -31,7 +31,7 @@ def failure(transport: Transport) -> str:
     with no_descriptor_left():
         try:
             transport.get("/", {}, {}, PATIENT)
-        except ConnectionError_ as error:
+        except UnreachableError as error:
             return str(error)
     raise AssertionError("it did not fail")
 
@@ -63,7 +63,7 @@ def test_a_look_up_whose_thread_cannot_start_leaves_the_next_one_alone(monkeypat
     transport = Transport("http://api.example", "test", resolve=resolve, environ={})  # type: ignore[arg-type]  # never returns
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_thread)
-        with pytest.raises(ConnectionError_, match=r"cannot look up api\.example: no thread can be started; raise"):
+        with pytest.raises(UnreachableError, match=r"cannot look up api\.example: no thread can be started; raise"):
             transport.get("/", {}, {}, PATIENT)
-    with pytest.raises(ConnectionError_, match="Name or service not known"):
+    with pytest.raises(UnreachableError, match="Name or service not known"):
         transport.get("/", {}, {}, PATIENT)

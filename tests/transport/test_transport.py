@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from exporter.demo import faults
 from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from exporter.errors import ConnectionError_, InvalidResponseError, PollError, TimeoutError_
+from exporter.errors import InvalidResponseError, PollError, PollTimeoutError, UnreachableError
 from exporter.transport.client import RawAnswer, Transport
 from exporter.transport.translation import TRANSLATION, translate
 
@@ -61,15 +61,15 @@ def test_a_refusal_is_an_answer_too(vendors: Vendors, transport: Transport) -> N
     ids=["hang", "drip headers", "drip body"],
 )
 def test_the_timeout_bounds_the_whole_call(vendors: Vendors, transport: Transport, fault: Fault) -> None:
-    with pytest.raises(TimeoutError_):
+    with pytest.raises(PollTimeoutError):
         ask(vendors, transport, fault, timeout=IMPATIENT)
 
 
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (faults.reset(), ConnectionError_),
-        (faults.reset(after=20), ConnectionError_),
+        (faults.reset(), UnreachableError),
+        (faults.reset(after=20), UnreachableError),
         (faults.garbage(), InvalidResponseError),
         (faults.truncated_json(), InvalidResponseError),
         (faults.deep_json(), InvalidResponseError),
@@ -214,7 +214,7 @@ def test_a_host_that_no_proxy_names_is_asked_directly() -> None:
 def test_a_proxy_that_refuses_is_a_connection_failure_that_blames_the_proxy() -> None:
     with answering(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as url:
         transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": url})
-        with pytest.raises(ConnectionError_, match=r"^proxy: .*407"):
+        with pytest.raises(UnreachableError, match=r"^proxy: .*407"):
             transport.get("/", {}, {}, PATIENT)
 
 
@@ -222,7 +222,7 @@ def test_a_proxy_behind_which_nobody_listens_is_a_connection_failure_that_blames
     with socket.create_server(("127.0.0.1", 0)) as server:
         proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
     transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": proxy})
-    with pytest.raises(ConnectionError_, match=r"^proxy: Connection refused$"):
+    with pytest.raises(UnreachableError, match=r"^proxy: Connection refused$"):
         transport.get("/", {}, {}, PATIENT)
 
 
@@ -237,7 +237,7 @@ def test_whatever_a_proxy_variable_holds_a_poll_fails_for_the_connection(name: s
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     transport = Transport("http://api.example", "test", resolve=resolve, environ={name: start + rest})  # type: ignore[arg-type]  # never returns
-    with pytest.raises(ConnectionError_) as caught:
+    with pytest.raises(UnreachableError) as caught:
         transport.get("/", {}, {}, PATIENT)
     assert "pw" not in str(caught.value)
     assert " " in str(caught.value)
@@ -295,7 +295,7 @@ def _quietly(call: object) -> None:
 def test_nobody_listening_is_a_connection_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(ConnectionError_, match="refused"):
+    with pytest.raises(UnreachableError, match="refused"):
         Transport(f"http://127.0.0.1:{port}", "test").get("/", {}, {}, PATIENT)
 
 
@@ -304,7 +304,7 @@ def test_an_unknown_name_is_a_connection_failure_that_names_the_host() -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     transport = Transport("http://api.example", "test", resolve=resolve)  # type: ignore[arg-type]  # never returns
-    with pytest.raises(ConnectionError_, match=r"cannot look up api\.example"):
+    with pytest.raises(UnreachableError, match=r"cannot look up api\.example"):
         transport.get("/", {}, {}, PATIENT)
 
 
@@ -318,7 +318,7 @@ def test_a_name_look_up_that_hangs_ends_with_the_timeout_and_is_not_started_twic
 
     transport = Transport("http://api.example", "test", resolve=resolve)  # type: ignore[arg-type]  # empty
     for _ in range(3):
-        with pytest.raises(TimeoutError_):
+        with pytest.raises(PollTimeoutError):
             transport.get("/", {}, {}, 0.05)
     release.set()
     assert calls == ["api.example"]
@@ -341,7 +341,7 @@ def test_abort_cuts_a_call_in_flight(vendors: Vendors, transport: Transport) -> 
     transport.abort()
     caller.join(PATIENT / 2)
     assert not caller.is_alive()
-    assert isinstance(failures[0], ConnectionError_)
+    assert isinstance(failures[0], UnreachableError)
 
 
 @pytest.fixture
@@ -368,19 +368,19 @@ def test_a_replaced_authority_is_used_by_the_next_handshake(authority: trustme.C
     trustme.CA().cert_pem.write_to_path(str(ca_file))
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
-        with pytest.raises(ConnectionError_, match="TLS"):
+        with pytest.raises(UnreachableError, match="TLS"):
             ask(vendors, transport)
         authority.cert_pem.write_to_path(str(new))
         new.rename(ca_file)
         assert ask(vendors, transport).status == 200
         ca_file.write_text("broken")
-        with pytest.raises(ConnectionError_, match=r"ca_file cannot be used: .*ca\.pem holds no certificate"):
+        with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .*ca\.pem holds no certificate"):
             ask(vendors, transport)
         ca_file.unlink()
-        with pytest.raises(ConnectionError_, match=r"ca_file cannot be used: .*ca\.pem cannot be read: No such file"):
+        with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .*ca\.pem cannot be read: No such file"):
             ask(vendors, transport)
         os.mkfifo(ca_file)
-        with pytest.raises(ConnectionError_, match=r"ca_file cannot be used: .* it is not a regular file"):
+        with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .* it is not a regular file"):
             ask(vendors, transport)
 
 
@@ -417,7 +417,7 @@ def test_abort_cuts_a_handshake(authority: trustme.CA) -> None:
             transport.abort()
             caller.join(PATIENT / 2)
             assert not caller.is_alive()
-    assert isinstance(failures[0], ConnectionError_)
+    assert isinstance(failures[0], UnreachableError)
 
 
 def test_an_authority_that_is_replaced_again_and_again_disturbs_no_call(authority: trustme.CA, tmp_path: Path) -> None:
@@ -476,7 +476,7 @@ def test_a_proxy_carries_tls_and_the_timeout_still_bounds_the_call(
         if fault is None:
             assert ask(vendors, transport).status == 200
         else:
-            with pytest.raises(TimeoutError_):
+            with pytest.raises(PollTimeoutError):
                 ask(vendors, transport, fault, timeout=1.0)
 
 
@@ -485,7 +485,7 @@ def test_the_timeout_bounds_a_drip_over_tls(authority: trustme.CA, tmp_path: Pat
     authority.cert_pem.write_to_path(str(ca_file))
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
-        with pytest.raises(TimeoutError_):
+        with pytest.raises(PollTimeoutError):
             ask(vendors, transport, faults.drip_body(), timeout=IMPATIENT)
 
 
@@ -497,7 +497,7 @@ def test_a_wrong_certificate_is_refused_before_the_key_is_sent(
     (authority if name != "127.0.0.1" else trustme.CA()).cert_pem.write_to_path(str(ca_file))
     with Vendors(tls=server_context(authority, name)) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
-        with pytest.raises(ConnectionError_, match="TLS"):
+        with pytest.raises(UnreachableError, match="TLS"):
             ask(vendors, transport)
         assert vendors.requests == []
 
