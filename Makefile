@@ -22,7 +22,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.run ## the exporter over simulated vendors, until Ctrl-C
-	@$(BIN)/video-api-exporter demo $(ARGS)
+	@$(BIN)/python -m exporter demo $(ARGS)
 
 test: $(VENV)/.dev ## every test; those whose programs cannot be had are skipped, and fail where CI=true
 	@scripts/tools $(TEST_TOOLS) || true
