@@ -20,6 +20,7 @@ import pytest
 import trustme
 
 from exporter.demo.vendors import Vendors
+from exporter.web.connection import Limits
 from tests.program.running import PATIENT, Program, running, until, write_config
 from tests.program.test_reliability import navigator
 
@@ -164,9 +165,12 @@ def test_scrapes_are_answered_between_300_slow_and_200_idle_clients_and_nothing_
     before, resident = door.holds, door.resident
     for _ in range(3):
         crowd += [door.idle() for _ in range(IDLE)]
+        began = time.monotonic()
         crowd += [door.slow(number) for number in range(SLOW)]
         statuses = [door.scrape() for _ in range(5)]
-        assert open_ones(crowd) == SLOW + IDLE, "all are there when the answer is"
+        still_open = open_ones(crowd)
+        # On a machine so slow that their time is up, the first ones may be gone.
+        assert still_open == SLOW + IDLE or time.monotonic() - began > Limits().request
         assert statuses == [200] * 5
         for client in crowd:
             client.close()

@@ -55,7 +55,7 @@ def test_a_new_key_in_its_file_is_used_at_the_next_poll_and_a_refused_one_rests_
         put(tmp_path / "refused", vendors.add(vidnavigator_account()))
         del vendors.accounts[(tmp_path / "rotated").read_text().strip()]
         put(tmp_path / "rotated", vendors.add(vidnavigator_account()))
-        until(lambda: program.value("polls_total", "refused") == 3, "two polls with the new key")
+        until(lambda: program.value("polls_total", "refused") >= 3, "two polls with the new key")  # type: ignore[operator]  # it is there
         assert program.value("up", "refused") == 1
         assert len(vendors.requests_of(good)) == 1, "the other key rests on, good as it is by now"
         assert program.get("/-/reload", "POST")[0] == 200

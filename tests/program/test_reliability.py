@@ -109,16 +109,19 @@ class TestRestart:
 
     def test_what_was_spent_meanwhile_is_booked(self, vendors: Vendors, tmp_path: Path) -> None:
         account = navigator(vendors)
-        config = stateful(tmp_path, [account], poll={"interval": "10s", "timeout": "5s"})
+        config = stateful(tmp_path, [account])
         with running(f"--config.file={config}") as program:
             program.ready()
             first = program.value("last_success_timestamp_seconds", "nav")
         vendors.accounts[account["api_key"]].answers["/usage"]["credits"]["monthly_remaining"] -= 4.5
-        with running(f"--config.file={config}") as program:
+        with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
             assert program.value("last_success_timestamp_seconds", "nav") == first
-            until(lambda: program.value("polls_total", "nav") == 2, "the second poll")
+            stateful(tmp_path, [{**account, "interval": "6m"}])
+            program.get("/-/reload", "POST")
+            until(lambda: program.value("polls_total", "nav") == 2, "the poll of what has changed")
+            second = program.value("last_success_timestamp_seconds", "nav")
             assert program.value("credits_spent_total", "nav") == 4.5
-            assert program.value("reading_gap_seconds", "nav") > 1  # type: ignore[operator]  # it is there
+            assert program.value("reading_gap_seconds", "nav") == pytest.approx(second - first, abs=0.01)  # type: ignore[operator]  # they are there
 
     def test_a_crash_loop_neither_ends_a_cooldown_nor_repeats_polls(self, vendors: Vendors, tmp_path: Path) -> None:
         limited, well = navigator(vendors, "limited"), navigator(vendors, "well")
