@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -371,7 +372,8 @@ def test_a_read_only_disk_is_read_and_written_when_it_can_be(
         assert limits.admit(KeyTarget("videodb", "u", "other"), 50) is None
         file.save(MEDIA, AccountState(polls=6))
         assert file.write_failures > 0
-        assert f"{path} cannot be written" in caplog.text
+        # Whoever owns the file makes it private, and so writable again. Then the folder is the first that is not.
+        assert re.search(f"({path}|{open_folder}) cannot be written", caplog.text)
     clock.advance(RETRY)
     file.save(ARCHIVE, AccountState(polls=1))
     assert everything(file) == {MEDIA: AccountState(polls=6), ARCHIVE: AccountState(polls=1)}

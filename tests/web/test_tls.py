@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from exporter.errors import ConfigError
 from exporter.web.messages import Route
 
 from .conftest import PATIENT, Client, Servers, body, hello, notice_change, pattern, sized, wait_for, web_config_of
@@ -259,11 +260,16 @@ def test_cipher_suites_and_whose_order_counts(servers: Servers, directory: Path)
 @pytest.mark.parametrize("name", ["CurveP256", "CurveP384", "CurveP521", "X25519"])
 def test_a_curve_is_the_only_one(servers: Servers, directory: Path, name: str) -> None:
     write_certificate(directory, key_type=trustme.KeyType.RSA)
-    site = Site(servers, directory, f"{FILES}  curve_preferences: [{name}]\n")
     matching, other = trusting(), trusting()
     names = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
-    matching.set_ecdh_curve(names.pop(name))
-    other.set_ecdh_curve(names.popitem()[1])
+    try:
+        matching.set_ecdh_curve(names.pop(name))
+    except ssl.SSLError:  # X25519 in Debian 12's own Python, 3.11.2
+        with pytest.raises(ConfigError, match=f"curve_preferences: {name} is not possible"):
+            Site(servers, directory, f"{FILES}  curve_preferences: [{name}]\n")
+        return
+    site = Site(servers, directory, f"{FILES}  curve_preferences: [{name}]\n")
+    other.set_ecdh_curve(next(iter(names.values())))
     assert not site.refuses(matching)
     assert site.refuses(other)
 
