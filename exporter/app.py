@@ -94,6 +94,17 @@ def serve(
     return 0
 
 
+def _self_metrics(options: Options, environ: Mapping[str, str], state: StateFile | None, log: LogWriter) -> SelfMetrics:
+    return SelfMetrics(
+        __version__,
+        environ.get("VIDEO_API_EXPORTER_REVISION", ""),
+        options.shard_index,
+        options.shard_count,
+        state_write_failures=lambda: state.write_failures if state is not None else 0,
+        log_lines_dropped=lambda: log.dropped,
+    )
+
+
 def _load(options: Options, environ: Mapping[str, str]) -> Config:
     config = load(options.config_file, PROVIDERS, environ)
     for warning in config.warnings:
@@ -123,14 +134,7 @@ class App:
         self._polling = threading.Event()
         self._stopping = threading.Event()
         self._notifier = Notifier(environ)
-        self._metrics = SelfMetrics(
-            __version__,
-            environ.get("VIDEO_API_EXPORTER_REVISION", ""),
-            options.shard_index,
-            options.shard_count,
-            state_write_failures=lambda: state.write_failures if state is not None else 0,
-            log_lines_dropped=lambda: log.dropped,
-        )
+        self._metrics = _self_metrics(options, environ, state, log)
         self._exposition = Exposition(FAMILIES, self._metrics.registry, clock)
         self._store = Store(self._exposition, clock)
         self._transports = Transports()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import prometheus_client
 from prometheus_client import (
@@ -40,21 +41,17 @@ class SelfMetrics:
         prometheus_client.disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         _name_build(registry, version, revision)
-        self._accounts = Gauge(
-            "video_api_exporter_accounts",
-            "Accounts that this exporter polls, from the configuration.",
-            ("provider",),
-            registry=registry,
+        gauge = partial(Gauge, registry=registry)
+        self._accounts = gauge(
+            "video_api_exporter_accounts", "Accounts that this exporter polls, from the configuration.", ("provider",)
         )
-        self.reload_successful = Gauge(
+        self.reload_successful = gauge(
             "video_api_exporter_config_last_reload_successful",
             "1 where the last attempt to load the configuration succeeded.",
-            registry=registry,
         )
-        self.reload_success_time = Gauge(
+        self.reload_success_time = gauge(
             "video_api_exporter_config_last_reload_success_timestamp_seconds",
             "When the configuration was last loaded successfully, Unix time.",
-            registry=registry,
         )
         self.poll_duration = Histogram(
             "video_api_exporter_poll_duration_seconds",
@@ -63,12 +60,9 @@ class SelfMetrics:
             buckets=_DURATIONS,
             registry=registry,
         )
-        self.polls_in_flight = Gauge("video_api_exporter_polls_in_flight", "Polls under way now.", registry=registry)
+        self.polls_in_flight = gauge("video_api_exporter_polls_in_flight", "Polls under way now.")
         self.poll_lag = Histogram(
-            "video_api_exporter_poll_lag_seconds",
-            "How late polls started.",
-            buckets=_LAGS,
-            registry=registry,
+            "video_api_exporter_poll_lag_seconds", "How late polls started.", buckets=_LAGS, registry=registry
         )
         _name_shard(registry, shard_index, shard_count)
         _count(registry, state_write_failures, log_lines_dropped)
