@@ -14,7 +14,6 @@ from typing import Any
 from bench.daemon import Daemon
 from bench.page import Page
 from bench.processes import workplace
-from exporter.app import Transports
 from exporter.config.load import load
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
@@ -22,11 +21,13 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
-from exporter.polling.slots import Slots
+from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.redaction import Redactor
+from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
+from exporter.transport.transports import Transports
 
 ROUNDS = 20
 
@@ -61,15 +62,16 @@ def _poll(count: int, directory: Path, stack: ExitStack) -> dict[str, float]:
     store.replace(config.accounts, config.label_names, {})
     poller = Poller(
         providers=PROVIDERS,
-        connect=Transports().of,
-        limits=Limits(clock, state),
+        sender=Sender(
+            Transports().of,
+            Limits(clock, KeyRecords(state, clock)),
+            Redactor(),
+            clock,
+            threading.Event().wait,
+        ),
         store=store,
         save=state.save,
-        slots=Slots(clock),
-        clock=clock,
-        redactor=Redactor(),
         metrics=metrics,
-        pause=threading.Event().wait,
     )
     profile = cProfile.Profile(time.thread_time)
     for account in config.accounts:

@@ -8,10 +8,9 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 
 from exporter import __version__
-from exporter.config.accounts import Account, Config
+from exporter.config.accounts import Config
 from exporter.config.load import load
 from exporter.errors import ConfigError
 from exporter.metrics.catalogue import FAMILIES
@@ -21,9 +20,9 @@ from exporter.metrics.store import Store
 from exporter.options import Options
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
+from exporter.polling.requests import Sender
 from exporter.polling.scheduler import Scheduler
 from exporter.polling.shards import accounts_of_shard
-from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.clock import Clock, SystemClock
@@ -32,9 +31,10 @@ from exporter.runtime.mainloop import MainLoop
 from exporter.runtime.malloc import share_arenas
 from exporter.runtime.redaction import Redactor
 from exporter.runtime.systemd import Notifier
+from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
 from exporter.status.page import StatusPage
-from exporter.transport.client import Transport
+from exporter.transport.transports import Transports
 from exporter.web.messages import Request, Response, Route, text_response
 from exporter.web.server import Server
 
@@ -42,29 +42,6 @@ logger = logging.getLogger(__name__)
 
 GRACE = 2.0
 """Seconds that polls under way have to end by themselves when the exporter stops; then they are cut."""
-
-
-class Transports:
-    """One transport for each base URL and authority, made when it is first needed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._transports: dict[tuple[str, Path | None], Transport] = {}
-
-    def of(self, account: Account) -> Transport:
-        """Return the connections to the account's vendor."""
-        where = account.base_url, account.ca_file
-        with self._lock:
-            if where not in self._transports:
-                agent = f"video-api-exporter/{__version__}"
-                self._transports[where] = Transport(account.base_url, agent, account.ca_file)
-            return self._transports[where]
-
-    def abort(self) -> None:
-        """Cut every call in flight."""
-        with self._lock:
-            for transport in self._transports.values():
-                transport.abort()
 
 
 def serve(
@@ -140,15 +117,16 @@ class App:
         self._transports = Transports()
         self._poller = Poller(
             providers=PROVIDERS,
-            connect=self._transports.of,
-            limits=Limits(clock, state),
+            sender=Sender(
+                self._transports.of,
+                Limits(clock, KeyRecords(state, clock) if state is not None else None),
+                redactor,
+                clock,
+                self._stopping.wait,
+            ),
             store=self._store,
             save=state.save if state is not None else _save_nothing,
-            slots=Slots(clock),
-            clock=clock,
-            redactor=redactor,
             metrics=self._metrics,
-            pause=self._stopping.wait,
             is_stopping=self._stopping.is_set,
         )
         self._scheduler = Scheduler(

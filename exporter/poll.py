@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from exporter import __version__
-from exporter.app import Transports
 from exporter.config.accounts import Account, Config
 from exporter.config.load import load
 from exporter.errors import UsageError
@@ -20,13 +19,15 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.polling.limits import Limits, Wait
 from exporter.polling.poller import Poller
-from exporter.polling.slots import Slots
+from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.output import write
 from exporter.runtime.redaction import Redactor
+from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
 from exporter.status.summary import summary
+from exporter.transport.transports import Transports
 
 
 def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[str, str], redactor: Redactor) -> int:
@@ -39,20 +40,15 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
     store = Store(exposition, clock)
     state = StateFile.open(config.state_path, clock, exclusive=False) if config.state_path else None
     try:
-        store.replace(
-            accounts, config.label_names, state.load(account.id for account in accounts) if state is not None else {}
-        )
+        restored = state.load(account.id for account in accounts) if state is not None else {}
+        store.replace(accounts, config.label_names, restored)
+        records = KeyRecords(state, clock) if state is not None else None
         poller = Poller(
             providers=PROVIDERS,
-            connect=Transports().of,
-            limits=Limits(clock, state),
+            sender=Sender(Transports().of, Limits(clock, records), redactor, clock, time.sleep),
             store=store,
             save=lambda _account, _state: None,  # the ledger is the daemon's alone
-            slots=Slots(clock),
-            clock=clock,
-            redactor=redactor,
             metrics=metrics,
-            pause=time.sleep,
         )
         with ThreadPoolExecutor(config.concurrency) as pool:
             waits = list(pool.map(lambda account: poller.poll(account).wait, accounts))

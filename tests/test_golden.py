@@ -18,7 +18,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
-from exporter.polling.slots import Slots
+from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawAnswer
@@ -87,15 +87,16 @@ def page(clock: FakeClock, make_account: MakeAccount) -> dict[str, str]:
     store.replace(accounts, ("team",), {})
     poller = Poller(
         providers=PROVIDERS,
-        connect=lambda account: Answering(ANSWERS[account.name], clock),
-        limits=Limits(clock, None),
+        sender=Sender(
+            lambda account: Answering(ANSWERS[account.name], clock),
+            Limits(clock, None),
+            Redactor(),
+            clock,
+            clock.advance,
+        ),
         store=store,
         save=lambda key, state: None,
-        slots=Slots(clock),
-        clock=clock,
-        redactor=Redactor(),
         metrics=metrics,
-        pause=clock.advance,
     )
     for account in [*accounts, accounts[0]]:
         poller.poll(account)

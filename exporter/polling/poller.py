@@ -1,60 +1,27 @@
-"""One poll of one account: the one place where its failures end, and where what it learnt is committed."""
+"""Polls one account, turns every failure into an ``AccountState``, and saves it."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
-import random
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from exporter.config.accounts import Account
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT
-from exporter.errors import (
-    AuthError,
-    ForbiddenError,
-    InternalError,
-    InvalidResponseError,
-    PollError,
-    PollTimeoutError,
-    RateLimitedError,
-    ServerError,
-    UnreachableError,
-)
+from exporter.errors import AuthError, ForbiddenError, InternalError, PollError, UnreachableError
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.polling import ledger
-from exporter.polling.limits import KeyTarget, Limits, Wait, cooldown_seconds
+from exporter.polling import ledger, refusals
+from exporter.polling.limits import Wait
+from exporter.polling.requests import Call, OutOfTurn, Sender
 from exporter.polling.slots import Slots
-from exporter.providers.base import Answer, Options, Provider, refusal
+from exporter.providers.base import Options, Provider
 from exporter.readings import AccountKey, AccountState, Failure, Part, Usage
-from exporter.runtime.clock import Clock
 from exporter.runtime.logs import fields
-from exporter.runtime.redaction import MESSAGE_RUN, READING_RUN, KeyParts, Redactor, change_texts, escape
-from exporter.transport.client import RawAnswer
+from exporter.state.key_records import KeyTarget
 
 logger = logging.getLogger(__name__)
-
-ATTEMPTS = 3
-"""How often one request is sent at most, the first time included."""
-FIRST_BACKOFF = 0.5
-"""Seconds before the second attempt, on average; each further wait is twice as long."""
-LONGEST_REFUSAL_REST = 3600.0
-"""The longest time in seconds between two polls with a key that the vendor refuses (401, 403)."""
-_LONGEST_MESSAGE = 300
-_LONGEST_TEXT = 20_000
-"""Characters that are kept of any text in an answer."""
-
-
-class Connection(Protocol):
-    """What sends a request: a ``transport.Transport``."""
-
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
-        """Return the answer within ``timeout`` seconds; raise a PollError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +47,21 @@ class Poller:
         self,
         *,
         providers: Mapping[str, Provider],
-        connect: Callable[[Account], Connection],
-        limits: Limits,
+        sender: Sender,
         store: Store,
         save: Callable[[AccountKey, AccountState], None],
-        slots: Slots,
-        clock: Clock,
-        redactor: Redactor,
         metrics: SelfMetrics,
-        pause: Callable[[float], object],
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``save`` commits a state before it can be scraped; ``pause`` waits some seconds, less when stopping."""
+        """``save`` commits a state before it can be scraped."""
         self._providers = providers
-        self._connect = connect
-        self._limits = limits
+        self._sender = sender
+        self._limits = sender.limits
+        self._clock = sender.clock
+        self._slots = Slots(sender.clock)
         self._store = store
         self._save = save
-        self._slots = slots
-        self._clock = clock
-        self._redactor = redactor
         self._metrics = metrics
-        self._pause = pause
         self._is_stopping = is_stopping
         self._memories: dict[AccountKey, _Memory] = {}
         self._keeping = threading.RLock()
@@ -135,9 +95,11 @@ class Poller:
         try:
             return self._poll(account, start)
         except Exception:
-            logger.exception("a poll ended in a bug", extra=_about(account))
+            logger.exception("unexpected exception while polling", extra=_about(account))
             state = self._store.state(account.id)
-            return self._conclude(account, state, start, InternalError("a bug in the exporter; see its log"))
+            return self._conclude(
+                account, state, start, InternalError("unexpected exception in the exporter; see its log")
+            )
 
     def _poll(self, account: Account, start: float) -> Result:
         state = self._store.state(account.id)
@@ -146,8 +108,8 @@ class Poller:
             key = account.key.read()
         except PollError as error:
             return self._conclude(account, state, start, error)
-        self._redactor.add(key)
-        if state.refusals and start < memory.refused_until and _is_refused(key, state.refused_key):
+        self._sender.redactor.add(key)
+        if state.refusals and start < memory.refused_until and refusals.is_key_of(key, state.refused_key):
             next_due = self._slots.after(account.id, account.interval, start)
             return Result(next_due, Wait(memory.refused_until - start, "refused"))
         target = KeyTarget(account.provider, account.base_url, key)
@@ -155,7 +117,8 @@ class Poller:
         if wait is not None:
             return self._put_off(account, state, target, wait, start)
         with self._metrics.polls_in_flight.track_inprogress():
-            call = _Call(self, account, target, start + account.timeout)
+            key_header = self._providers[account.provider].key_header
+            call = Call(self._sender, account, key_header, target, start + account.timeout)
             try:
                 usage = self._fetch(account, "usage", call)
             except PollError as error:
@@ -163,23 +126,21 @@ class Poller:
                     # Cut by us: no poll, and due again after the restart.
                     return Result(start)
                 if isinstance(error, (AuthError, ForbiddenError)):
-                    state = replace(state, refusals=state.refusals + 1, refused_key=_hidden(key))
+                    state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(key))
                 return self._conclude(account, state, start, error, target)
-            state = self._read(account, state, usage)
+            state = _with_usage(account, state, usage, self._clock.wall())
             state = self._collect_others(account, state, memory, call)
         return self._conclude(account, state, start, None, target)
 
-    def _fetch(self, account: Account, part: str, call: _Call) -> Part:
+    def _fetch(self, account: Account, part: str, call: Call) -> Part:
         endpoint = self._providers[account.provider].endpoints[part]
         options = Options(account.max_operations, account.credit_rates)
         try:
             return endpoint.fetch(call.get, options)
         except PollError as error:
-            words = self._redactor.redact(str(error), _LONGEST_TEXT)
-            words = KeyParts(call.target.key, MESSAGE_RUN).redact(words)
-            raise type(error)(escape(words)[:_LONGEST_MESSAGE]) from None
+            raise call.cleaned(error) from None
 
-    def _collect_others(self, account: Account, state: AccountState, memory: _Memory, call: _Call) -> AccountState:
+    def _collect_others(self, account: Account, state: AccountState, memory: _Memory, call: Call) -> AccountState:
         """Ask for the billing parts that are due; a failure of theirs counts, and leaves the rest alone."""
         for part in account.collect:
             endpoint = self._providers[account.provider].endpoints[part]
@@ -188,7 +149,7 @@ class Poller:
                 continue
             try:
                 value = self._fetch(account, part, call)
-            except _OutOfTurn:
+            except OutOfTurn:
                 break
             except PollError as error:
                 logger.warning("%s could not be read: %s", part, error, extra=_about(account, reason=error.reason))
@@ -199,34 +160,6 @@ class Poller:
             memory.asked[part] = now
             state = replace(state, part_asked={**state.part_asked, part: self._clock.wall()})
         return state
-
-    def _read(self, account: Account, state: AccountState, usage: Part) -> AccountState:
-        """Take a good usage answer; one that was generated before the last one is kept out, and the last one ages."""
-        wall = self._clock.wall()
-        before, read_before = state.usage, state.part_times.get("usage")
-        book = state.ledger
-        if isinstance(usage, Usage):
-            if before is not None and ledger.is_lagging(book, usage):
-                logger.info("the answer is older than the last one and was left out", extra=_about(account))
-                return replace(state, last_success=wall)
-            # The limit of the reading before: the one that reads 0 may have no limit left either.
-            limit = before.monthly_limit if before is not None else None
-            warning = account.thresholds.credits.warning.amount(limit, CREDITS_WITHOUT_LIMIT.warning.value)
-            book = ledger.advance(book, usage, wall, warning)
-        if usage.rejected and (before is None or before.rejected != usage.rejected):
-            logger.warning(
-                "could not be read in the answer: %s",
-                ", ".join(usage.rejected[:10]),
-                extra=_about(account),
-            )
-        return replace(
-            state,
-            parts={**state.parts, "usage": usage},
-            part_times={**state.part_times, "usage": wall},
-            ledger=book,
-            last_success=wall,
-            reading_gap=None if read_before is None else max(0.0, wall - read_before),
-        )
 
     def _put_off(self, account: Account, state: AccountState, target: KeyTarget, wait: Wait, now: float) -> Result:
         """Come back when the key may be used; such a poll is no poll, and counts nowhere."""
@@ -249,16 +182,9 @@ class Poller:
         key, memory = account.id, self._memory(account)
         before, now = state.failure, self._clock.monotonic()
         next_due = next_poll = self._slots.after(key, account.interval, max(now, start + account.interval / 2))
-        if error is None:
-            state = replace(state, failure=None, refusals=0, refused_key="", refused_until=None)
-        else:
-            state = replace(
-                state,
-                failure=Failure(error.reason, str(error)),
-                failures=_counted(state.failures, error.reason),
-            )
+        state = _with_outcome(state, error)
         if isinstance(error, (AuthError, ForbiddenError)):
-            rest = max(account.interval, min(LONGEST_REFUSAL_REST, account.interval * 2 ** min(state.refusals, 20)))
+            rest = refusals.rest_seconds(account.interval, state.refusals)
             memory.refused_until = now + rest - account.interval / 2
             state = replace(state, refused_until=self._wall(memory.refused_until))
         while state.refusals and next_poll < memory.refused_until:
@@ -302,83 +228,43 @@ class Poller:
                 {part: now - max(0.0, wall - asked) for part, asked in state.part_asked.items()}
             )
             if state.refused_until is not None:
-                memory.refused_until = now + min(LONGEST_REFUSAL_REST, state.refused_until - wall)
+                memory.refused_until = now + min(refusals.LONGEST_REST, state.refused_until - wall)
         return memory
 
     def _wall(self, monotonic: float) -> float:
         return self._clock.wall() + monotonic - self._clock.monotonic()
 
 
-class _OutOfTurn(PollError):
-    """The key may send no further request now; its first one was sent."""
+def _with_usage(account: Account, state: AccountState, usage: Part, wall: float) -> AccountState:
+    """Take a good usage answer; one that was generated before the last one is kept out, and the last one ages."""
+    before, read_before = state.usage, state.part_times.get("usage")
+    book = state.ledger
+    if isinstance(usage, Usage):
+        if before is not None and ledger.is_lagging(book, usage):
+            logger.info("the answer is older than the last one and was left out", extra=_about(account))
+            return replace(state, last_success=wall)
+        # The limit of the reading before: the one that reads 0 may have no limit left either.
+        limit = before.monthly_limit if before is not None else None
+        warning = account.thresholds.credits.warning.amount(limit, CREDITS_WITHOUT_LIMIT.warning.value)
+        book = ledger.advance(book, usage, wall, warning)
+    if usage.rejected and (before is None or before.rejected != usage.rejected):
+        names = ", ".join(usage.rejected[:10])
+        logger.warning("could not be read in the answer: %s", names, extra=_about(account))
+    return replace(
+        state,
+        parts={**state.parts, "usage": usage},
+        part_times={**state.part_times, "usage": wall},
+        ledger=book,
+        last_success=wall,
+        reading_gap=None if read_before is None else max(0.0, wall - read_before),
+    )
 
-    reason = RateLimitedError.reason
 
-
-class _Call:
-    """The requests of one poll: each is counted before it is sent, all end by the deadline."""
-
-    def __init__(self, poller: Poller, account: Account, target: KeyTarget, deadline: float) -> None:
-        self.target = target
-        self._poller = poller
-        self._account = account
-        self._deadline = deadline
-        self._admitted = True
-
-    def get(self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()) -> Answer:
-        """Send a GET; try again after a connection failure or a 5xx while time and the key's limits allow."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return self._once(path, params or {}, accept)
-            except (UnreachableError, ServerError):
-                backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
-                if (
-                    attempt == ATTEMPTS
-                    or backoff >= self._left()
-                    or self._poller._limits.cooldown(self.target) is not None
-                ):
-                    raise
-                if self._poller._pause(backoff) or not self._admit():
-                    raise
-        raise AssertionError("unreachable")
-
-    def _left(self) -> float:
-        return self._deadline - self._poller._clock.monotonic()
-
-    def _admit(self) -> bool:
-        limits, account = self._poller._limits, self._account
-        self._admitted = limits.admit(self.target, account.max_requests_per_minute) is None
-        return self._admitted
-
-    def _once(self, path: str, params: Mapping[str, str], accept: tuple[int, ...]) -> Answer:
-        if not self._admitted and not self._admit():
-            raise _OutOfTurn("the key's requests of this minute are used up")
-        self._admitted = False
-        left = self._left()
-        if left <= 0:
-            raise PollTimeoutError("no time was left for this request")
-        provider = self._poller._providers[self._account.provider]
-        connection = self._poller._connect(self._account)
-        began = self._poller._clock.monotonic()
-        try:
-            raw = connection.get(path, params, {provider.key_header: self.target.key}, left)
-        finally:
-            self._poller._limits.ended(self.target, began)
-        rest = cooldown_seconds(raw.status, raw.headers, raw.document, self._poller._clock.wall())
-        if rest is not None:
-            self._poller._limits.rest(self.target, rest)
-        document = self._without_keys(raw.document)
-        if 200 <= raw.status < 300 or raw.status in accept:
-            return Answer(raw.status, document)
-        raise refusal(raw.status, document)
-
-    def _without_keys(self, document: object) -> object:
-        """Return an answer that may be shown. It is the one place where a vendor's texts come in."""
-        parts, redactor = KeyParts(self.target.key, READING_RUN), self._poller._redactor
-        try:
-            return change_texts(document, lambda text: escape(parts.redact(redactor.redact(text, _LONGEST_TEXT))))
-        except RecursionError:
-            raise InvalidResponseError("the answer is nested too deeply") from None
+def _with_outcome(state: AccountState, error: PollError | None) -> AccountState:
+    if error is None:
+        return replace(state, failure=None, refusals=0, refused_key="", refused_until=None)
+    failure = Failure(error.reason, str(error))
+    return replace(state, failure=failure, failures=_counted(state.failures, error.reason))
 
 
 def _counted(failures: Mapping[str, int], reason: str) -> Mapping[str, int]:
@@ -397,13 +283,3 @@ def _tell(account: Account, before: Failure | None, error: PollError | None, sec
         logger.info("poll succeeded again", extra=_about(account))
     else:
         logger.debug("polled in %.3f s", seconds, extra=_about(account, reason=error.reason if error else ""))
-
-
-def _hidden(key: str, salt: str | None = None) -> str:
-    """Return a salted hash, to tell after a restart whether the key is still the one that was refused."""
-    salt = salt or secrets.token_hex(16)
-    return salt + ":" + hmac.new(salt.encode(), key.encode(), hashlib.sha256).hexdigest()
-
-
-def _is_refused(key: str, hidden: str) -> bool:
-    return hmac.compare_digest(_hidden(key, hidden.partition(":")[0] or None), hidden)

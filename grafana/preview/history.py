@@ -30,7 +30,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
-from exporter.polling.slots import Slots
+from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import Transport
@@ -147,15 +147,16 @@ def _poller(accounts: Sequence[Account], store: Store, metrics: SelfMetrics, clo
     transports = {account.base_url: Transport(account.base_url, "preview") for account in accounts}
     return Poller(
         providers=PROVIDERS,
-        connect=lambda account: transports[account.base_url],
-        limits=Limits(clock, None),
+        sender=Sender(
+            lambda account: transports[account.base_url],
+            Limits(clock, None),
+            Redactor(),
+            clock,
+            lambda seconds: clock.set(clock.monotonic() + seconds),
+        ),
         store=store,
         save=lambda key, state: None,
-        slots=Slots(clock),
-        clock=clock,
-        redactor=Redactor(),
         metrics=metrics,
-        pause=lambda seconds: clock.set(clock.monotonic() + seconds),
     )
 
 

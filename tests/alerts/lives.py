@@ -23,7 +23,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
-from exporter.polling.slots import Slots
+from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.redaction import Redactor
@@ -144,15 +144,16 @@ class _Exporter:
         self.store.replace([account], sorted(account.labels), {key: state} if state else {})
         self.poller = Poller(
             providers=PROVIDERS,
-            connect=lambda _account: _Vendor(life, self.clock),
-            limits=Limits(self.clock, None),
+            sender=Sender(
+                lambda _account: _Vendor(life, self.clock),
+                Limits(self.clock, None),
+                Redactor(),
+                self.clock,
+                lambda seconds: None,
+            ),
             store=self.store,
             save=self._save,
-            slots=Slots(self.clock),
-            clock=self.clock,
-            redactor=Redactor(),
             metrics=metrics,
-            pause=lambda seconds: None,
         )
         self.due = self.poller.first_due(account)
 

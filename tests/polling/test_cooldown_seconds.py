@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
-from exporter.polling.limits import cooldown_seconds
+from exporter.polling.cooldown import cooldown_seconds
 
 NOW = 1_800_000_000.0
 

@@ -18,7 +18,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from exporter.polling.limits import KeyTarget, Limits, Wait
+from exporter.polling.limits import Limits, Wait
+from exporter.state.key_records import KeyRecords, KeyTarget
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
 
@@ -49,7 +50,7 @@ def start(path: Path, clock: Any) -> Iterator[Start]:
             stack.callback(file.close)
             if not by_hand:
                 daemon.append(file)
-            return Limits(clock, file, boot)
+            return Limits(clock, KeyRecords(file, clock, boot))
 
         yield started
 
@@ -116,7 +117,7 @@ def test_the_minute_of_a_request_runs_from_its_end(start: Start, clock: Any) -> 
     limits, key, began = start(), target(), clock.monotonic()
     limits.admit(key, 1)
     clock.advance(10)  # on its way: the vendor may count it at the last moment
-    limits.ended(key, began)
+    limits.end_request(key, began)
     clock.advance(55)
     for process in (limits, start(by_hand=True), start()):
         assert process.admit(key, 1) == Wait(pytest.approx(5, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
@@ -136,7 +137,7 @@ def test_waiting_exactly_as_long_as_told_is_enough(started: float, step: float, 
     assert wait is not None
     clock.advance(wait.seconds)
     assert limits.admit(key, per_minute) is None
-    limits.rest(key, rest)
+    limits.cool_down(key, rest)
     wait = limits.admit(key, per_minute)
     assert wait is not None
     clock.advance(wait.seconds)
@@ -153,7 +154,7 @@ def test_waiting_exactly_as_long_as_told_is_enough(started: float, step: float, 
 )
 def test_keys_are_told_apart_by_provider_and_address_too(start: Start, other: KeyTarget) -> None:
     limits, key = start(), KeyTarget("vidnavigator", BASE, "k")
-    limits.rest(key, 100)
+    limits.cool_down(key, 100)
     assert limits.cooldown(key) is not None
     assert limits.cooldown(other) is None
     assert admitted(limits, other, 2, 3) == 2
@@ -197,7 +198,7 @@ def test_a_jump_of_the_wall_clock_neither_forgets_nor_blocks(start: Start, clock
 
 def test_a_resting_key_sends_nothing_until_the_rest_is_over(clock: Any) -> None:
     limits, key = Limits(clock, None), target()
-    limits.rest(key, 90)
+    limits.cool_down(key, 90)
     assert limits.cooldown(key) == 90
     clock.advance(89)
     assert limits.admit(key, 50) == Wait(pytest.approx(1, abs=0.01), "cooldown")  # type: ignore[arg-type]  # as above
@@ -208,19 +209,19 @@ def test_a_resting_key_sends_nothing_until_the_rest_is_over(clock: Any) -> None:
 
 def test_a_rest_is_extended_never_shortened(start: Start, clock: Any) -> None:
     limits, key = start(), target()
-    limits.rest(key, 100)
+    limits.cool_down(key, 100)
     clock.advance(10)
-    limits.rest(key, 60)
+    limits.cool_down(key, 60)
     assert limits.cooldown(key) == 90
-    limits.rest(key, 200)
+    limits.cool_down(key, 200)
     assert limits.cooldown(key) == 200
     assert start().cooldown(key) == 200
 
 
 def test_a_shorter_rest_of_another_process_does_not_shorten_ours(start: Start) -> None:
     daemon, poll, key = start(), start(by_hand=True), target()
-    daemon.rest(key, 100)
-    poll.rest(key, 60)
+    daemon.cool_down(key, 100)
+    poll.cool_down(key, 60)
     assert poll.cooldown(key) == 100
     assert start().cooldown(key) == 100
 
@@ -228,7 +229,7 @@ def test_a_shorter_rest_of_another_process_does_not_shorten_ours(start: Start) -
 @pytest.mark.parametrize(("asked", "rest"), [(1e9, 6 * HOUR), (float("inf"), 6 * HOUR)])
 def test_at_most_six_hours_are_believed(start: Start, asked: float, rest: float) -> None:
     limits, key = start(), target()
-    limits.rest(key, asked)
+    limits.cool_down(key, asked)
     assert limits.cooldown(key) == rest
     assert start().cooldown(key) == rest
 
@@ -236,7 +237,7 @@ def test_at_most_six_hours_are_believed(start: Start, asked: float, rest: float)
 @pytest.mark.parametrize("asked", [0.0, -5.0, float("nan"), float("-inf")])
 def test_no_rest_is_no_rest(start: Start, asked: float) -> None:
     limits, key = start(), target()
-    limits.rest(key, asked)
+    limits.cool_down(key, asked)
     assert (limits.cooldown(key), limits.cooldown_until(key)) == (None, None)
     assert limits.admit(key, 1) is None
 
@@ -244,7 +245,7 @@ def test_no_rest_is_no_rest(start: Start, asked: float) -> None:
 def test_the_end_of_the_last_rest_stays_known(start: Start, clock: Any) -> None:
     limits, key = start(), target()
     assert limits.cooldown_until(key) is None
-    limits.rest(key, 90)
+    limits.cool_down(key, 90)
     end = clock.wall() + 90
     clock.advance(1000)
     assert (limits.cooldown(key), limits.cooldown_until(key)) == (None, end)
@@ -255,7 +256,7 @@ def test_the_end_of_the_last_rest_stays_known(start: Start, clock: Any) -> None:
 
 def test_a_rest_that_ended_a_month_ago_is_forgotten(start: Start, clock: Any) -> None:
     key = target()
-    start().rest(key, 90)
+    start().cool_down(key, 90)
     clock.advance(29 * 86400)
     assert start().cooldown_until(key) is not None
     clock.advance(2 * 86400)
@@ -265,7 +266,7 @@ def test_a_rest_that_ended_a_month_ago_is_forgotten(start: Start, clock: Any) ->
 @pytest.mark.parametrize("jump", [0.0, HOUR, -HOUR])
 def test_a_rest_outlives_a_restart_whatever_the_wall_clock_does(start: Start, clock: Any, jump: float) -> None:
     key = target()
-    start().rest(key, 600)
+    start().cool_down(key, 600)
     clock.advance(100)
     clock.jump(jump)
     limits = start()
@@ -278,7 +279,7 @@ def test_a_rest_outlives_a_restart_whatever_the_wall_clock_does(start: Start, cl
 def test_a_running_process_sees_a_rest_that_another_one_met(start: Start) -> None:
     daemon, poll, key = start(), start(by_hand=True), target()
     assert daemon.admit(key, 50) is None
-    poll.rest(key, 300)
+    poll.cool_down(key, 300)
     assert daemon.admit(key, 50) == Wait(pytest.approx(300, abs=0.01), "cooldown")  # type: ignore[arg-type]  # as above
     assert daemon.cooldown(key) == pytest.approx(300)
 
@@ -307,7 +308,7 @@ def test_polls_by_hand_share_the_limit_with_a_daemon(start: Start) -> None:
 def test_a_reboot_within_the_minute_forgets_nothing(start: Start, clock: Any) -> None:
     key = target()
     limits = start()
-    limits.rest(other := target(), 600)
+    limits.cool_down(other := target(), 600)
     assert admitted(limits, key, 5, 9) == 5
     clock.advance(30)
     clock.monotonic_time = 12.0
@@ -324,7 +325,7 @@ def test_a_reboot_within_the_minute_forgets_nothing(start: Start, clock: Any) ->
 
 def test_a_rest_of_an_earlier_boot_ends_by_the_wall_clock(start: Start, clock: Any) -> None:
     key = target()
-    start().rest(key, 1000)
+    start().cool_down(key, 1000)
     clock.jump(HOUR)
     clock.monotonic_time += 500  # the machine has been up for longer than it had been then
     assert start(boot="second").cooldown(key) is None
@@ -333,7 +334,7 @@ def test_a_rest_of_an_earlier_boot_ends_by_the_wall_clock(start: Start, clock: A
 def test_a_clock_set_back_during_a_reboot_blocks_for_a_minute_at_most(start: Start, clock: Any) -> None:
     key, resting = target(), target()
     limits = start()
-    limits.rest(resting, 600)
+    limits.cool_down(resting, 600)
     assert admitted(limits, key, 5, 9) == 5
     clock.jump(-HOUR)
     clock.monotonic_time = 12.0
@@ -375,7 +376,7 @@ def test_where_the_file_cannot_be_written_memory_alone_decides(start: Start, pat
     limits, key, resting = start(), target(), target()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        limits.rest(resting, 600)
+        limits.cool_down(resting, 600)
         assert admitted(limits, key, 50, 60) == 50
         assert limits.cooldown(resting) == 600
         assert isinstance(limits.admit(resting, 50), Wait)
@@ -392,7 +393,7 @@ def test_no_key_nor_hash_of_one_can_be_found_in_the_files(start: Start, path: Pa
     limits = start()
     for _ in range(3):
         limits.admit(key, 50)
-    limits.rest(key, 600)
+    limits.cool_down(key, 600)
     files = {name.name: name.read_bytes() for name in tmp_path.iterdir()}
     assert len(files["state.db-wal"]) > 0
     digests = [
@@ -411,7 +412,7 @@ def test_two_files_name_a_key_differently(tmp_path: Path, clock: Any) -> None:
     key, named = target(), []
     for name in ("one.db", "two.db"):
         with closing(StateFile.open(tmp_path / name, clock, exclusive=True)) as file:
-            Limits(clock, file).rest(key, 60)
+            Limits(clock, KeyRecords(file, clock)).cool_down(key, 60)
             named.append(file.read(lambda db: db.execute("SELECT key FROM cooldowns").fetchone()))
     assert named[0] != named[1]
 
@@ -425,10 +426,11 @@ HAMMER = """
 import sys
 from pathlib import Path
 from exporter.runtime.clock import SystemClock
-from exporter.polling.limits import KeyTarget, Limits
+from exporter.polling.limits import Limits
+from exporter.state.key_records import KeyRecords, KeyTarget
 from exporter.state.sqlite import StateFile
 file = StateFile.open(Path(sys.argv[1]), SystemClock(), exclusive=sys.argv[2] == "daemon")
-limits = Limits(SystemClock(), file)
+limits = Limits(SystemClock(), KeyRecords(file, SystemClock()))
 key = KeyTarget("vidnavigator", "http://127.0.0.1", "k")
 print(sum(limits.admit(key, 50) is None for _ in range(60)), file.write_failures)
 """

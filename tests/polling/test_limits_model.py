@@ -9,7 +9,8 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from exporter.polling.limits import KeyTarget, Limits
+from exporter.polling.limits import Limits
+from exporter.state.key_records import KeyRecords, KeyTarget
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
 
@@ -44,7 +45,7 @@ class Processes(RuleBasedStateMachine):
         if by_hand in self.files:
             self.files[by_hand].close()
         self.files[by_hand] = StateFile.open(self.path, self.clock, exclusive=not by_hand)
-        self.limits[by_hand] = Limits(self.clock, self.files[by_hand], "boot")
+        self.limits[by_hand] = Limits(self.clock, KeyRecords(self.files[by_hand], self.clock, "boot"))
 
     @rule(seconds=st.sampled_from([0.1, 7.3, 30, 59.9, 60, 300]))
     def time_passes(self, seconds: float) -> None:
@@ -76,7 +77,7 @@ class Processes(RuleBasedStateMachine):
         if self.limits[by_hand].admit(key, PER_MINUTE) is None:
             self.clock.advance(seconds)  # the vendor counts the request at its latest
             self.sent[key].append(self.clock.monotonic())
-            self.limits[by_hand].ended(key, began)
+            self.limits[by_hand].end_request(key, began)
 
     @rule(by_hand=st.booleans(), key=keys)
     def waiting_as_long_as_told_is_enough(self, by_hand: bool, key: KeyTarget) -> None:
@@ -90,7 +91,7 @@ class Processes(RuleBasedStateMachine):
 
     @rule(by_hand=st.booleans(), key=keys, seconds=st.sampled_from([1.0, 60.0, 500.0]))
     def told_to_rest(self, by_hand: bool, key: KeyTarget, seconds: float) -> None:
-        self.limits[by_hand].rest(key, seconds)
+        self.limits[by_hand].cool_down(key, seconds)
         self.resting[key] = max(self.resting[key], self.clock.monotonic() + seconds)
 
 

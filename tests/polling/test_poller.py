@@ -24,7 +24,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller, Result
-from exporter.polling.slots import Slots
+from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.redaction import Redactor
@@ -82,15 +82,12 @@ class Bench:
         self.store.replace([self.account], sorted(self.account.labels), restored)
         self.poller = Poller(
             providers=PROVIDERS,
-            connect=lambda account: self.vendor,
-            limits=Limits(self.clock, None),
+            sender=Sender(
+                lambda account: self.vendor, Limits(self.clock, None), self.redactor, self.clock, self._pause
+            ),
             store=self.store,
             save=lambda key, state: self.saved.append((key, state)),
-            slots=Slots(self.clock),
-            clock=self.clock,
-            redactor=self.redactor,
             metrics=self.metrics,
-            pause=self._pause,
         )
 
     def _pause(self, seconds: float) -> None:

@@ -22,9 +22,10 @@ import pytest
 from hypothesis import given, settings
 
 from exporter.errors import StartError
-from exporter.polling.limits import KeyTarget, Limits
+from exporter.polling.limits import Limits
 from exporter.readings import AccountState, Failure
 from exporter.runtime.clock import SystemClock
+from exporter.state.key_records import KeyRecords, KeyTarget
 from exporter.state.sqlite import StateFile
 from tests.state.everything import everything
 
@@ -112,12 +113,12 @@ def test_a_file_with_a_name_that_is_no_text_is_set_aside(path: Path, clock: Any)
 
 def test_a_file_with_times_that_are_none_is_set_aside(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        Limits(clock, file).admit(KeyTarget("videodb", "u", "k"), 1)
+        Limits(clock, KeyRecords(file, clock)).admit(KeyTarget("videodb", "u", "k"), 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA ignore_check_constraints = 1")
         db.execute("UPDATE requests SET monotonic = 'yesterday'")
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
-        assert Limits(clock, file).admit(KeyTarget("videodb", "u", "k"), 1) is None
+        assert Limits(clock, KeyRecords(file, clock)).admit(KeyTarget("videodb", "u", "k"), 1) is None
         assert file.write_failures == 0
     assert len(aside(path)) == 1
 
@@ -198,7 +199,7 @@ def test_a_path_that_cannot_be_a_file_is_left_alone(
         file.save(MEDIA, AccountState())
         assert everything(file) == {}
         assert file.write_failures > 0
-        assert Limits(clock, file).admit(KeyTarget("videodb", "u", "k"), 1) is None
+        assert Limits(clock, KeyRecords(file, clock)).admit(KeyTarget("videodb", "u", "k"), 1) is None
     assert sorted(tmp_path.rglob("*")) == before
     assert "cannot be used" in caplog.text
 
@@ -220,12 +221,12 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Return the files of a killed daemon: half of its changes in the database, half in the log."""
     folder = tmp_path_factory.mktemp("content")
     with closing(StateFile.open(folder / "state.db", SystemClock(), exclusive=True)) as file:
-        limits = Limits(SystemClock(), file)
+        limits = Limits(SystemClock(), KeyRecords(file, SystemClock()))
         for round_ in (1, 2):
             for number in range(10):
                 file.save(("videodb", str(number)), AccountState(polls=round_, failure=Failure("auth", "x" * 300)))
                 limits.admit(KeyTarget("videodb", "u", str(number)), 50)
-                limits.rest(KeyTarget("videodb", "u", str(number)), 600 * round_)
+                limits.cool_down(KeyTarget("videodb", "u", str(number)), 600 * round_)
             if round_ == 1:
                 with closing(sqlite3.connect(folder / "state.db")) as other:
                     other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -256,7 +257,7 @@ def test_damage_anywhere_costs_content_at_most(content: dict[str, bytes], damage
                 for state in everything(file).values():
                     assert state.polls in {1, 2}
                     assert state.failure == Failure("auth", "x" * 300)
-                limits = Limits(SystemClock(), file)
+                limits = Limits(SystemClock(), KeyRecords(file, SystemClock()))
                 for number in range(10):
                     wait = limits.admit(KeyTarget("videodb", "u", str(number)), 50)
                     assert wait is None or wait.seconds < 1201
@@ -358,7 +359,7 @@ def test_a_read_only_disk_is_read_and_written_when_it_can_be(
     path, target = open_folder / "state.db", KeyTarget("videodb", "u", "k")
     with closing(StateFile.open(open_folder / "first.db", clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=5))
-        Limits(clock, file).rest(target, 600)
+        Limits(clock, KeyRecords(file, clock)).cool_down(target, 600)
         if killed:
             copy(open_folder / "first.db", path)
     if not killed:
@@ -367,7 +368,7 @@ def test_a_read_only_disk_is_read_and_written_when_it_can_be(
     with read_only(path):
         file = StateFile.open(path, clock, exclusive=True)
         assert everything(file) == {MEDIA: AccountState(polls=5)}
-        limits = Limits(clock, file)
+        limits = Limits(clock, KeyRecords(file, clock))
         assert limits.cooldown(target) == pytest.approx(600)
         assert limits.admit(KeyTarget("videodb", "u", "other"), 50) is None
         file.save(MEDIA, AccountState(polls=6))
@@ -423,6 +424,7 @@ import os, sys
 from pathlib import Path
 from exporter.runtime.clock import SystemClock
 from exporter.readings import AccountState, Failure
+from exporter.state.key_records import KeyRecords, KeyTarget
 from exporter.state.sqlite import StateFile
 os.write(1, b"-\\n")
 file = StateFile.open(Path(sys.argv[1]), SystemClock(), exclusive=True)

@@ -1,0 +1,65 @@
+"""How long a vendor asks a key to rest: ``Retry-After``, and the same in the body of an answer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+
+from exporter.state.key_records import MAX_COOLDOWN_SECONDS
+
+_DEFAULT_SECONDS = 60.0
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+
+def cooldown_seconds(status: int, headers: Mapping[str, str], body: object, now_wall: float) -> float | None:
+    """Return how long a key must rest after this answer, in seconds; None where the vendor asks for no rest.
+
+    After a 429 that is the longest of ``Retry-After``, the body's ``retry_after_seconds`` and 60 s; after a
+    503 the longest wait it names, if any. Both are capped at 6 h, and what cannot be read counts as not sent.
+    """
+    if status not in (429, 503):
+        return None
+    lowered = {name.lower(): value for name, value in headers.items()}
+    waits = [_retry_after(lowered, now_wall), _body_wait(body)]
+    if status == 429:
+        waits.append(_DEFAULT_SECONDS)
+    named = [wait for wait in waits if wait is not None and math.isfinite(wait) and wait > 0]
+    return min(max(named), MAX_COOLDOWN_SECONDS) if named else None
+
+
+def _retry_after(headers: Mapping[str, str], now_wall: float) -> float | None:
+    value = headers.get("retry-after", "").strip()
+    # A proxy may add a second header; they arrive joined by a comma.
+    numbers = [part.strip() for part in value.split(",")]
+    if all(_NUMBER.fullmatch(number) for number in numbers):
+        return max(map(float, numbers))
+    end = _http_date(value)
+    if end is None:
+        return None
+    # The vendor's own clock, where it says what time it is: ours may be off by more than the wait.
+    sent = _http_date(headers.get("date", ""))
+    return end - (now_wall if sent is None else sent)
+
+
+def _body_wait(body: object) -> float | None:
+    value = body.get("retry_after_seconds") if isinstance(body, Mapping) else None
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:  # an integer of 400 digits
+            return None
+    return None
+
+
+def _http_date(value: str) -> float | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    # HTTP dates are in UTC, also where a zone of -0000 makes Python leave it out.
+    return (date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)).timestamp()

@@ -1,0 +1,126 @@
+"""Sends the requests of a poll: each is counted first, tried again where that helps, and its answer has no key."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from exporter.config.accounts import Account
+from exporter.errors import (
+    InvalidResponseError,
+    PollError,
+    PollTimeoutError,
+    RateLimitedError,
+    ServerError,
+    UnreachableError,
+)
+from exporter.polling.cooldown import cooldown_seconds
+from exporter.polling.limits import Limits
+from exporter.providers.base import Answer, refusal
+from exporter.runtime.clock import Clock
+from exporter.runtime.redaction import MESSAGE_RUN, READING_RUN, KeyParts, Redactor, change_texts, escape
+from exporter.state.key_records import KeyTarget
+from exporter.transport.client import RawAnswer
+
+ATTEMPTS = 3
+"""How often one request is sent at most, the first time included."""
+FIRST_BACKOFF = 0.5
+"""Seconds before the second attempt, on average; each further wait is twice as long."""
+_LONGEST_MESSAGE = 300
+_LONGEST_TEXT = 20_000
+"""Characters that are kept of any text in an answer."""
+
+
+class Connection(Protocol):
+    """What sends a request: a ``transport.Transport``."""
+
+    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
+        """Return the answer within ``timeout`` seconds; raise a PollError."""
+
+
+class OutOfTurn(PollError):
+    """The key may send no further request now; its first one was sent."""
+
+    reason = RateLimitedError.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What every request needs. ``pause`` waits some seconds, less when the program stops, and then returns true."""
+
+    connect: Callable[[Account], Connection]
+    limits: Limits
+    redactor: Redactor
+    clock: Clock
+    pause: Callable[[float], object]
+
+
+class Call:
+    """The requests of one poll, all with one key. The first one must be admitted already; all end by the deadline."""
+
+    def __init__(self, sender: Sender, account: Account, key_header: str, target: KeyTarget, deadline: float) -> None:
+        self._sender = sender
+        self._account = account
+        self._key_header = key_header
+        self._target = target
+        self._deadline = deadline
+        self._admitted = True
+
+    def get(self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()) -> Answer:
+        """Send a GET; try again after a connection failure or a 5xx while time and the key's limits allow."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._once(path, params or {}, accept)
+            except (UnreachableError, ServerError):
+                backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
+                is_resting = self._sender.limits.cooldown(self._target) is not None
+                if attempt == ATTEMPTS or backoff >= self._left() or is_resting:
+                    raise
+                if self._sender.pause(backoff) or not self._admit():
+                    raise
+        raise AssertionError("unreachable")
+
+    def cleaned(self, error: PollError) -> PollError:
+        """Return an error whose message may be shown: short, printable, without any key."""
+        words = self._sender.redactor.redact(str(error), _LONGEST_TEXT)
+        words = KeyParts(self._target.key, MESSAGE_RUN).redact(words)
+        return type(error)(escape(words)[:_LONGEST_MESSAGE])
+
+    def _left(self) -> float:
+        return self._deadline - self._sender.clock.monotonic()
+
+    def _admit(self) -> bool:
+        self._admitted = self._sender.limits.admit(self._target, self._account.max_requests_per_minute) is None
+        return self._admitted
+
+    def _once(self, path: str, params: Mapping[str, str], accept: tuple[int, ...]) -> Answer:
+        if not self._admitted and not self._admit():
+            raise OutOfTurn("the key's requests of this minute are used up")
+        self._admitted = False
+        left = self._left()
+        if left <= 0:
+            raise PollTimeoutError("no time was left for this request")
+        limits, clock = self._sender.limits, self._sender.clock
+        connection = self._sender.connect(self._account)
+        began = clock.monotonic()
+        try:
+            raw = connection.get(path, params, {self._key_header: self._target.key}, left)
+        finally:
+            limits.end_request(self._target, began)
+        cooldown = cooldown_seconds(raw.status, raw.headers, raw.document, clock.wall())
+        if cooldown is not None:
+            limits.cool_down(self._target, cooldown)
+        document = self._without_keys(raw.document)
+        if 200 <= raw.status < 300 or raw.status in accept:
+            return Answer(raw.status, document)
+        raise refusal(raw.status, document)
+
+    def _without_keys(self, document: object) -> object:
+        """Return an answer that may be shown. It is the one place where a vendor's texts come in."""
+        parts, redactor = KeyParts(self._target.key, READING_RUN), self._sender.redactor
+        try:
+            return change_texts(document, lambda text: escape(parts.redact(redactor.redact(text, _LONGEST_TEXT))))
+        except RecursionError:
+            raise InvalidResponseError("the answer is nested too deeply") from None
