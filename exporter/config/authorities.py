@@ -14,6 +14,8 @@ from exporter.runtime.files import read_file, reason
 if TYPE_CHECKING:
     import ssl
 
+_LONGEST = 16 << 20  # a bundle that explains each certificate in text has some megabytes
+
 
 @dataclass(frozen=True, slots=True)
 class Authorities:
@@ -75,7 +77,7 @@ def _load(path: str, context: ssl.SSLContext) -> str | None:
 
     try:
         # The comments of such files may be in any encoding, the certificates are ASCII.
-        context.load_verify_locations(cadata=read_file(path).decode("ascii", "ignore"))
+        context.load_verify_locations(cadata=read_file(path, _LONGEST).decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError):
         return f"{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
     except OSError as error:
