@@ -34,7 +34,7 @@ from exporter.metrics.view import View
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family: ``labels`` follow ``provider``, ``account`` and the configured ones."""
+    """One metric family. Its ``labels`` come after ``provider``, ``account`` and the configured labels."""
 
     name: str
     type: str

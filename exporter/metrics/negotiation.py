@@ -1,4 +1,4 @@
-"""Which format and encoding a scrape gets, by its Accept and Accept-Encoding headers (RFC 9110, section 12.5)."""
+"""Chooses format and encoding of an answer by Accept and Accept-Encoding headers (RFC 9110, section 12.5)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _quality(text: str) -> float:
 
 
 def _match(ranges: Iterable[_Range], offered: _Format) -> _Match | None:
-    """Return the most specific range that covers this format; None where none does or it refuses the format."""
+    """Return the most specific range that covers this format, or None if no range accepts the format."""
     found = [match for accepted in ranges if (match := _fit(accepted, offered)) is not None]
     match = max(found, default=None, key=lambda match: (match.specificity, match.quality))
     return match if match is not None and match.quality > 0 else None

@@ -1,10 +1,17 @@
-"""Samples to the text of /metrics, in the negotiated format and encoding, cached by part.
+"""Makes the text of /metrics in the negotiated format and encoding, and caches it in parts.
 
-A line of a sample is the same in every format that is served (all account families are gauges, or
-counters without a creation time), so each account's text is made once, when its poll ends, as one
-fragment per family. The page is a grid of families by accounts; a rectangle of it, some 50 to 130 kB
-of text, is a segment. A scrape joins and compresses the segments that changed since the last one,
-and strings all of them together as one gzip member.
+A poll makes one *fragment* for each family, the lines of the account's samples. It is the same in every format,
+because all account families are gauges, or counters without a creation time. 16 fragments of a family are joined
+in a *strip*, and the strips of a family or of several make a *segment*. A scrape compresses the segments that
+changed since the last scrape, and joins all segments to one gzip member. Segments have 50 to 130 kB of text.
+
+                  accounts 0-15   16-31   ...   496-511 | 512-527   ...
+                 +---------------------------------------+---------------
+    balance      | strip        | strip | ... | strip    | strip  | ...
+                 |               segment                 |     segment
+                 +---------------------------------------+---------------
+    used         | strip        | strip | ... | strip    | strip  | ...
+                 |               segment                 |     segment
 """
 
 from __future__ import annotations
@@ -35,14 +42,14 @@ Sample = tuple[Sequence[str], float]
 
 
 class Renderer:
-    """Write the samples of one account; its labels are escaped once, for all of its families."""
+    """Writes the samples of one account. It escapes the account's labels once for all families."""
 
     __slots__ = ("_braces", "_labels")
 
     def __init__(self, names: Sequence[str], values: Sequence[str]) -> None:
-        """Take the labels that every family carries: provider, account, then the configured ones.
+        """Take the labels that every family has, which are provider, account and the configured ones.
 
-        Raises ValueError where names and values differ in number or a value is no string.
+        Raises ValueError if names and values differ in number or a value is not a string.
         """
         if len(names) != len(values):
             raise ValueError(f"{len(values)} label values for the labels {', '.join(names)}")
@@ -50,10 +57,10 @@ class Renderer:
         self._braces = _template(self._labels) % ()
 
     def __call__(self, family: Family, samples: Iterable[Sample]) -> bytes:
-        """Return the lines of one family's samples, labels sorted by name, or b"" where there are none.
+        """Return the lines of one family's samples with labels sorted by name, or b"" without samples.
 
-        Raises ValueError for what would spoil the page: a value that is no number or NaN, a label
-        too many or too few, one that is no string, or the same labels twice.
+        Raises ValueError for a sample that would make the whole page invalid. That is a value that is
+        NaN or not a number, a wrong number of labels, a label that is not a string, or the same labels twice.
         """
         name, own = family.name, family.labels
         template = _template({**self._labels, **{label: f"%({label})s" for label in own}}) if own else ""
@@ -65,7 +72,7 @@ class Renderer:
             if braces in lines:
                 raise ValueError(f"{name}: two samples with the labels {braces}")
             lines[braces] = f"{name}{braces}{_number(name, value)}\n"
-        # A lone surrogate, which JSON can carry, has no UTF-8.
+        # JSON can carry a lone surrogate, which cannot be encoded as UTF-8.
         return "".join(lines.values()).encode("utf-8", "replace")
 
 
@@ -75,26 +82,26 @@ def _template(labels: Mapping[str, str]) -> str:
 
 def _escape(value: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"a label value has to be a string, not {value!r}")
+        raise ValueError(f"a label value must be a string, not {value!r}")
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def _number(name: str, value: object) -> str:
-    if isinstance(value, float) and -1e6 < value < 1e6:  # Go writes these as Python does, and most are of them
+    if isinstance(value, float) and -1e6 < value < 1e6:  # most values, and Go formats them as Python does
         return repr(value)
     try:
         number = float(value) if isinstance(value, (float, int)) else math.nan
     except OverflowError:
         number = math.nan
     if number != number:
-        raise ValueError(f"{name}: the value has to be a number, not {value!r}")
+        raise ValueError(f"{name}: the value must be a number, not {value!r}")
     text: str = floatToGoString(number)
     return text
 
 
 @dataclass(frozen=True)
 class Body:
-    """What a scrape is answered with."""
+    """The answer to a scrape."""
 
     content_type: str
     content_encoding: str | None
@@ -102,7 +109,7 @@ class Body:
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """Return the headers that describe the body, but for its length."""
+        """Return the headers that describe the body, without Content-Length."""
         headers = [("Content-Type", self.content_type), ("Vary", "Accept, Accept-Encoding")]
         if self.content_encoding:
             headers.append(("Content-Encoding", self.content_encoding))
@@ -110,7 +117,10 @@ class Body:
 
 
 class _Segment(NamedTuple):
-    """Compressed text for any place in a deflate stream: it ends on a byte, refers to nothing before it."""
+    """Compressed text that can stand anywhere in a deflate stream.
+
+    It ends on a whole byte and refers to nothing before it.
+    """
 
     deflated: bytes
     crc: int
@@ -128,7 +138,7 @@ _LAST_BLOCK = b"\x03\0"
 
 
 def _combine(checked: tuple[int, int], segments: Iterable[_Segment]) -> tuple[int, int]:
-    """Return CRC and size of a text of which these are given, and of the segments after it."""
+    """Return CRC and size of a text and the segments after it. ``checked`` is CRC and size of the text."""
     crc, size = checked
     for segment in segments:
         crc = isal_zlib.crc32_combine(crc, segment.crc, segment.size)
@@ -136,18 +146,18 @@ def _combine(checked: tuple[int, int], segments: Iterable[_Segment]) -> tuple[in
     return crc, size
 
 
-_CELL = 512
-"""Fragments in a segment: a block of so many accounts, or several families where there are fewer accounts."""
+_SEGMENT = 512
+"""Fragments in a segment. With fewer accounts a segment has several families."""
 _STRIP = 16
-"""Accounts whose fragments of one family are kept as one string; a block is a whole number of strips."""
+"""Fragments in a strip. A segment has a whole number of strips of each family."""
 
 
 class _Grid:
-    """The text of a fixed list of accounts, and when each segment of it last changed.
+    """The text of a fixed list of accounts, and the generation in which each segment last changed.
 
-    A family's fragments stand joined in strips, not one by one: a scrape of 10,000 accounts then
-    copies from 28,000 places in memory in place of 450,000, which is five times as fast, and each
-    fragment is spared an object's header. The caller holds a lock.
+    It keeps strips and not single fragments, because a scrape of 10,000 accounts then copies from
+    28,000 places in memory and not from 450,000. That is five times as fast, and saves the header of
+    an object for each fragment. The caller holds a lock.
     """
 
     def __init__(self, accounts: Sequence[AccountKey], columns: Iterable[Sequence[bytes]], generation: int) -> None:
@@ -161,8 +171,8 @@ class _Grid:
             self._strips.append([b"".join(column[at : at + _STRIP]) for at in range(0, len(column), _STRIP)])
             self._sizes.append(array("I", map(len, column)))
             self._present.append(sum(map(bool, column)))
-        self._families = max(1, _CELL // max(1, len(accounts)))  # in a segment
-        self._blocks = max(1, -(-len(accounts) // _CELL))
+        self._families = max(1, _SEGMENT // max(1, len(accounts)))  # in a segment
+        self._blocks = max(1, -(-len(accounts) // _SEGMENT))  # segments beside each other
         self.changed = [generation] * (-(-len(self._strips) // self._families) * self._blocks)
 
     def column(self, family: int) -> dict[AccountKey, bytes]:
@@ -175,7 +185,7 @@ class _Grid:
         return column
 
     def put(self, account: AccountKey, fragments: Sequence[bytes]) -> None:
-        """Replace an account's fragments; one that is the same changes nothing."""
+        """Replace an account's fragments. A fragment that is the same changes nothing."""
         row = self.row[account]
         strip, generation = row // _STRIP, self.generation + 1
         for family, (fragment, strips, sizes) in enumerate(zip(fragments, self._strips, self._sizes, strict=True)):
@@ -186,17 +196,17 @@ class _Grid:
                 continue
             strips[strip] = b"".join((old[:start], fragment, old[end:]))
             first = family // self._families * self._blocks
-            self.changed[first + row // _CELL] = generation
-            if not fragment or start == end:  # the header may come or go, and stands in the first block
+            self.changed[first + row // _SEGMENT] = generation
+            if not fragment or start == end:  # the family's header is in its first segment, and may come or go
                 self._present[family] += 1 if fragment else -1
                 self.changed[first] = generation
             sizes[row] = len(fragment)
             self.generation = generation
 
     def pieces(self, segment: int, headers: Sequence[bytes]) -> list[bytes]:
-        """Return what the text of a segment is joined from; a family without any sample has no header."""
+        """Return the strings that make up a segment. A family without samples has no header."""
         group, block = divmod(segment, self._blocks)
-        strips = slice(block * _CELL // _STRIP, (block + 1) * _CELL // _STRIP)
+        strips = slice(block * _SEGMENT // _STRIP, (block + 1) * _SEGMENT // _STRIP)
         pieces = []
         for family in range(len(self._strips))[group * self._families : (group + 1) * self._families]:
             if block == 0 and self._present[family]:
@@ -206,7 +216,7 @@ class _Grid:
 
 
 class _Page:
-    """One format's page: the parts that are ready, brought up to date when they are asked for."""
+    """The page in one format. It keeps the finished parts and renews the outdated ones on request."""
 
     def __init__(self, headers: Sequence[bytes], own: Callable[[], bytes], own_max_age: float) -> None:
         self._lock = threading.Lock()
@@ -217,14 +227,14 @@ class _Page:
         self._generation = -1  # of the segments
         self._segments: list[_Segment] = []
         self._checked = 0, 0  # CRC and size of all segments together
-        self._ready: dict[bool, tuple[int, bytes]] = {}  # gzipped or not: generation and body
+        self._ready: dict[bool, tuple[int, bytes]] = {}  # generation and body, with gzip (True) and without
 
     def expire_own(self) -> None:
         with self._lock:
             self._own_until = float("-inf")
 
     def body(self, grid: _Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> bytes:
-        """Return the page. Who asks while another's is being made waits for it and gets the same."""
+        """Return the page. Scrapes at the same time wait for one to make it, and get the same bytes."""
         with self._lock:
             if now >= self._own_until:
                 self._own_text, self._own_until = self._own(), now + self._own_max_age
@@ -232,7 +242,7 @@ class _Page:
             generation, data = self._ready.get(gzipped, (-1, b""))
             if generation != grid.generation:
                 generation, data = self._gzipped(grid, grid_lock) if gzipped else self._plain(grid, grid_lock)
-                # What is out of date is not kept: of many accounts it is large.
+                # Drop the outdated body, because it is large if there are many accounts.
                 self._ready = {other: made for other, made in self._ready.items() if made[0] == generation}
                 self._ready[gzipped] = generation, data
             return data
@@ -264,17 +274,17 @@ class _Page:
 
 
 class Exposition:
-    """The page of /metrics: the accounts' families in order, each with its accounts in order, then our own.
+    """The page of /metrics. The families of accounts come first, in order, then the exporter's own.
 
-    Thread-safe: polls put fragments while scrapes ask for the body. All fragments of an account
-    change together, so no body mixes two polls of one account.
+    It is thread-safe, so polls can put fragments while scrapes ask for the body. All fragments of an
+    account change together, so no body mixes two polls of one account.
     """
 
     def __init__(self, families: Sequence[Family], registry: Collector, clock: Clock, own_max_age: float = 1.0) -> None:
-        """Serve no account yet; the registry holds the exporter's own metrics.
+        """Begin without accounts. The registry holds the exporter's own metrics.
 
-        They are read again when they are ``own_max_age`` seconds old, so that scrapes which follow each
-        other closer are sent the same bytes unless an account changed.
+        They are read again when they are ``own_max_age`` seconds old. Scrapes within that time get the
+        same bytes, unless an account changed.
         """
         self._clock = clock
         self._lock = threading.Lock()
@@ -295,7 +305,7 @@ class Exposition:
         )
 
     def reset(self, accounts: Sequence[AccountKey]) -> None:
-        """Serve these accounts in this order; those that were there before keep their fragments."""
+        """Serve these accounts in this order. Accounts that were there before keep their fragments."""
         with self._lock:
             old = self._grid
             columns = (old.column(family) for family in range(self._families))
@@ -306,10 +316,10 @@ class Exposition:
             )
 
     def put(self, account: AccountKey, fragments: Sequence[bytes]) -> None:
-        """Replace what is served of an account: for each family its lines, b"" where it has none.
+        """Replace the fragments of an account, one for each family. A family without samples has b"".
 
-        An account that is not served is passed over: its last poll ended after it was removed. Raises
-        ValueError where there is not one fragment for each family.
+        An account that is not served is ignored, because its last poll may end after a reload removed it.
+        Raises ValueError if there is not one fragment for each family.
         """
         if len(fragments) != self._families:
             raise ValueError(f"{account}: {len(fragments)} fragments for {self._families} families")
@@ -318,12 +328,12 @@ class Exposition:
                 self._grid.put(account, fragments)
 
     def expire_own(self) -> None:
-        """Read the exporter's own metrics again at the next scrape, however young they are."""
+        """Read the exporter's own metrics again at the next scrape, even if they are new."""
         for page in (self._text, self._openmetrics):
             page.expire_own()
 
     def body(self, accept: str, accept_encoding: str) -> Body:
-        """Return the page as these request headers want it; it is made by the first who asks for it."""
+        """Return the page in the format and encoding that these request headers ask for."""
         is_openmetrics, content_type = negotiate(accept)
         gzipped = gzip_accepted(accept_encoding)
         page = self._openmetrics if is_openmetrics else self._text

@@ -1,4 +1,4 @@
-"""The exporter's own families, kept by prometheus_client: what it is, how its polls and its configuration fare."""
+"""The exporter's own metrics about its build, its polls and its configuration, kept by prometheus_client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LAGS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
 class SelfMetrics:
-    """One registry with all of them."""
+    """A registry with the exporter's own metrics."""
 
     def __init__(
         self,
@@ -36,8 +36,8 @@ class SelfMetrics:
         state_write_failures: Callable[[], int] = lambda: 0,
         log_lines_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Make the families; the last two are counted elsewhere, and asked for at each scrape."""
-        # A creation time a histogram is worth nothing to anybody here and doubles its lines in OpenMetrics.
+        """Make the families. Each scrape calls the last two functions for their values."""
+        # Nobody needs the creation time of a histogram here, and it adds many lines in OpenMetrics.
         prometheus_client.disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         _name_build(registry, version, revision)
@@ -71,7 +71,7 @@ class SelfMetrics:
         GCCollector(registry=registry)
 
     def set_accounts(self, providers: Iterable[str]) -> None:
-        """Count the accounts of each provider; give one name for each account."""
+        """Count the accounts of each provider. ``providers`` has one name for each account."""
         counts: dict[str, int] = {}
         for provider in providers:
             counts[provider] = counts.get(provider, 0) + 1

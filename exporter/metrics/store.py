@@ -1,4 +1,4 @@
-"""The latest state of each account, replaced whole; decides from its age what may still be shown."""
+"""Keeps the latest state of each account and withdraws data that is too old."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, 
 from exporter.runtime.clock import Clock
 
 BILLING_STALE_AFTER = 3 * 3600.0
-"""Age in seconds at which invoices and the auto recharge are withdrawn: three of their hourly requests."""
+"""Age in seconds at which invoices and auto recharge are withdrawn. They are asked for once an hour."""
 
 
 @dataclass(slots=True)
@@ -25,11 +25,11 @@ class _Entry:
     render: Renderer
     settled: bool
     expiry: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """For each part: the wall time when it came, and the monotonic time at which it is stale."""
+    """The wall time at which each part came, and the monotonic time at which it becomes stale."""
 
 
 class Store:
-    """What is known of all accounts; writes the exposition's text when it changes. Thread-safe."""
+    """Keeps the states of all accounts, and renews the text of an account when its state changes. Thread-safe."""
 
     def __init__(self, exposition: Exposition, clock: Clock) -> None:
         self._exposition = exposition
@@ -45,7 +45,7 @@ class Store:
         label_names: Sequence[str],
         restored: Mapping[AccountKey, AccountState],
     ) -> None:
-        """Serve these accounts alone; one that was here before keeps its state, a new one gets its restored one."""
+        """Serve these accounts only. A known account keeps its state, a new one gets its restored state."""
         with self._lock:
             entries: dict[AccountKey, _Entry] = {}
             names = ("provider", "account", *label_names)
@@ -68,11 +68,12 @@ class Store:
                 )
                 entries[key] = entry
                 self._show(key, entry)
-            # At once: polls look without the lock, and one that found no state would begin again from nothing.
+            # Replace the dict in one step. Polls read it without the lock, and a poll that found no state for its
+            # account would start its counters at 0.
             self._entries = entries
 
     def account(self, key: AccountKey) -> Account | None:
-        """Return the account's present configuration, None where it is not served."""
+        """Return the account's present configuration, or None if it is not served."""
         entry = self._entries.get(key)
         return entry.account if entry else None
 
@@ -82,10 +83,10 @@ class Store:
         return entry.state if entry else AccountState()
 
     def publish(self, account: Account, state: AccountState, *, settled: bool = True) -> bool:
-        """Show a new state; return whether the account is still served with this very configuration.
+        """Show a new state. Return False if the account is no longer served with this configuration.
 
-        ``settled`` says that the account's first poll ended, or that its key is cooling down.
-        Raises ValueError, and shows nothing of it, where a value cannot be exported.
+        ``settled`` tells that the account's first poll ended or that its key is in cool-down.
+        Raises ValueError and keeps the old state if a value cannot be exported.
         """
         key = account.id
         with self._lock:
@@ -103,12 +104,12 @@ class Store:
             return True
 
     def all_settled(self) -> bool:
-        """Return whether every account was polled once, restored, or found cooling down."""
+        """Return whether every account was polled once, restored, or found in cool-down."""
         with self._lock:
             return all(entry.settled for entry in self._entries.values())
 
     def withdraw_stale(self) -> None:
-        """Withdraw what has become too old since the last call; to be called before each scrape."""
+        """Withdraw the data that became too old since the last call. Call this before each scrape."""
         now = self._clock.monotonic()
         with self._lock:
             while self._ageing and self._ageing[0][0] <= now:
@@ -118,10 +119,10 @@ class Store:
                     self._show(key, entry)
 
     def views(self) -> list[View]:
-        """Return what may be shown of each account now, in the configured order."""
+        """Return the data of each account that may be shown now, in the configured order."""
         with self._lock:
             entries = list(self._entries.values())
-        # Without the lock: a scrape takes it, and this takes a while for thousands of accounts.
+        # Do not hold the lock here. Thousands of accounts take a while, and scrapes need the lock.
         return [self._view(entry) for entry in entries]
 
     def _show(self, key: AccountKey, entry: _Entry) -> None:
@@ -131,7 +132,7 @@ class Store:
         self._exposition.put(key, [render(family, family.samples(view)) for family in FAMILIES])
 
     def _age(self, key: AccountKey, entry: _Entry) -> None:
-        """Note when each part becomes stale, on the monotonic clock: a jump of the wall clock ages nothing."""
+        """Note when each part becomes stale, by the monotonic clock, so that a jump of the wall clock ages nothing."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         for part, came in entry.state.part_times.items():
             if entry.expiry.get(part, (None, 0.0))[0] == came:

@@ -1,4 +1,4 @@
-"""What may be exported of an account now."""
+"""The data of an account that may be exported now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter.readings import AccountState, AutoRecharge, Invoices, Usage
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What may be exported of an account now; a part that is stale or was never read is None."""
+    """The data of an account that may be exported now. A part that is stale or was never read is None."""
 
     account: Account
     state: AccountState

@@ -90,15 +90,15 @@ class Scrapes(RuleBasedStateMachine):
 
     @initialize(sizes=st.sampled_from([(1, 1), (2, 1), (4, 2), (8, 8), (512, 16)]), count=st.integers(0, 12))
     def start(self, sizes: tuple[int, int], count: int) -> None:
-        self.before = page_module._CELL, page_module._STRIP
-        page_module._CELL, page_module._STRIP = sizes
+        self.before = page_module._SEGMENT, page_module._STRIP
+        page_module._SEGMENT, page_module._STRIP = sizes
         self.page = Page()
         self.known: dict[AccountKey, list[bytes]] = {}
         self.served = keys(count)
         self.page.exposition.reset(self.served)
 
     def teardown(self) -> None:
-        page_module._CELL, page_module._STRIP = self.before
+        page_module._SEGMENT, page_module._STRIP = self.before
 
     @rule(number=st.integers(0, 11), values=st.tuples(*[st.none() | st.integers(0, 2) for _ in FAMILIES]))
     def poll(self, number: int, values: tuple[int | None, ...]) -> None:
@@ -159,7 +159,7 @@ def test_gzip_is_at_most_half_as_large_again_as_the_best_gzip() -> None:
         assert len(page.gzipped()) < 1.5 * len(gzip.compress(page.text(), 9)) + 100
 
 
-def test_nothing_changed_sends_the_very_same_bytes() -> None:
+def test_a_scrape_without_changes_gets_the_same_bytes() -> None:
     page = Page(accounts=keys(2))
     page.put(keys(2)[0], fragments(keys(2)[0], 1, 2, 3))
     for ask in (page.text, page.gzipped):
@@ -169,7 +169,7 @@ def test_nothing_changed_sends_the_very_same_bytes() -> None:
             assert ask(accept) is before
 
 
-def test_a_poll_with_the_same_values_compresses_nothing_and_one_with_others_its_segment_alone(
+def test_a_poll_compresses_only_the_segments_whose_values_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accounts = keys(1100)
@@ -196,7 +196,7 @@ def test_a_poll_with_the_same_values_compresses_nothing_and_one_with_others_its_
     assert b'video_api_second_total{account="account-700",provider="videodb"} 99.0\n' in segment
 
 
-def test_empty_families_leave_out_their_header_until_they_have_a_sample() -> None:
+def test_a_family_has_no_header_until_it_has_a_sample() -> None:
     account = keys(1)[0]
     page = Page(accounts=[account])
     assert page.text() == b""
@@ -225,7 +225,7 @@ def test_openmetrics_ends_with_one_eof_and_names_counters_without_their_suffix()
     assert page.text(OPENMETRICS) == unpack(page.gzipped(OPENMETRICS))
 
 
-def test_own_metrics_stand_at_the_end_and_are_read_at_most_once_a_second() -> None:
+def test_own_metrics_are_at_the_end_and_are_read_at_most_once_a_second() -> None:
     account = keys(1)[0]
     page = Page(accounts=[account])
     page.put(account, fragments(account, 1, 2, 3))
@@ -255,7 +255,7 @@ def test_a_change_of_an_account_shows_at_once_while_own_metrics_wait() -> None:
     assert text.endswith(b"own 0.0\n")
 
 
-def test_a_reload_keeps_those_that_stay_in_the_new_order_and_forgets_the_others() -> None:
+def test_a_reload_keeps_remaining_accounts_in_the_new_order_and_drops_the_others() -> None:
     first, second, third = keys(3)
     page = Page(accounts=[first, second])
     for account in (first, second):
@@ -281,7 +281,7 @@ def test_an_account_without_one_fragment_for_each_family_is_refused() -> None:
     assert page.text() == b""
 
 
-def test_body_names_its_type_encoding_and_what_it_depends_on() -> None:
+def test_the_body_has_its_content_type_encoding_and_vary() -> None:
     page = Page()
     assert page.exposition.body(OPENMETRICS, "gzip").headers == [
         ("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8"),

@@ -39,7 +39,7 @@ elements = st.builds(
 )
 
 
-def test_what_prometheus_sends_is_answered_with_openmetrics() -> None:
+def test_prometheus_gets_openmetrics() -> None:
     assert negotiate(PROMETHEUS_2) == (
         True,
         "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
@@ -135,14 +135,14 @@ def test_the_content_types_are_those_of_prometheus_client(accept: str) -> None:
     ],
 )
 @pytest.mark.parametrize("media", ["application/openmetrics-text", "text/plain"])
-def test_a_version_that_is_none_is_passed_over(media: str, version: str) -> None:
+def test_an_invalid_version_is_ignored(media: str, version: str) -> None:
     assert negotiate(f"{media};version={version}") == (False, "text/plain; version=0.0.4; charset=utf-8")
     assert negotiate(f"{media};version={version}, {media};version=1.0.0")[1].startswith(f"{media}; version=1.0.0;")
 
 
 @settings(deadline=None)
 @given(st.text() | st.lists(elements | st.text(), max_size=5).map(",".join), st.text())
-def test_no_header_fails_and_the_answer_is_always_a_header(accept: str, accept_encoding: str) -> None:
+def test_every_accept_header_gets_a_valid_content_type(accept: str, accept_encoding: str) -> None:
     content_type = negotiate(accept)[1]
     assert content_type.isascii()
     assert content_type.isprintable()

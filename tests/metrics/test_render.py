@@ -132,8 +132,8 @@ def test_a_family_without_samples_has_no_text() -> None:
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), "1", b"1", 10**400, [], {}])
-def test_a_value_that_is_no_number_is_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match="video_api_up: the value has to be a number, not"):
+def test_a_value_must_be_a_number(value: Any) -> None:
+    with pytest.raises(ValueError, match="video_api_up: the value must be a number, not"):
         Renderer(("account",), ("a",))(PLAIN, [((), value)])
 
 
@@ -143,16 +143,16 @@ def test_too_many_or_too_few_labels_are_refused(labels: tuple[str, ...]) -> None
         Renderer(("account",), ("a",))(OPERATION, [(labels, 1.0)])
 
 
-def test_a_label_on_a_family_without_any_is_refused() -> None:
+def test_a_label_is_refused_on_a_family_without_labels() -> None:
     with pytest.raises(ValueError, match="1 label values for no labels"):
         Renderer(("account",), ("a",))(PLAIN, [(("one",), 1.0)])
 
 
 @pytest.mark.parametrize("label", [None, 1, b"a"])
-def test_a_label_value_that_is_no_string_is_refused(label: Any) -> None:
-    with pytest.raises(ValueError, match="a label value has to be a string"):
+def test_a_label_value_must_be_a_string(label: Any) -> None:
+    with pytest.raises(ValueError, match="a label value must be a string"):
         Renderer(("account",), ("a",))(OPERATION, [((label, "u"), 1.0)])
-    with pytest.raises(ValueError, match="a label value has to be a string"):
+    with pytest.raises(ValueError, match="a label value must be a string"):
         Renderer(("account",), (label,))
 
 

@@ -66,7 +66,7 @@ def test_figures_are_withdrawn_from_the_first_scrape_after_they_became_stale(
     assert len(kept) == 6
 
 
-def test_a_threshold_that_is_a_share_outlives_the_figures_it_is_a_share_of(
+def test_a_threshold_share_keeps_its_amount_after_the_limit_is_withdrawn(
     shown: Shown, clock: FakeClock, make_account: MakeAccount
 ) -> None:
     account = make_account()
@@ -78,7 +78,7 @@ def test_a_threshold_that_is_a_share_outlives_the_figures_it_is_a_share_of(
     assert before[0].endswith('severity="warning"} 16.0')
 
 
-def test_a_failed_poll_gives_old_figures_no_new_life(shown: Shown, clock: FakeClock, make_account: MakeAccount) -> None:
+def test_a_failed_poll_does_not_refresh_old_figures(shown: Shown, clock: FakeClock, make_account: MakeAccount) -> None:
     account = make_account(stale_after=180.0)
     shown.store.replace([account], (), {})
     state = shown.polled()
@@ -117,7 +117,7 @@ def test_a_jump_of_the_wall_clock_ages_nothing(
 
 
 @pytest.mark.parametrize(("age", "there"), [(0.0, True), (179.0, True), (181.0, False), (-3600.0, True)])
-def test_a_restored_reading_is_as_old_as_it_is(
+def test_a_restored_reading_keeps_its_age(
     shown: Shown, clock: FakeClock, make_account: MakeAccount, age: float, there: bool
 ) -> None:
     account = make_account(stale_after=180.0)
@@ -179,7 +179,7 @@ def test_a_poll_that_begins_during_a_reload_finds_its_account(
     assert found == [(7, True)] * 2
 
 
-def test_every_configured_label_stands_on_every_account(shown: Shown, make_account: MakeAccount) -> None:
+def test_every_account_has_every_configured_label(shown: Shown, make_account: MakeAccount) -> None:
     accounts = [
         make_account(name="a", labels={"team": "media"}),
         make_account(name="b", labels={"env": "prod"}),
@@ -203,7 +203,7 @@ def test_a_reload_that_brings_a_new_label_puts_it_on_unchanged_accounts_too(
     ]
 
 
-def test_it_is_settled_when_every_account_was_polled_restored_or_found_resting(
+def test_the_store_is_settled_when_every_account_was_polled_restored_or_found_in_cooldown(
     shown: Shown, make_account: MakeAccount
 ) -> None:
     polled, restored, resting = (make_account(name=name) for name in ("polled", "restored", "resting"))
