@@ -1,4 +1,4 @@
-"""One account as the table shows it: every text and bar of its row, ready for the template."""
+"""Makes the texts and bars of an account's row in the table, ready for the template."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COLUMNS = {
     "last": "Last poll",
     "next": "Next poll",
 }
-"""Headings of the columns after account and state, by what they are sorted by."""
+"""Headings of the columns after account and state, by the name of their sort order."""
 _MUTED = {UNKNOWN: " not-known", NONE: " none"}
 _LATE = 15.0
 """Seconds by which a poll may wait for a free connection before the page calls it late."""
 
 
 class Bar(NamedTuple):
-    """A bar of width 100: how serious it is, how far it is filled, and a path with a stroke at each threshold."""
+    """A bar of width 100 with its severity, its filled width, and an SVG path that marks each threshold."""
 
     level: str
     filled: str
@@ -33,7 +33,7 @@ class Bar(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A figure, what stands under it, its bar, and the moment that it is about in ISO 8601."""
+    """A figure, the note under it, its bar, and its time in ISO 8601."""
 
     text: str
     note: str = ""
@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 
 
 def cells(row: Row, now: float) -> dict[str, Any]:
-    """Return what the template shows of an account, at the wall time ``now``; ``columns`` with their CSS classes."""
+    """Return the values for the template at the wall time ``now``. ``columns`` have their CSS classes."""
     figures = (
         _plan(row, now),
         _balance(row),
@@ -65,7 +65,7 @@ def cells(row: Row, now: float) -> dict[str, Any]:
 
 
 def _since(row: Row, now: float) -> str:
-    """Return since when figures are missing, where they are."""
+    """Return when the last good answer came, if figures are missing now."""
     if not row["stale"] and not row["failure"]:
         return ""
     good = _unix(row["last_success"])
@@ -89,7 +89,7 @@ def _balance(row: Row) -> Cell:
     if balance is None or isinstance(balance, str):
         return Cell(amount(balance))
     note = f"warning < {amount(warning)}, critical < {amount(critical)}"
-    # Without a limit the bar ends at four times the warning level: what is well above it looks full.
+    # Without a limit the bar ends at four times the warning level, so a balance far above it looks full.
     whole = max(limit, balance) if isinstance(limit, (int, float)) else 4 * warning
     level = "critical" if credits["level"] == "exhausted" else credits["level"]
     bar = _bar(balance / whole, warning / whole, critical / whole, level) if whole > 0 else None

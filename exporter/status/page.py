@@ -1,6 +1,6 @@
-"""Routes of the status page: HTML made on the server, JSON, and the two files that the HTML needs.
+"""Serves the status page as HTML and as JSON, and the files that the HTML needs.
 
-Everything that is sorted or filtered is so here; the script of the page only fetches it again.
+The server sorts and filters. The script of the page only fetches the page again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UNREACHABLE = frozenset({"connection", "timeout"})
 
 
 class StatusPage:
-    """Shows the accounts of ``views`` to people and, as JSON, to programs."""
+    """Shows the accounts of ``views`` as HTML and as JSON."""
 
     def __init__(self, views: Callable[[], Sequence[View]], clock: Clock, options: Options, version: str) -> None:
         self._views = views
@@ -52,7 +52,7 @@ class StatusPage:
             lstrip_blocks=True,
         )
         environment.globals |= {
-            # The content is part of an asset's address, so a browser may keep it for good.
+            # The address of an asset contains a hash of its content, so a browser may cache it forever.
             "assets": {name: f"static/{name}?v={_digest(data)}" for name, data in self._assets.items()},
             "links": {
                 "Metrics": options.telemetry_path.lstrip("/"),
@@ -69,7 +69,7 @@ class StatusPage:
         self._template = environment.get_template("page.html")
 
     def routes(self) -> dict[str, Route]:
-        """Return the paths that the page needs; both views of the accounts take time that no scrape may wait for."""
+        """Return the routes of the page. Both views of the accounts run in a thread, so that no scrape waits."""
         assets = {f"/static/{name}": Route(self._serve_asset) for name in _ASSETS}
         return {
             "/": Route(self._serve_page, threaded=True),
@@ -95,7 +95,7 @@ class StatusPage:
             "version": self._version,
             "shard": {"index": self._options.shard_index, "count": self._options.shard_count},
         }
-        # Account by account: one call for all would keep other threads, and with them scrapes, waiting.
+        # Encode account by account, because one call for all would block other threads, and with them scrapes.
         accounts = ",\n".join(
             json.dumps(row, allow_nan=False) for row in selection.chosen(selection.found(self._rows(now)))
         )
@@ -134,24 +134,25 @@ class StatusPage:
 
 
 def _title(counts: Counter[str]) -> str:
-    """Return the title of the browser's tab: what is wrong, for someone who looks at another one."""
+    """Return the title of the browser's tab, which tells what is wrong while another tab is open."""
     wrong = [f"{counts[severity]} {severity}" for severity in SEVERITIES[:-1] if counts[severity]]
-    return ", ".join(wrong) or "all well"
+    return ", ".join(wrong) or "all OK"
 
 
 def _notice(rows: Sequence[Row], sharded: bool) -> str:
-    """Return a sentence about all accounts together; empty where there is nothing to say."""
+    """Return a sentence about all accounts together, or an empty text."""
     if not rows:
-        return "No account is polled here" + (": none falls to this shard." if sharded else ".")
+        return "This exporter polls no account" + (", because none belongs to this shard." if sharded else ".")
     if all(row["up"] is None for row in rows):
-        return "No account has been polled yet: the first answers come in a moment."
+        return "No account has been polled yet. The first answers come in a moment."
     reasons = {row["failure"]["reason"] if row["failure"] else "" for row in rows}
     if len(rows) == 1 or "" in reasons:
         return ""
     if reasons <= _UNREACHABLE:
-        return "No vendor can be reached: look at this exporter's own network, DNS and proxy first."
-    why = f", all for one reason: {EXPLANATIONS[reasons.pop()]}" if len(reasons) == 1 else ", for several reasons."
-    return f"The last poll of every account failed{why}"
+        return "No vendor can be reached. Check the exporter's own network, DNS and proxy first."
+    if len(reasons) == 1:
+        return f"The last poll of every account failed for the same reason. {EXPLANATIONS[reasons.pop()]}"
+    return "The last poll of every account failed, for several reasons."
 
 
 def _answer(request: Request, body: bytes, content_type: str) -> Response:

@@ -1,4 +1,4 @@
-"""Which accounts are shown, and in what order: the query parameters of the page and of ``/api/v1/accounts``."""
+"""Filters and sorts accounts by the query parameters of the page and of ``/api/v1/accounts``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One way to sort: ``key`` gives None for what is not known, which comes last in either direction."""
+    """One way to sort. ``key`` returns None for an unknown value, which comes last in both directions."""
 
     words: str
     reverse_words: str
@@ -51,7 +51,7 @@ def _name(row: Row) -> tuple[str, ...]:
 
 
 SORTS: Mapping[str, Order] = {
-    "attention": Order("what needs attention", "what is well", _attention),
+    "attention": Order("needs attention first", "needs attention last", _attention),
     "account": Order("account, A to Z", "account, Z to A", _name),
     "provider": Order("provider, A to Z", "provider, Z to A", lambda row: row["provider"]),
     "plan": Order("plan, A to Z", "plan, Z to A", lambda row: row["plan"]),
@@ -67,7 +67,7 @@ DEFAULT_SORT = "attention"
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was asked for; every field has the query parameter's name. ``sort`` with a leading ``-`` is reversed."""
+    """The query parameters, each as a field of the same name. A leading ``-`` reverses ``sort``."""
 
     q: str = ""
     severity: str = ""
@@ -77,7 +77,7 @@ class Selection:
 
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> Selection:
-        """Read query parameters, leaving unknown ones out; raise ValueError with a sentence for a wrong value."""
+        """Read query parameters and ignore unknown ones. A wrong value raises ValueError with its explanation."""
         severity, page = query.get("severity", ""), query.get("page") or "1"
         sort = query.get("sort") or DEFAULT_SORT
         if severity and severity not in SEVERITIES:
@@ -85,12 +85,12 @@ class Selection:
         if sort.removeprefix("-") not in SORTS:
             raise ValueError(f"sort={sort}: must be one of {', '.join(SORTS)}, with a - before it to reverse the order")
         if not (page.isascii() and page.isdigit() and len(page) < 9 and int(page)):
-            raise ValueError(f"page={page}: must be a whole number from 1 on")
+            raise ValueError(f"page={page}: must be a whole number of at least 1")
         return cls(query.get("q", "").strip(), severity, query.get("provider", ""), sort, int(page))
 
     @property
     def column(self) -> str:
-        """Return what is sorted by."""
+        """Return the name of the sort order, without its direction."""
         return self.sort.removeprefix("-")
 
     @property
@@ -99,7 +99,7 @@ class Selection:
         return self.sort.startswith("-") is not SORTS[self.column].descending
 
     def href(self, **changes: str | int) -> str:
-        """Return the relative address of this selection with these changes; any but ``page`` leads to page 1."""
+        """Return the relative address of this selection with these changes, on page 1 unless ``page`` is given."""
         to = replace(self, **{"page": 1, **changes})  # type: ignore[arg-type]  # the fields' names and types
         given = {"q": to.q, "severity": to.severity, "provider": to.provider}
         if to.sort != DEFAULT_SORT:
@@ -113,14 +113,14 @@ class Selection:
         return f"-{column}" if self.sort == column else column
 
     def found(self, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows that match the words and the provider, however they stand."""
+        """Return the rows that match the search words and the provider, with any severity."""
         words = self.q.casefold().split()
         if self.provider:
             rows = [row for row in rows if row["provider"] == self.provider]
         return [row for row in rows if _has_all(row, words)] if words else list(rows)
 
     def chosen(self, rows: Sequence[Row]) -> list[Row]:
-        """Return those of ``rows`` that stand as asked for, in order."""
+        """Return the rows that have the chosen severity, in order."""
         if self.severity:
             rows = [row for row in rows if row["severity"] == self.severity]
         order = SORTS[self.column]
@@ -131,7 +131,7 @@ class Selection:
 
 
 def _has_all(row: Row, words: Sequence[str]) -> bool:
-    """Return whether each word stands somewhere in what the page shows in words."""
+    """Return whether each word is somewhere in the texts of the row."""
     failure = row["failure"] or {"reason": "", "message": ""}
     parts = (
         row["provider"],

@@ -1,4 +1,4 @@
-"""One account in brief, for people and for JSON: the status page, ``/api/v1/accounts`` and ``poll`` show the same."""
+"""Summarises an account for the status page, for ``/api/v1/accounts`` and for ``poll``."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from exporter.metrics.view import View
 from exporter.readings import Quota, Usage
 
 SEVERITIES = ("critical", "warning", "unknown", "ok")
-"""How an account may stand, what needs attention first."""
+"""The severities of an account, the most urgent first."""
 
 EXPLANATIONS: Mapping[str, str] = {
-    "auth": "The vendor does not know this key (401): replace it.",
-    "forbidden": "The vendor knows this key but does not let it read the usage (403).",
-    "payment_required": "The vendor wants payment before it answers (402).",
-    "rate_limited": "The key made too many requests (429) and now rests.",
-    "client_error": "The vendor refused the request: look at base_url.",
-    "server_error": "The vendor has a fault of its own (5xx).",
+    "auth": "The vendor does not know this key (401). Replace the key.",
+    "forbidden": "The vendor knows this key, but the key may not read the usage (403).",
+    "payment_required": "The vendor asks for payment before it answers (402).",
+    "rate_limited": "The key made too many requests (429) and is in cool-down.",
+    "client_error": "The vendor refused the request. Check base_url.",
+    "server_error": "The vendor has an internal error (5xx).",
     "timeout": "The vendor did not answer in time.",
     "connection": "The vendor could not be reached.",
     "invalid_response": "The vendor's answer could not be used.",
     "credential": "The key cannot be read.",
-    "internal": "A fault in the exporter: its log has more.",
+    "internal": "The exporter has a bug. Its log has the details.",
 }
-"""What each failure reason means, in a sentence."""
+"""The meaning of each failure reason, in words for operators."""
 
 _KEY_FAILURES = frozenset({"auth", "forbidden", "credential"})
-"""Failures that no wait mends."""
+"""Failures that do not end by waiting."""
 _OLD_DATA = 3600.0
-"""Age in seconds from which a vendor's figures are called old although polls succeed."""
+"""Age in seconds at which a vendor's figures are old although polls succeed."""
 _ENDS_SOON = 7 * 86_400.0
 
 
 def summary(view: View, wall: float) -> dict[str, Any]:
-    """Return what is known of the account as JSON values; unlimited is a string, what is not known is null.
+    """Return the account as JSON values. An unlimited value is a string, an unknown one is null.
 
-    ``storage`` and ``channels`` are null as a whole where the vendor has no such limit.
+    ``storage`` or ``channels`` is null as a whole if the vendor has no such limit.
     """
     account, state, usage = view.account, view.state, view.usage
     plan = usage.subscription if usage is not None else None
@@ -86,7 +86,7 @@ def _credits(view: View, wall: float) -> dict[str, float | str | None]:
 
 
 def _attention(view: View, wall: float) -> Iterator[tuple[str, str]]:
-    """Yield everything that someone should look at, by the measures of the alerts but of this moment."""
+    """Yield severity and text of every problem. The rules are those of the alerts, but without their delay."""
     state, usage = view.state, view.usage
     if not state.polls:
         yield "unknown", "Not polled yet."
@@ -112,7 +112,7 @@ def _attention(view: View, wall: float) -> Iterator[tuple[str, str]]:
     rejected = sum(len(part.rejected) for part in state.parts.values())
     if rejected:
         fields = "field" if rejected == 1 else "fields"
-        yield "warning", f"{rejected} {fields} of the last answer could not be read; the exporter's log names them."
+        yield "warning", f"{rejected} {fields} of the last answer could not be read. The exporter's log names them."
 
 
 def _money(view: View, usage: Usage) -> Iterator[tuple[str, str]]:
@@ -133,14 +133,14 @@ def _plan(usage: Usage, wall: float) -> Iterator[tuple[str, str]]:
     if not usage.subscribed:
         yield "critical", "There is no subscription."
     elif plan is not None and plan.active is False:
-        yield "critical", f"The subscription is not active: {plan.status}."
+        yield "critical", f"The subscription is not active ({plan.status})."
     end = usage.billing_period.end if usage.billing_period is not None else None
     if plan is not None and plan.cancel_at_period_end and end is not None and end - wall < _ENDS_SOON:
         yield "warning", "The plan was cancelled and ends with this period."
 
 
 def _credit_levels(view: View) -> dict[str, float]:
-    """Return the thresholds in credits; a share is one of the last monthly limit known."""
+    """Return the thresholds in credits. A share refers to the last known monthly limit."""
     limit = view.state.usage.monthly_limit if view.state.usage is not None else None
     credits = view.account.thresholds.credits
     return {
@@ -158,7 +158,7 @@ def _number(value: float | None) -> float | str | None:
 
 
 def _time(unix: float | None) -> str | None:
-    """Return a Unix time as ISO 8601 in UTC; a time that no calendar has is as good as unknown."""
+    """Return a Unix time as ISO 8601 in UTC, or None for a time that no calendar has."""
     if unix is None:
         return None
     try:
@@ -182,7 +182,7 @@ def _quota(quota: Quota | None, threshold: Threshold | None) -> dict[str, float 
 
 
 def _fill_level(quota: Quota | None, threshold: Threshold | None) -> str | None:
-    """Return how serious it is that something fills up; None where that is not known."""
+    """Return the severity of a filling storage or channel limit, or None if it is unknown."""
     if quota is None or quota.ratio is None or threshold is None:
         return None
     if quota.ratio >= threshold.critical.value:
@@ -197,7 +197,7 @@ def _subscription(usage: Usage) -> str | None:
 
 
 def _level(usage: Usage | None, below: Mapping[str, float]) -> str | None:
-    """Return how serious the balance is; None where it is not known."""
+    """Return the severity of the balance, or None if it is unknown."""
     if usage is None or usage.balance is None:
         return None
     if usage.balance <= 0:
@@ -208,10 +208,10 @@ def _level(usage: Usage | None, below: Mapping[str, float]) -> str | None:
 
 
 def _runway(usage: Usage, wall: float) -> float | None:
-    """Return how long the balance lasts at the mean spend of this period so far, in seconds.
+    """Return how many seconds the balance lasts at the mean spend of this period so far.
 
-    A rough figure for the eye; the recording rules have better ones. A vendor that names no period counts
-    by calendar month.
+    It is a rough figure, and the recording rules have better ones. Without a billing period it uses the
+    calendar month.
     """
     if usage.balance is None or usage.balance == inf or not usage.monthly_used or usage.monthly_used < 0:
         return None

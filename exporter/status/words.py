@@ -1,4 +1,4 @@
-"""Figures as people read them. What is not known is said in words, never drawn as 0."""
+"""Writes figures for people. An unknown figure is written in words and never as 0."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 UNKNOWN = "not known"
 NONE = "none"
-"""For what the vendor does not have."""
+"""Text for something that the vendor does not have."""
 _FIXED = "\N{NO-BREAK SPACE}"
 _BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def amount(value: float | str | None) -> str:
-    """Return a number of credits or channels, at most two decimals; something tiny is not rounded to nothing."""
+    """Return a number of credits or channels with at most two decimals. A tiny number is not rounded to 0."""
     if value is None or isinstance(value, str):
         return value or UNKNOWN
     if 0 < abs(value) < 0.01:
@@ -56,12 +56,12 @@ def duration(seconds: float) -> str:
 
 
 def past(seconds: float) -> str:
-    """Return how long ago something was; a clock that was set back makes it no riddle."""
+    """Return how long ago something was. A time in the future, after the clock was set back, is "just now"."""
     return "just now" if seconds < 1 else f"{duration(seconds)} ago"
 
 
 def runway(row: Mapping[str, Any]) -> str:
-    """Return how long the balance lasts at the period's mean spend so far."""
+    """Return how long the balance lasts at the mean spend of this period."""
     credits = row["credits"]
     if credits["balance"] is None:
         return UNKNOWN

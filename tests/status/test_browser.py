@@ -153,7 +153,7 @@ def test_a_severity_is_filtered_by_its_count_and_kept_while_typing(site: Site, t
     shown.shows("low")
 
 
-def test_where_nothing_matches_one_press_shows_everything_again(site: Site, tab: OpenTab) -> None:
+def test_if_nothing_matches_one_click_shows_everything_again(site: Site, tab: OpenTab) -> None:
     fleet(site)
     shown = tab().open()
     shown.page.get_by_label("Find").fill("no such thing")
@@ -181,7 +181,7 @@ def test_a_heading_sorts_and_a_second_press_reverses(site: Site, tab: OpenTab) -
     assert shown.is_the_same_document()
 
 
-def test_it_refreshes_in_place(site: Site, tab: OpenTab) -> None:
+def test_the_page_refreshes_in_place(site: Site, tab: OpenTab) -> None:
     (account,) = site.accounts("a")
     site.polled(account, usage(60.0))
     shown = tab()
@@ -196,7 +196,7 @@ def test_it_refreshes_in_place(site: Site, tab: OpenTab) -> None:
     assert shown.is_the_same_document()
 
 
-def test_it_stands_still_while_paused_or_while_text_is_selected(site: Site, tab: OpenTab) -> None:
+def test_the_page_does_not_refresh_while_paused_or_while_text_is_selected(site: Site, tab: OpenTab) -> None:
     (account,) = site.accounts("a")
     site.polled(account, usage(60.0))
     shown = tab()
@@ -221,14 +221,14 @@ def test_it_stands_still_while_paused_or_while_text_is_selected(site: Site, tab:
     expect(shown.page.locator("caption")).to_contain_text("08:00:02")
 
 
-def test_it_says_so_when_the_exporter_no_longer_answers(site: Site, tab: OpenTab) -> None:
+def test_the_page_says_that_it_is_out_of_date_when_the_exporter_stops(site: Site, tab: OpenTab) -> None:
     site.accounts("a")
     shown = tab()
     shown.page.clock.install()
     shown.open()
     site.server.stop(0.0)
     shown.page.clock.fast_forward(15_000)
-    expect(shown.page.get_by_role("alert")).to_contain_text("This page is old, the exporter does not refresh it")
+    expect(shown.page.get_by_role("alert")).to_contain_text("This page is out of date")
     shown.shows("a")
     assert all("ERR_CONNECTION_REFUSED" in complaint for complaint in shown.complaints)
     shown.complaints.clear()
@@ -249,7 +249,7 @@ def test_markup_in_a_name_a_label_or_an_error_is_text(site: Site, tab: OpenTab) 
 
 
 @pytest.mark.parametrize("width", [320, 390, 1024, 1440])
-def test_names_of_256_characters_and_right_to_left_ones_keep_to_their_place(
+def test_long_and_right_to_left_names_stay_inside_their_cells(
     site: Site, tab: OpenTab, width: int
 ) -> None:
     long, wide, arabic, turned = "W" * 256, "\U0001f9ff" * 256, "\u0639" * 256, "\u202eabc"
@@ -269,7 +269,7 @@ def test_names_of_256_characters_and_right_to_left_ones_keep_to_their_place(
     assert name["x"] == pytest.approx(provider["x"], abs=1)
 
 
-def test_on_a_phone_every_figure_stands_under_its_name(site: Site, tab: OpenTab) -> None:
+def test_on_a_phone_every_figure_has_its_label(site: Site, tab: OpenTab) -> None:
     fleet(site)
     shown = tab(viewport=PHONE, is_mobile=True).open()
     assert shown.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
@@ -312,7 +312,7 @@ def test_axe_finds_no_barrier(site: Site, tab: OpenTab, scheme: str, viewport: d
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_axe_finds_no_barrier_where_there_is_nothing_to_show(site: Site, tab: OpenTab) -> None:
+def test_axe_finds_no_barrier_on_an_empty_page(site: Site, tab: OpenTab) -> None:
     assert Axe().run(tab().open().page).violations_count == 0
     site.accounts("a", "b")
     assert Axe().run(tab().open("/?q=zzz").page).violations_count == 0
@@ -345,7 +345,7 @@ def test_the_table_stays_a_table_for_screen_readers(site: Site, tab: OpenTab) ->
         expect(page.get_by_role("row", name="refused").get_by_role("cell")).to_have_count(8)
 
 
-def test_of_a_thousand_accounts_only_those_that_are_seen_are_laid_out(site: Site, tab: OpenTab) -> None:
+def test_the_browser_lays_out_only_the_visible_accounts_of_a_thousand(site: Site, tab: OpenTab) -> None:
     for account in site.serve([site.make(f"account-{number:04}") for number in range(1000)]):
         site.polled(account, usage(60.0))
     shown = tab().open()

@@ -58,7 +58,7 @@ def fleet(site: Site) -> None:
 
 
 class TestWords:
-    def test_before_the_first_poll_it_says_so_and_shows_no_figure(self, site: Site) -> None:
+    def test_before_the_first_poll_the_page_says_so_and_shows_no_figure(self, site: Site) -> None:
         site.accounts("a", "b")
         page = site.get("/").text
         assert "No account has been polled yet" in page
@@ -71,36 +71,36 @@ class TestWords:
     @pytest.mark.parametrize(
         ("reasons", "words"),
         [
-            (("timeout", "connection"), "No vendor can be reached: look at this exporter's own network"),
-            (("auth", "auth"), "failed, all for one reason: The vendor does not know this key"),
+            (("timeout", "connection"), "No vendor can be reached. Check the exporter's own network"),
+            (("auth", "auth"), "failed for the same reason. The vendor does not know this key"),
             (("auth", "timeout"), "The last poll of every account failed, for several reasons."),
         ],
     )
-    def test_when_all_accounts_fail_it_says_what_to_look_at_first(
+    def test_when_all_accounts_fail_the_page_says_what_to_check_first(
         self, site: Site, reasons: tuple[str, ...], words: str
     ) -> None:
         for account, reason in zip(site.accounts("a", "b"), reasons, strict=True):
             site.polled(account, None, Failure(reason, "what happened"))
         assert words in site.get("/").text.replace("&#39;", "'")
 
-    def test_one_account_that_works_is_enough_for_silence(self, site: Site) -> None:
+    def test_there_is_no_notice_if_one_account_works(self, site: Site) -> None:
         first, second = site.accounts("a", "b")
         site.polled(first, usage())
         site.polled(second, None, Failure("auth", "HTTP 401"))
         assert 'class="notice"' not in site.get("/").text
 
-    def test_a_failure_is_told_in_words_with_the_last_good_answer(self, site: Site) -> None:
+    def test_a_failure_is_explained_with_the_time_of_the_last_good_answer(self, site: Site) -> None:
         (account,) = site.accounts("a")
         site.polled(account, usage())
         site.clock.advance(90)
         site.failed(account, "server_error", "HTTP 502: Bad gateway.")
         page = site.get("/").text.replace("\N{NO-BREAK SPACE}", " ")
-        assert "The vendor has a fault of its own (5xx)." in page
+        assert "The vendor has an internal error (5xx)." in page
         assert "HTTP 502: Bad gateway." in page
         assert "Last good answer 2 min ago." in page
         assert "60 of 80 a month" in page
 
-    def test_stale_figures_are_gone_and_it_says_why(self, site: Site) -> None:
+    def test_stale_figures_are_withdrawn_and_the_page_says_why(self, site: Site) -> None:
         (account,) = site.accounts("a", stale_after=180.0)
         site.polled(account, usage(balance=61.7))
         site.clock.advance(181)
@@ -108,21 +108,21 @@ class TestWords:
         assert "too old to be shown" in page
         assert "61.7" not in page
 
-    def test_a_cool_down_is_told_with_its_rest(self, site: Site) -> None:
+    def test_a_cooldown_is_shown_with_its_remaining_time(self, site: Site) -> None:
         (account,) = site.accounts("a")
         site.polled(account, usage(), cooldown_until=site.clock.wall() + 125)
         assert re.search(r">cool-down</time><small>2.min more<", site.get("/").text)
 
-    def test_without_accounts_a_shard_says_so(self, clock: FakeClock, make_account: MakeAccount) -> None:
+    def test_a_shard_without_accounts_says_so(self, clock: FakeClock, make_account: MakeAccount) -> None:
         site = Site(clock, make_account, shard_index=1, shard_count=3)
         try:
             page = site.get("/").text
         finally:
             site.server.stop(0.0)
-        assert "No account is polled here: none falls to this shard." in page
+        assert "This exporter polls no account, because none belongs to this shard." in page
         assert "video-api-exporter 1.2.3, shard 1 of 3" in page
 
-    def test_it_links_to_metrics_json_and_health_relative_to_itself(
+    def test_the_page_links_to_metrics_json_and_health_with_relative_addresses(
         self, clock: FakeClock, make_account: MakeAccount
     ) -> None:
         site = Site(clock, make_account, telemetry_path="/deep/metrics")
@@ -139,7 +139,7 @@ class TestWords:
         missing=st.sampled_from(["balance", "monthly_limit", "monthly_used", "subscription", "storage", "channels"]),
         balance=st.floats(0, 1e12),
     )
-    def test_what_the_vendor_left_out_is_never_a_number(
+    def test_a_missing_field_is_never_shown_as_a_number(
         self, make_account: MakeAccount, missing: str, balance: float
     ) -> None:
         nothing: dict[str, Any] = {missing: None}
@@ -185,7 +185,7 @@ class TestSelection:
         assert re.findall(r"<bdi>(.*?)</bdi>", site.get(f"/?{query}").text) == names
 
     @pytest.mark.parametrize("sort", [sign + name for name in SORTS for sign in ("", "-")])
-    def test_every_order_takes_accounts_of_which_little_is_known(self, site: Site, sort: str) -> None:
+    def test_every_order_sorts_accounts_with_unknown_values(self, site: Site, sort: str) -> None:
         fleet(site)
         assert len(site.get(f"/api/v1/accounts?sort={sort}").accounts) == 5
         assert f'<option value="{sort}" selected>' in site.get(f"/?sort={sort}").text
@@ -196,11 +196,11 @@ class TestSelection:
         [
             ("sort=size", "sort=size: must be one of attention, account,"),
             ("severity=bad", "severity=bad: must be one of critical, warning, unknown, ok"),
-            ("page=0", "page=0: must be a whole number from 1 on"),
-            ("page=%D9%A1", "page=\u0661: must be a whole number from 1 on"),
+            ("page=0", "page=0: must be a whole number of at least 1"),
+            ("page=%D9%A1", "page=\u0661: must be a whole number of at least 1"),
         ],
     )
-    def test_a_wrong_parameter_is_refused_with_what_would_be_right(
+    def test_a_wrong_parameter_is_refused_with_the_allowed_values(
         self, site: Site, path: str, query: str, message: str
     ) -> None:
         answer = site.get(f"{path}?{query}")
@@ -208,10 +208,10 @@ class TestSelection:
         assert answer.headers["Content-Type"].startswith("text/plain")
         assert message in answer.text
 
-    def test_where_nothing_matches_the_page_offers_everything(self, site: Site) -> None:
+    def test_if_nothing_matches_the_page_offers_to_show_everything(self, site: Site) -> None:
         fleet(site)
         page = site.get("/?q=zzz").text
-        assert "No account is like this." in page and "Show all 5" in page
+        assert "No account matches." in page and "Show all 5" in page
 
     @given(
         st.builds(
@@ -227,7 +227,7 @@ class TestSelection:
         link = selection.href(page=selection.page)
         assert Selection.parse(dict(parse_qsl(link.removeprefix("?")))) == selection
 
-    def test_a_long_table_goes_on_on_a_second_page(self, site: Site) -> None:
+    def test_a_long_table_continues_on_a_second_page(self, site: Site) -> None:
         site.serve([site.make(f"account-{number:04}") for number in range(1003)])
         first, second = site.get("/?sort=account").text, site.get("/?sort=account&page=2").text
         assert first.count("<bdi>") == 1000 and second.count("<bdi>") == 3
@@ -236,7 +236,7 @@ class TestSelection:
 
 
 class TestJson:
-    def test_it_says_when_and_by_whom_it_was_made(self, site: Site) -> None:
+    def test_the_page_shows_its_time_and_the_version(self, site: Site) -> None:
         fleet(site)
         answer = site.get("/api/v1/accounts")
         document = json.loads(answer.body)
@@ -248,7 +248,7 @@ class TestJson:
     def test_no_account_is_an_empty_list(self, site: Site) -> None:
         assert json.loads(site.get("/api/v1/accounts").body)["accounts"] == []
 
-    def test_unlimited_is_a_word_and_what_is_not_known_is_null(self, site: Site) -> None:
+    def test_unlimited_is_a_word_and_unknown_is_null(self, site: Site) -> None:
         fleet(site)
         rows = {row["account"]: row for row in json.loads(site.get("/api/v1/accounts").body)["accounts"]}
         assert rows["unlimited"]["credits"]["balance"] == "unlimited"
@@ -266,7 +266,7 @@ class TestJson:
         ]
         assert missing == []
 
-    def test_names_of_any_letters_come_through(self, site: Site) -> None:
+    def test_names_in_any_script_are_shown_unchanged(self, site: Site) -> None:
         names = ["<b>\"&'", "\u202eevil\u2066", "\U0001f600" * 256, "\u05d0\u05d1", "lone \ud800"]
         site.accounts(*names)
         assert set(site.get("/api/v1/accounts").accounts) == set(names)
@@ -275,28 +275,28 @@ class TestJson:
 
 class TestHttp:
     @pytest.mark.parametrize("path", ["/", "/api/v1/accounts"])
-    def test_it_is_compressed_for_who_can_read_it(self, site: Site, path: str) -> None:
+    def test_the_answer_is_compressed_if_the_client_accepts_gzip(self, site: Site, path: str) -> None:
         fleet(site)
         plain, packed = site.get(path), site.get(path, Accept_Encoding="gzip")
         assert packed.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
         assert gzip.decompress(packed.body) == plain.body
         assert plain.headers["Vary"] == packed.headers["Vary"] == "accept-encoding"
 
-    def test_its_files_are_kept_by_browsers_under_an_address_that_changes_with_them(self, site: Site) -> None:
+    def test_browsers_cache_files_whose_address_changes_with_the_content(self, site: Site) -> None:
         for path in re.findall(r'(?:href|src)="(static/[^"]+\?v=[0-9a-f]{12})"', site.get("/").text):
             answer = site.get("/" + path)
             assert answer.status == 200
             assert answer.headers["Cache-Control"] == "max-age=31536000, immutable"
         assert site.get("/static/").status == site.get("/static/../page.py").status == 404
 
-    def test_it_needs_no_inline_script_or_style(self, site: Site) -> None:
+    def test_the_page_needs_no_inline_script_or_style(self, site: Site) -> None:
         fleet(site)
         page = site.get("/").text
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)
         assert re.findall(r"<script[^>]*>(.*?)</script>", page) == [""]
         assert "script-src 'self'" in site.get("/").headers["Content-Security-Policy"]
 
-    def test_a_key_appears_in_neither(self, site: Site) -> None:
+    def test_no_key_appears_on_the_page_or_in_the_json(self, site: Site) -> None:
         key = secrets.token_hex(16)
         site.serve([site.make("a", key=key)])
         assert key not in site.get("/").text + site.get("/api/v1/accounts").text

@@ -39,7 +39,7 @@ def test_amounts(value: float | str | None, text: str) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False).filter(bool))
-def test_an_amount_that_is_not_nought_is_not_written_as_nought(value: float) -> None:
+def test_a_tiny_amount_is_not_written_as_0(value: float) -> None:
     assert amount(value).strip("\N{MINUS SIGN}") != "0"
 
 
@@ -78,7 +78,7 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds).replace("\N{NO-BREAK SPACE}", " ") == text
 
 
-def test_a_moment_ahead_of_a_clock_that_was_set_back_is_just_now() -> None:
+def test_a_time_in_the_future_is_just_now() -> None:
     assert past(-3600) == "just now"
 
 
@@ -119,7 +119,7 @@ DAY = 86_400.0
             usage(subscription=Subscription(status="past_due", active=False)),
             {},
             "critical",
-            "The subscription is not active: past_due.",
+            "The subscription is not active (past_due).",
         ),
         (usage(storage=Quota(8.0, 10.0, 2.0, 0.8)), {}, "warning", "Storage: 80 % of the limit used."),
         (usage(storage=Quota(9.5, 10.0, 0.5, 0.95)), {}, "critical", "Storage: 95 % of the limit used."),
@@ -149,7 +149,7 @@ DAY = 86_400.0
         (None, {"polls": 0}, "unknown", "Not polled yet."),
     ],
 )
-def test_what_is_worth_a_look(
+def test_each_problem_has_its_severity_and_text(
     make_account: MakeAccount, reading: Usage | None, changes: dict[str, Any], severity: str, text: str | None
 ) -> None:
     state = AccountState({} if reading is None else {"usage": reading}, polls=1, last_success=START)
@@ -159,7 +159,7 @@ def test_what_is_worth_a_look(
     assert text is None or row["attention"][0]["text"].startswith(text)
 
 
-def test_of_several_matters_the_worst_comes_first_and_counts(make_account: MakeAccount) -> None:
+def test_the_worst_of_several_problems_comes_first_and_sets_the_severity(make_account: MakeAccount) -> None:
     reading = usage(3.0, storage=Quota(8.0, 10.0, 2.0, 0.8))
     state = AccountState({"usage": reading}, polls=1, failure=Failure("timeout", "slow"))
     row = summary(View(make_account(), state, reading, None, None), START)
@@ -174,7 +174,7 @@ def test_an_unpaid_invoice_is_a_warning(make_account: MakeAccount) -> None:
     assert row["attention"] == [{"severity": "warning", "text": "The newest invoice was not paid."}]
 
 
-def test_a_vendor_without_storage_has_none_rather_than_unknown(make_account: MakeAccount) -> None:
+def test_a_vendor_without_storage_shows_none_and_not_unknown(make_account: MakeAccount) -> None:
     state = AccountState()
     assert summary(View(make_account("videodb"), state, None, None, None), START)["storage"] is None
     assert summary(View(make_account(), state, None, None, None), START)["storage"]["ratio"] is None

@@ -1,5 +1,5 @@
-// Fetches the page again, on a timer and when a filter changes, and puts the new table in place of the old one.
-// Without this script the form and the links do the same, a page at a time: sorting and filtering is the server's.
+// Fetches the page again, on a timer and when a filter changes, and replaces the old table with the new one.
+// Without this script the form and the links do the same, page by page, because the server sorts and filters.
 "use strict";
 
 (() => {
@@ -15,7 +15,7 @@
   const board = () => document.getElementById("board");
   const isPaused = () => pause.getAttribute("aria-pressed") === "true";
 
-  // A refresh would take away what someone is about to copy.
+  // A refresh would remove the text that someone is about to copy.
   function isSelecting() {
     const selection = getSelection();
     return !selection.isCollapsed && board().contains(selection.anchorNode);
@@ -43,18 +43,18 @@
     const request = (running = new AbortController());
     const timer = setTimeout(() => request.abort(new Error("no answer within 10 s")), PATIENCE);
     try {
-      // Not a relative address: fetch refuses those where the page was opened with a password in its own.
+      // Not a relative address, because fetch refuses one if the address of the page has a password in it.
       const answer = await fetch(location.origin + location.pathname + search, { signal: request.signal });
-      if (!answer.ok) throw new Error(`it answers ${answer.status}`);
+      if (!answer.ok) throw new Error(`the exporter answers ${answer.status}`);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (!fresh.getElementById("board")) throw new Error("something else answers in its place");
+      if (!fresh.getElementById("board")) throw new Error("another program answers in its place");
       if (request !== running || (isRefresh && isSelecting())) return;
       show(fresh);
       history.replaceState(null, "", location.pathname + search);
     } catch (error) {
       if (request !== running) return;
-      const why = error instanceof TypeError ? "it cannot be reached" : error.message;
-      trouble.textContent = `This page is old, the exporter does not refresh it: ${why}. Trying again.`;
+      const why = error instanceof TypeError ? "the exporter cannot be reached" : error.message;
+      trouble.textContent = `This page is out of date (${why}). Trying again.`;
     } finally {
       clearTimeout(timer);
     }
