@@ -1,11 +1,11 @@
-"""Every exception of the exporter.
+"""All exceptions of the exporter.
 
     ExporterError
-    ├── UsageError            wrong flags: exit status 2
-    ├── ConfigError           wrong configuration, every problem at once: exit status 2
-    ├── StartError            cannot go on (port taken, state file in use): exit status 1
-    ├── StateUnavailable      the state file cannot be used now: who asks goes on from memory
-    └── PollError             one poll of one account failed; ``reason`` is the metric's label value
+    ├── UsageError            a flag is wrong, exit status 2
+    ├── ConfigError           the configuration is wrong, has every problem, exit status 2
+    ├── StartError            the program cannot start (port taken, state file in use), exit status 1
+    ├── StateUnavailable      the state file cannot be used now, the caller continues from memory
+    └── PollError             a poll of an account failed, ``reason`` is the value of the metric's label
         ├── CredentialError       credential        key file or variable unreadable, empty, not sendable
         ├── AuthError             auth              401
         ├── ForbiddenError        forbidden         403
@@ -16,9 +16,9 @@
         ├── PollTimeoutError      timeout           the poll's deadline passed
         ├── UnreachableError      connection        DNS, refused, TLS, reset
         ├── InvalidResponseError  invalid_response  not JSON, wrong envelope, too large, refused in a 200
-        └── InternalError         internal          a bug of ours
+        └── InternalError         internal          a bug in the exporter
 
-A cool-down or an exhausted request budget is not an error: see ``limits``.
+A cool-down is not an error, and neither is a key without requests left in this minute. See ``limits``.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class UsageError(ExporterError):
 
 
 class StartError(ExporterError):
-    """The program cannot go on; the message is one line for the operator."""
+    """The program cannot start. The message is one line for the operator."""
 
 
 class StateUnavailable(ExporterError):
-    """The state file cannot be read or written now; the failure is already counted and logged."""
+    """The state file cannot be read or written now. The failure is already counted and logged."""
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One mistake in a file: where it is, what is wrong and what would be right."""
+    """A mistake in a file, with its place and a message that says how to correct it."""
 
     file: str
     line: int | None
@@ -59,7 +59,7 @@ class Problem:
 
 
 class ConfigError(ExporterError):
-    """A configuration is refused; ``problems`` holds all of its mistakes, in file order."""
+    """A configuration is wrong. ``problems`` has all of its mistakes in file order."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -79,31 +79,31 @@ class CredentialError(PollError):
 
 
 class AuthError(PollError):
-    """The vendor answered 401: the key is not valid."""
+    """The vendor answered 401, because the key is not valid."""
 
     reason = "auth"
 
 
 class ForbiddenError(PollError):
-    """The vendor answered 403: the key may not read the usage."""
+    """The vendor answered 403, because the key may not read the usage."""
 
     reason = "forbidden"
 
 
 class PaymentRequiredError(PollError):
-    """The vendor answered 402: the account has no credits left."""
+    """The vendor answered 402, because the account has no credits left."""
 
     reason = "payment_required"
 
 
 class RateLimitedError(PollError):
-    """The vendor answered 429: the key made too many requests."""
+    """The vendor answered 429, because the key made too many requests."""
 
     reason = "rate_limited"
 
 
 class ClientError(PollError):
-    """The vendor answered with a redirect or a 4xx that has no class of its own."""
+    """The vendor answered with a redirect, or with a 4xx that has no reason of its own."""
 
     reason = "client_error"
 
@@ -115,13 +115,13 @@ class ServerError(PollError):
 
 
 class PollTimeoutError(PollError):
-    """The poll's deadline passed before a whole answer was there."""
+    """The poll's timeout passed before the whole answer had arrived."""
 
     reason = "timeout"
 
 
 class UnreachableError(PollError):
-    """The vendor could not be reached: DNS, refused, TLS, reset."""
+    """The vendor could not be reached (DNS, refused, TLS, reset)."""
 
     reason = "connection"
 
@@ -133,7 +133,7 @@ class InvalidResponseError(PollError):
 
 
 class InternalError(PollError):
-    """A bug in the exporter, kept to the one account that met it."""
+    """A bug in the exporter made the poll of this account fail. Other accounts are polled."""
 
     reason = "internal"
 
@@ -152,4 +152,4 @@ POLL_ERRORS: tuple[type[PollError], ...] = (
     InternalError,
 )
 REASONS = tuple(error.reason for error in POLL_ERRORS)
-"""Every value of the ``reason`` label, in the order in which it is exported."""
+"""All values of the ``reason`` label, in the order of the exposition."""

@@ -1,4 +1,4 @@
-"""``poll``: one poll of some accounts by hand, with the daemon's own limits, and what came of it for people to read."""
+"""The command ``poll``, which polls accounts once within the daemon's limits and prints the result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from exporter.transport.transports import Transports
 
 
 def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[str, str], redactor: Redactor) -> int:
-    """Poll the named accounts, or all; print what they answered; return 1 where one failed or had to wait."""
+    """Poll the named accounts, or all, and print the result. Return 1 if an account failed or had to wait."""
     config = load(path, PROVIDERS, environ)
     accounts = _chosen(config, names)
     clock = SystemClock()
@@ -47,7 +47,7 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
             providers=PROVIDERS,
             sender=Sender(Transports().of, Limits(clock, records), redactor, clock, time.sleep),
             store=store,
-            save=lambda _account, _state: None,  # the ledger is the daemon's alone
+            save=lambda _account, _state: None,  # only the daemon keeps the ledger
             metrics=metrics,
         )
         with ThreadPoolExecutor(config.concurrency) as pool:
@@ -82,10 +82,10 @@ def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
         if not found:
             known = ", ".join(f"{a.provider}/{a.name}" for a in config.accounts[:10])
             more = ", …" if len(config.accounts) > 10 else ""
-            mistakes.append(f"poll: no account is named {name!r}; there are {known}{more}")
+            mistakes.append(f"poll: no account is named {name!r}. The accounts are {known}{more}")
         elif len(found) > 1:
             full = " or ".join(f"{a.provider}/{a.name}" for a in found)
-            mistakes.append(f"poll: {name!r} stands under several providers; write {full}")
+            mistakes.append(f"poll: several providers have an account named {name!r}. Write {full}")
         else:
             chosen[found[0].id] = found[0]
     if mistakes:
@@ -97,15 +97,15 @@ def _in_words(wait: Wait | None) -> str | None:
     if wait is None:
         return None
     why = {
-        "cooldown": "the vendor asked this key to rest",
-        "budget": "the key's requests of this minute are used up",
-        "refused": "the vendor refused this very key before; replace it, or have the daemon reload",
+        "cooldown": "the vendor put this key into cool-down",
+        "budget": "the key has used all its requests of this minute",
+        "refused": "the vendor refused this key before. Replace it, or reload the daemon's configuration",
     }
-    return f"not polled, for {wait.seconds:.0f} s more: {why[wait.reason]}"
+    return f"not polled for another {wait.seconds:.0f} s, because {why[wait.reason]}"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table with one line an account; failures follow in words."""
+    """Return a table with one line for each account, and explanations of failures below it."""
     lines = [("ACCOUNT", "RESULT", "BALANCE", "MONTHLY LIMIT", "PLAN", "STORAGE", "CHANNELS")]
     notes = []
     for row in rows:
@@ -119,9 +119,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         elif row["subscription"] == "none":
             result = "no subscription"
         elif credits["balance"] is None:
-            notes.append(f"{name}: the answer holds no balance that can be read")
+            notes.append(f"{name}: the answer has no balance that can be read")
         if row["rejected"]:
-            notes.append(f"{name}: could not be read in the answer: {_printable(', '.join(row['rejected'][:10]))}")
+            notes.append(f"{name}: fields that could not be read: {_printable(', '.join(row['rejected'][:10]))}")
         lines.append(
             (
                 name,
@@ -149,5 +149,5 @@ def _share(quota: Mapping[str, Any] | None) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text from outside without the control characters that would drive a terminal."""
+    """Replace control characters in a text from outside, because they could control the terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)

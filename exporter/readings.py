@@ -1,6 +1,6 @@
-"""What is known of an account: frozen values in base units, no vendor's field names, no metric names.
+"""The data of an account as frozen values in base units, without field names of vendors or metric names.
 
-``None`` means that the vendor did not say (or said something unreadable); ``inf`` means unlimited.
+``None`` means that the vendor sent no value, or one that cannot be read. ``inf`` means unlimited.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 AccountKey = tuple[str, str]
-"""What an account is known by: provider and name."""
+"""The provider and the name of an account."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A limited resource: storage in bytes, or channels. ``ratio`` is used / limit, from 0 to 1."""
+    """A limited resource, which is storage in bytes or channels. ``ratio`` is used / limit, from 0 to 1."""
 
     used: float | None = None
     limit: float | None = None
@@ -25,7 +25,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A billing or usage period; Unix times in seconds."""
+    """A billing or usage period in Unix seconds."""
 
     start: float | None = None
     end: float | None = None
@@ -33,7 +33,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """The plan of an account. ``active`` is None where the vendor named no status."""
+    """The plan of an account. ``active`` is None if the vendor sent no status."""
 
     plan_id: str = ""
     plan_name: str = ""
@@ -45,7 +45,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class ServiceUse:
-    """How much of one service was used in this period, in the unit that the vendor bills."""
+    """The use of a service in this period, in the unit that the vendor bills."""
 
     operation: str
     unit: str
@@ -54,7 +54,7 @@ class ServiceUse:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One pot of credits for the ledger. ``limit`` and ``period_start`` are set where it is refilled monthly."""
+    """Credits that the ledger counts together. ``limit`` and ``period_start`` are set if it is refilled monthly."""
 
     balance: float | None
     limit: float | None = None
@@ -63,7 +63,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One good answer of the usage call."""
+    """A good answer to the request for the usage."""
 
     balance: float | None = None
     monthly_limit: float | None = None
@@ -86,7 +86,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Invoices:
-    """The latest invoices: how many stand at each status, and the newest one."""
+    """The number of the latest invoices at each status, and the newest invoice."""
 
     by_status: Mapping[str, int]
     last_amount: float | None = None
@@ -98,7 +98,7 @@ class Invoices:
 
 @dataclass(frozen=True, slots=True)
 class AutoRecharge:
-    """Whether the vendor tops the balance up by itself: ``amount`` credits when it falls under ``threshold``."""
+    """The vendor's automatic top-up of ``amount`` credits when the balance falls below ``threshold``."""
 
     enabled: bool | None = None
     threshold: float | None = None
@@ -111,9 +111,10 @@ Part = Usage | Invoices | AutoRecharge
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Credits since the first reading; none of the totals ever falls. ``pools`` are the last amounts compared.
+    """Credits since the first reading. No total ever falls. ``pools`` are the amounts of the last reading.
 
-    ``doubted`` are the pools of a whole balance that fell to 0, which the next reading confirms or takes back.
+    ``doubted`` are the pools of a reading in which the whole balance fell to 0. They are booked when the next
+    reading confirms the 0.
     """
 
     spent: Decimal = Decimal(0)
@@ -126,7 +127,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the last poll failed: the reason label and a sentence without any secret."""
+    """The reason label of a failed poll, and its message without secrets."""
 
     reason: str
     message: str
@@ -134,12 +135,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class AccountState:
-    """All that is known of one account: what is scraped, shown on the page and kept in the state file.
+    """The state of an account, which scrapes export, the status page shows and the state file keeps.
 
-    Times are Unix seconds of the wall clock, durations seconds. ``parts`` holds the last good answer
-    of each thing collected (``usage``, ``invoices``, ``auto_recharge``), ``part_times`` when it came,
-    ``part_asked`` when it was last asked for. ``refusals`` counts the 401 and 403 answers in a row to the
-    key whose salted hash is ``refused_key``; it rests until ``refused_until``.
+    Times are Unix seconds of the wall clock, and durations are seconds. ``parts`` has the last good answer for
+    each value of ``collect``. ``part_times`` tells when it came, ``part_asked`` when it was last asked for.
+    ``refusals`` counts consecutive 401 and 403 answers to the key whose salted hash is ``refused_key``. The
+    exporter does not use that key before ``refused_until``.
     """
 
     parts: Mapping[str, Part] = field(default_factory=dict)

@@ -262,8 +262,8 @@ class TestPoll:
             account.fault = faults.body({"success": True, "data": {"credit_balance": "NaN"}})
         done = run("poll", "videodb/media", f"--config.file={config}")
         assert done.returncode == 0
-        assert "videodb/media: the answer holds no balance that can be read" in done.stdout
-        assert "videodb/media: could not be read in the answer: data.credit_balance" in done.stdout
+        assert "videodb/media: the answer has no balance that can be read" in done.stdout
+        assert "videodb/media: fields that could not be read: data.credit_balance" in done.stdout
 
     def test_every_unknown_name_is_told(self, config: Path) -> None:
         done = run("poll", "one", "two", f"--config.file={config}")

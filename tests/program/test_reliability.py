@@ -142,7 +142,7 @@ class TestRestart:
             done = run("poll", f"--config.file={config}")
         assert done.returncode == 1
         assert "not polled" in done.stdout
-        assert "the vendor asked this key to rest" in done.stdout
+        assert "the vendor put this key into cool-down" in done.stdout
         assert len(vendors.requests) == 1
 
     def test_the_daemon_obeys_a_cooldown_that_poll_by_hand_met(self, vendors: Vendors, tmp_path: Path) -> None:
