@@ -1,1 +1,1 @@
-"""What outlives the process."""
+"""Keeps data over a restart."""

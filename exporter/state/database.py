@@ -1,4 +1,4 @@
-"""Makes, checks, opens, locks and sets aside the SQLite file; ``sqlite`` decides when and why."""
+"""Makes, checks, opens, locks and renames the SQLite file. ``sqlite`` decides when."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from exporter.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-APPLICATION_ID = 0x76616578  # "vaex": tells our files from other programs' SQLite files
+APPLICATION_ID = 0x76616578  # "vaex" marks a file as the exporter's own
 SCHEMA_VERSION = 1
-# When a row was written. The checks let a damaged file be found out before anyone reckons with its times.
+# When a row was written. The checks find a damaged file before its times are used.
 _MOMENT = """
     boot TEXT NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL,
     CHECK (typeof(monotonic) = 'real' AND abs(monotonic) < 1e12),
@@ -39,12 +39,12 @@ CREATE TABLE cooldowns(
 """
 _BUSY_SECONDS = 0.25  # how long a poll waits for another process's transaction
 _SALT_BYTES = 32
-# UnicodeDecodeError: SQLite quotes a damaged schema in its message, which the module then cannot decode.
+# UnicodeDecodeError, because SQLite quotes a damaged schema in its message, and the module cannot decode that.
 FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError)
 
 
 class Unusable(Exception):
-    """The file will never do: ``why`` becomes part of the name under which it is set aside."""
+    """The file can never be used. ``why`` becomes part of its name when it is renamed."""
 
     def __init__(self, why: str, detail: str) -> None:
         super().__init__(detail)
@@ -52,7 +52,7 @@ class Unusable(Exception):
 
 
 class Database:
-    """The file, our connection to it, and the daemon's lock on it."""
+    """The file, the connection to it, and the daemon's lock on it."""
 
     def __init__(self, path: Path, clock: Clock, *, exclusive: bool) -> None:
         self._path = path
@@ -63,25 +63,25 @@ class Database:
         self.connection: sqlite3.Connection | None = None
 
     def prepare(self) -> None:
-        """Make folder and file, take the daemon's lock, see that we can write it and nobody else reads it."""
+        """Make folder and file, take the daemon's lock, make the file private, and check that it can be written."""
         if self._path.exists() and not self._path.is_file():
-            raise OSError("it is not a regular file")  # a folder, a device: nothing to set aside
+            raise OSError("it is not a regular file")  # do not rename a folder or a device
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._exclusive and self._lock is None:
             self._lock = lock(self._path)
         make_private(self._path)
-        for needed in (self._path, self._path.parent):  # SQLite would only say that it is unable to open it
+        for needed in (self._path, self._path.parent):  # SQLite's own message does not name the reason
             if not os.access(needed, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise OSError(f"{needed} cannot be written")
 
     def connect(self) -> sqlite3.Connection:
-        """Open the file for writing; raises Unusable, sqlite3.Error."""
+        """Open the file for writing. Raises Unusable, sqlite3.Error."""
         self.connection = open_for_writing(self._path)
         self._inode = self._path.stat().st_ino
         return self.connection
 
     def is_gone(self) -> bool:
-        """Return whether the name has another file now. SQLite would go on writing to the one that is open."""
+        """Return whether the path names another file now. SQLite would still write to the old one."""
         try:
             return self.connection is not None and self._path.stat().st_ino != self._inode
         except OSError:
@@ -95,18 +95,18 @@ class Database:
             self.connection = None
 
     def close(self) -> None:
-        """Close the connection and let another daemon have the file."""
+        """Close the connection and release the lock."""
         self.disconnect()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def set_aside(self, why: str) -> Path | None:
-        """Rename the file, so that a new one can be made, and return where it is; None where it must stay."""
+        """Rename the file, so that a new one can be made. Return its new path, or None if it must stay."""
         self.disconnect()
         held: int | None = None
         if not self._exclusive:
-            # A daemon may be at work on this file: only who could be the daemon may move it.
+            # Do not rename the file of a running daemon. Only the holder of the lock may do that.
             try:
                 held = lock(self._path)
             except StartError:
@@ -128,11 +128,11 @@ class Database:
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open a file of ours, made where there is none; raises Unusable, sqlite3.Error."""
+    """Open a state file, and make it if it does not exist. Raises Unusable, sqlite3.Error."""
     db = _connect(str(path))
     try:
         if _is_fresh(db):
-            # Both settings are part of the file, written with the schema or not at all.
+            # Write both settings in one transaction with the schema, because they are part of the file.
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("BEGIN IMMEDIATE")
             if _is_fresh(db):  # another process may have been faster
@@ -155,9 +155,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open a file of ours on a disk that cannot be written; raises Unusable, sqlite3.Error."""
-    # A file in WAL mode can be read without writing to its folder only where -wal and -shm are there
-    # already; where they are not, it was closed properly, and SQLite may be told that nobody changes it.
+    """Open a state file on a disk that cannot be written. Raises Unusable, sqlite3.Error."""
+    # SQLite reads a file in WAL mode from a read-only folder only if -wal and -shm exist. If they do not, the
+    # file was closed properly and nobody changes it, so it can be opened as immutable.
     for option in ("mode=ro", "mode=ro&immutable=1"):
         db = _connect(f"file:{quote(str(path))}?{option}")
         try:
@@ -191,12 +191,12 @@ def _is_fresh(db: sqlite3.Connection) -> bool:
 
 
 def _inspect(db: sqlite3.Connection) -> None:
-    """Raise Unusable unless this is a whole file of ours in the schema of this version."""
+    """Raise Unusable unless this is an intact state file with the schema of this version."""
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise Unusable("foreign", "another program's SQLite file")
     version = _pragma(db, "user_version")
     if version > SCHEMA_VERSION:
-        raise Unusable("newer", f"schema {version} of a later release, this one reads {SCHEMA_VERSION}")
+        raise Unusable("newer", f"it has schema {version} of a later release, and this release reads {SCHEMA_VERSION}")
     with closing(sqlite3.connect(":memory:")) as model:
         model.executescript(SCHEMA)
         if version != SCHEMA_VERSION or _schema(db) != _schema(model):
@@ -215,24 +215,23 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
 
 
 def is_corrupt(error: BaseException) -> bool:
-    """Tell whether the file is damaged, or none of SQLite's, rather than out of reach for now."""
-    # What may pass (a full disk, a lock, a read-only file) has classes of its own in the module; a
-    # malformed file and one that is no database are left to the base class.
+    """Return whether the file is damaged or not an SQLite file, and not only out of reach for now."""
+    # A full disk, a lock and a read-only file have classes of their own in the module. A malformed file
+    # and a file that is not a database raise the base class.
     return type(error) in (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 def lock(path: Path) -> int | None:
-    """Take the daemon's lock and return its descriptor; None where the file system has no locks.
+    """Take the daemon's lock and return its descriptor, or None if the file system has no locks.
 
-    Raises StartError where another process has it. The lock is the kernel's and ends with the process,
-    however that ends; so the file beside it stays: removing it would let two daemons lock two files of
-    one name.
+    Raises StartError if another process has it. The kernel releases the lock when the process ends in any
+    way. The lock file stays, because two daemons could lock two files of one name if it were removed.
     """
     beside = path.with_name(f"{path.name}.lock")
     make_private(beside)
     try:
         descriptor = os.open(beside, os.O_RDWR)
-    except OSError:  # a read-only disk: a lock needs no more
+    except OSError:  # a read-only disk, where reading is enough for a lock
         descriptor = os.open(beside, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -240,30 +239,30 @@ def lock(path: Path) -> int | None:
         holder = os.read(descriptor, 20).decode(errors="replace").strip()
         os.close(descriptor)
         who = f"another exporter (pid {holder})" if holder.isdigit() else "another exporter"
-        raise StartError(f"state file {path} is in use by {who}; give each a file of its own") from None
+        raise StartError(f"state file {path} is in use by {who}. Give each exporter its own state file") from None
     except OSError as error:
         os.close(descriptor)
-        logger.warning("state file %s cannot be locked: %s; see that no second exporter uses it", path, error)
+        logger.warning("state file %s cannot be locked: %s. Make sure that no other exporter uses it", path, error)
         return None
-    with suppress(OSError):  # the pid only helps whoever is refused
+    with suppress(OSError):  # the pid is only for the error message of another exporter
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
 
 
 def make_private(path: Path) -> None:
-    """Make the file where there is none, and let nobody but its owner read it."""
+    """Make the file if it does not exist, and let only its owner read it."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        # Not opened to look at it: closing any descriptor of a database drops SQLite's locks on it.
+        # Do not open the file here, because closing any descriptor of a database drops SQLite's locks on it.
         if path.stat().st_mode & 0o077:
-            with suppress(OSError):  # another user's file, open to us: theirs to close
+            with suppress(OSError):  # it is another user's file
                 path.chmod(0o600)
         return
     try:
         if os.geteuid() == 0:
-            # Root's `poll` by hand before the daemon's first start: the daemon must be able to use the file.
+            # Root may run `poll` before the daemon's first start, and the daemon must be able to use the file.
             folder = path.parent.stat()
             os.fchown(descriptor, folder.st_uid, folder.st_gid)
     finally:

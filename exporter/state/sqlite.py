@@ -1,8 +1,9 @@
-"""The state file: what must outlive the process, in SQLite, committed before it is shown to anyone.
+"""The state file, an SQLite file with the data that is kept over a restart.
 
-It holds the last state of each account (this module), and the recent requests and cool-downs of each
-key (``limits``). It is never worth an outage: a file that cannot be used is set aside, a disk that
-cannot be written is counted, logged once and tried again, and the exporter runs on from memory.
+It has the last state of each account (this module), and the recent requests and cool-downs of each key
+(``limits``). A state is committed before anyone can see it. A broken state file must not cause an outage, so
+the exporter renames a file that cannot be used. If the disk cannot be written, it counts and logs that, tries
+again, and continues from memory.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 KEEP_REMOVED_SECONDS = 30 * 86400.0
-_RETRY_SECONDS = 5.0  # how long a file that failed is left alone
+_RETRY_SECONDS = 5.0  # wait after a failure before the next attempt
 
 
 class StateFile:
-    """One SQLite file, used by any number of threads; opened with ``open``."""
+    """A state file, to be opened with ``open``. Thread-safe."""
 
     def __init__(self, path: Path, clock: Clock, *, exclusive: bool) -> None:
-        # SQLite puts -wal and -shm beside the file that a link points to; so do we with what we set aside.
+        # If the path is a link, SQLite puts -wal and -shm beside the target, so rename files there too.
         self._path = Path(os.path.realpath(path))
         self._clock = clock
         self._database = Database(self._path, clock, exclusive=exclusive)
@@ -51,13 +52,13 @@ class StateFile:
 
     @classmethod
     def open(cls, path: Path, clock: Clock, *, exclusive: bool) -> StateFile:
-        """Open the file, or make it with its folders; a file that cannot be used costs its content at most.
+        """Open the file, or make it with its folders. A file that cannot be used is renamed.
 
-        ``exclusive`` is for the daemon: a second one on the same file raises StartError. ``poll`` by hand
-        opens it beside a running daemon.
+        With ``exclusive``, which is for the daemon, a second daemon on the same file raises StartError.
+        The command ``poll`` opens the file while a daemon uses it.
         """
         state = cls(path, clock, exclusive=exclusive)
-        with suppress(OSError):  # connecting meets the same fault and reports it
+        with suppress(OSError):  # the connection fails for the same reason and reports it
             state._database.prepare()
         with suppress(StateUnavailable):
             state.write(lambda _: None)
@@ -65,16 +66,16 @@ class StateFile:
 
     @property
     def write_failures(self) -> int:
-        """Return how many changes could not be committed since the start."""
+        """Return the number of changes that could not be committed since the start."""
         return self._failures
 
     def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
-        """Return what the file has of these accounts; unreadable rows are logged and skipped."""
+        """Return the states that the file has of these accounts. Unreadable rows are logged and skipped."""
         decode = TypeAdapter(AccountState).validate_json
         states: dict[AccountKey, AccountState] = {}
 
         def read(db: sqlite3.Connection) -> None:
-            # One by one: all rows at once, before they are decoded, would double the memory of a large fleet.
+            # Decode row by row, because all undecoded rows at once would double the memory of a large fleet.
             for account in accounts:
                 name = _name(account)
                 row = db.execute("SELECT state, checksum FROM accounts WHERE account = ?", (name,)).fetchone()
@@ -85,15 +86,15 @@ class StateFile:
                     if checksum != _checksum(name, content):
                         raise ValueError("the checksum does not match")
                     states[account] = decode(content)
-                except (ValueError, TypeError) as error:  # one bad row must not cost the others
-                    logger.warning("state file %s: account %s is skipped: %s", self._path, name, error)
+                except (ValueError, TypeError) as error:  # a bad row must not affect the others
+                    logger.warning("state file %s: skipping account %s, counters at 0: %s", self._path, name, error)
 
         with suppress(StateUnavailable):
             self.read(read)
         return states
 
     def save(self, account: AccountKey, state: AccountState) -> None:
-        """Commit the state of one account; what cannot be written now is kept for the next save."""
+        """Commit the state of one account. A state that cannot be written now is kept for the next save."""
         content = _encode(state)
         with self._mutex:
             self._unsaved[account] = content
@@ -104,8 +105,7 @@ class StateFile:
     def forget(self, keep: Iterable[AccountKey]) -> None:
         """Drop the accounts that are not in ``keep`` and were last saved more than 30 days ago.
 
-        So an account that was taken out for a while, or moved to another shard and back, finds its
-        ledger again.
+        An account that was removed for a while, or moved to another shard and back, keeps its ledger.
         """
         kept = {_name(account) for account in keep}
         before = self._clock.wall() - KEEP_REMOVED_SECONDS
@@ -119,7 +119,7 @@ class StateFile:
             self.write(drop)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in a transaction of its own and commit it; StateUnavailable: nothing was written."""
+        """Run ``work`` in a transaction and commit it. StateUnavailable means that nothing was written."""
         with self._mutex:
             if self._closed:
                 raise StateUnavailable(f"state file {self._path} is closed")
@@ -137,12 +137,12 @@ class StateFile:
                 self._failures += 1
                 raise
             if self._complaints:
-                logger.info("state file %s is written again", self._path)
+                logger.info("state file %s can be written again", self._path)
                 self._complaints.clear()
             return result
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` on what was committed last, also on a full or read-only disk; or StateUnavailable."""
+        """Run ``work`` on the last committed data, also on a full or read-only disk. Raises StateUnavailable."""
         with self._mutex:
             try:
                 if self._database.connection is not None:
@@ -155,7 +155,7 @@ class StateFile:
                 raise StateUnavailable(str(error)) from error
 
     def close(self) -> None:
-        """Write what is left, close the file and let another daemon have it; saves after this are ignored."""
+        """Write unsaved states, close the file and release its lock. Later saves are ignored."""
         with self._mutex:
             if self._unsaved:
                 self._retry_at = float("-inf")
@@ -197,11 +197,11 @@ class StateFile:
         self._complain(error)
 
     def _complain(self, error: Exception) -> None:
-        """Log a fault, once until the file can be written again."""
+        """Log a fault once, until the file can be written again."""
         if str(error) not in self._complaints:
             self._complaints.add(str(error))
             logger.error(
-                "state file %s cannot be used: %s; running on from memory, which ends with the process",
+                "state file %s cannot be used: %s. Continuing from memory, which is lost at the next restart",
                 self._path,
                 error,
             )
@@ -209,11 +209,11 @@ class StateFile:
     def _connected(self) -> sqlite3.Connection:
         if self._database.is_gone():
             self._failures += 1
-            logger.error("state file %s was removed or replaced while in use; it is begun anew", self._path)
-            self._database.close()  # with a lock on a file that the next daemon would not find
+            logger.error("state file %s was removed or replaced while in use. Making a new one", self._path)
+            self._database.close()  # the next daemon would not see a lock on the old file
         if self._database.connection is None:
             if self._clock.monotonic() < self._retry_at:
-                raise StateUnavailable(f"state file {self._path} failed a moment ago")
+                raise StateUnavailable(f"state file {self._path} failed less than {_RETRY_SECONDS:.0f} s ago")
             self._database.prepare()
             try:
                 return self._database.connect()
@@ -225,11 +225,11 @@ class StateFile:
         return self._database.connection
 
     def _set_aside(self, why: str, error: Exception) -> bool:
-        """Make room for a new file; False where the one that cannot be used must stay."""
+        """Rename a file that cannot be used. Return False if it must stay."""
         aside = self._database.set_aside(why)
         if aside is None:
             return False
-        logger.error("state file %s is %s (%s): set aside as %s", self._path, why, error, aside)
+        logger.error("state file %s is %s (%s). Renamed it to %s, counters start at 0", self._path, why, error, aside)
         return True
 
 
@@ -243,7 +243,7 @@ def _checksum(name: str, content: bytes) -> int:
 
 def _encode(state: AccountState) -> bytes:
     text = json.dumps(state, default=_plain, ensure_ascii=False, separators=(",", ":"))
-    # Half a surrogate pair, which a vendor's text may hold, has no UTF-8: it becomes a question mark.
+    # A vendor's text may have half a surrogate pair, which has no UTF-8 and becomes a question mark.
     return text.encode(errors="replace")
 
 

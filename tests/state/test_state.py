@@ -88,7 +88,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
 
 
-def test_every_state_comes_back_as_it_was_saved(path: Path, clock: Any) -> None:
+def test_every_state_is_loaded_as_it_was_saved(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
 
         @given(state=states)
@@ -113,14 +113,14 @@ def test_amounts_keep_their_last_digit_and_unlimited_stays_unlimited(path: Path,
     assert str(loaded.ledger.spent) == "0.1000000000000000000000000000000000000000001"  # type: ignore[union-attr]  # equal
 
 
-def test_half_a_surrogate_pair_costs_one_character(path: Path, clock: Any) -> None:
+def test_half_a_surrogate_pair_becomes_one_question_mark(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(failure=Failure("auth", "bad \ud800 key"), polls=3))
         assert everything(file) == {MEDIA: AccountState(failure=Failure("auth", "bad ? key"), polls=3)}
         assert file.write_failures == 0
 
 
-def test_the_last_save_of_each_account_outlives_the_process(path: Path, clock: Any) -> None:
+def test_the_last_save_of_each_account_survives_a_restart(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         for polls in range(3):
             file.save(MEDIA, AccountState(polls=polls))
@@ -136,7 +136,7 @@ def test_a_save_is_committed_when_it_returns(path: Path, clock: Any) -> None:
             assert everything(other) == {MEDIA: AccountState(polls=7)}
 
 
-def test_a_save_touches_no_other_account(path: Path, clock: Any) -> None:
+def test_a_save_changes_no_other_account(path: Path, clock: Any) -> None:
     with (
         closing(StateFile.open(path, clock, exclusive=True)) as daemon,
         closing(StateFile.open(path, clock, exclusive=False)) as poll,
@@ -147,7 +147,7 @@ def test_a_save_touches_no_other_account(path: Path, clock: Any) -> None:
         assert everything(daemon)[MEDIA] == AccountState(polls=2)
 
 
-def test_threads_lose_nothing_to_each_other(path: Path, clock: Any) -> None:
+def test_parallel_threads_lose_no_save(path: Path, clock: Any) -> None:
     def poll(thread: int) -> None:
         for account in range(20):
             file.save(("videodb", f"{thread}-{account}"), AccountState(polls=thread))
@@ -162,7 +162,7 @@ def test_threads_lose_nothing_to_each_other(path: Path, clock: Any) -> None:
         assert file.write_failures == 0
 
 
-def test_an_unreadable_row_costs_one_account_and_is_logged(
+def test_an_unreadable_row_affects_one_account_and_is_logged(
     path: Path, clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
@@ -188,7 +188,7 @@ def test_a_removed_account_is_kept_for_thirty_days(path: Path, clock: Any) -> No
         assert set(everything(file)) == {ARCHIVE}
 
 
-def test_nobody_else_may_read_the_file(path: Path, clock: Any) -> None:
+def test_only_the_owner_can_read_the_file(path: Path, clock: Any) -> None:
     before = os.umask(0)
     try:
         with closing(StateFile.open(path, clock, exclusive=True)) as file:
@@ -199,7 +199,7 @@ def test_nobody_else_may_read_the_file(path: Path, clock: Any) -> None:
     assert modes == dict.fromkeys(["state.db", "state.db-shm", "state.db-wal", "state.db.lock"], 0o600)
 
 
-def test_a_file_that_others_could_read_is_closed_to_them(path: Path, clock: Any) -> None:
+def test_a_file_that_others_can_read_is_made_private(path: Path, clock: Any) -> None:
     StateFile.open(path, clock, exclusive=True).close()
     path.chmod(0o644)
     StateFile.open(path, clock, exclusive=True).close()
@@ -216,7 +216,7 @@ def test_files_made_by_root_belong_to_the_owner_of_the_folder(path: Path, clock:
         assert len(list(path.parent.iterdir())) == 4
 
 
-def test_missing_folders_are_made_for_the_owner_alone(tmp_path: Path, clock: Any) -> None:
+def test_missing_folders_are_made_private(tmp_path: Path, clock: Any) -> None:
     path = tmp_path / "var" / "exporter" / "state.db"
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=1))
@@ -232,7 +232,7 @@ def test_a_second_daemon_is_refused_by_file_and_pid(path: Path, clock: Any) -> N
         StateFile.open(path, clock, exclusive=True)
 
 
-def test_a_daemon_that_is_refused_leaves_the_first_one_its_file(path: Path, clock: Any) -> None:
+def test_a_refused_daemon_does_not_touch_the_file_of_the_first(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as first:
         for _ in range(2):
             with pytest.raises(StartError):
@@ -241,7 +241,7 @@ def test_a_daemon_that_is_refused_leaves_the_first_one_its_file(path: Path, cloc
         assert first.write_failures == 0
 
 
-def test_a_closed_file_is_free_for_the_next_daemon(path: Path, clock: Any) -> None:
+def test_the_next_daemon_can_use_a_closed_file(path: Path, clock: Any) -> None:
     for polls in range(3):
         with closing(StateFile.open(path, clock, exclusive=True)) as file:
             file.save(MEDIA, AccountState(polls=polls))
@@ -256,7 +256,7 @@ def test_a_save_after_the_close_is_ignored(path: Path, clock: Any) -> None:
     file.close()
 
 
-def test_a_poll_by_hand_opens_the_file_beside_a_daemon(path: Path, clock: Any) -> None:
+def test_a_poll_by_hand_opens_the_file_while_a_daemon_uses_it(path: Path, clock: Any) -> None:
     with (
         closing(StateFile.open(path, clock, exclusive=True)) as daemon,
         closing(StateFile.open(path, clock, exclusive=False)) as poll,
@@ -266,7 +266,7 @@ def test_a_poll_by_hand_opens_the_file_beside_a_daemon(path: Path, clock: Any) -
         assert everything(daemon) == everything(poll) == {ARCHIVE: AccountState(polls=1), MEDIA: AccountState(polls=2)}
 
 
-def test_many_polls_by_hand_may_make_the_file_together(path: Path) -> None:
+def test_many_polls_by_hand_can_make_the_file_at_the_same_time(path: Path) -> None:
     files: list[StateFile] = []
     start = threading.Barrier(8)
 
@@ -295,7 +295,7 @@ def test_the_write_ahead_log_does_not_grow_with_the_polls(path: Path, clock: Any
     assert sum(sizes) < 6_000_000
 
 
-def test_the_schema_has_a_version_and_an_owner(path: Path, clock: Any) -> None:
+def test_the_schema_has_a_version_and_an_application_id(path: Path, clock: Any) -> None:
     StateFile.open(path, clock, exclusive=True).close()
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

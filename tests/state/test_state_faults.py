@@ -55,7 +55,7 @@ def aside(path: Path) -> list[str]:
 # -- files that cannot be used
 
 
-def test_a_file_that_is_no_database_is_set_aside(path: Path, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_not_a_database_is_renamed(path: Path, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text("credits: 100\n" * 200)
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         assert everything(file) == {}
@@ -67,7 +67,7 @@ def test_a_file_that_is_no_database_is_set_aside(path: Path, clock: Any, caplog:
     assert name in caplog.text
 
 
-def test_another_programs_database_is_set_aside_whole(path: Path, clock: Any) -> None:
+def test_the_database_of_another_program_is_renamed_unchanged(path: Path, clock: Any) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE accounts(account TEXT PRIMARY KEY)")
         db.execute("INSERT INTO accounts VALUES ('theirs')")
@@ -80,7 +80,7 @@ def test_another_programs_database_is_set_aside_whole(path: Path, clock: Any) ->
         assert db.execute("SELECT * FROM accounts").fetchall() == [("theirs",)]
 
 
-def test_a_later_releases_file_is_set_aside_whole(path: Path, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_file_of_a_later_release_is_renamed_whole(path: Path, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     saved(path, polls=5)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA user_version = 2")
@@ -94,7 +94,7 @@ def test_a_later_releases_file_is_set_aside_whole(path: Path, clock: Any, caplog
         assert db.execute("SELECT count(*) FROM accounts").fetchone() == (1,)
 
 
-def test_a_file_without_its_tables_is_set_aside(path: Path, clock: Any) -> None:
+def test_a_file_without_its_tables_is_renamed(path: Path, clock: Any) -> None:
     saved(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("DROP TABLE cooldowns")
@@ -103,7 +103,7 @@ def test_a_file_without_its_tables_is_set_aside(path: Path, clock: Any) -> None:
     assert len(aside(path)) == 1
 
 
-def test_a_file_with_a_name_that_is_no_text_is_set_aside(path: Path, clock: Any) -> None:
+def test_a_file_with_a_name_that_is_not_text_is_renamed(path: Path, clock: Any) -> None:
     saved(path)
     path.write_bytes(path.read_bytes().replace(b"cooldowns", b"cooldown\x80"))
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
@@ -111,7 +111,7 @@ def test_a_file_with_a_name_that_is_no_text_is_set_aside(path: Path, clock: Any)
     assert len(aside(path)) == 1
 
 
-def test_a_file_with_times_that_are_none_is_set_aside(path: Path, clock: Any) -> None:
+def test_a_file_with_invalid_times_is_renamed(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         Limits(clock, KeyRecords(file, clock)).admit(KeyTarget("videodb", "u", "k"), 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -138,7 +138,7 @@ def test_two_bad_files_in_one_second_get_two_names(path: Path, clock: Any) -> No
     assert aside(path) == ["state.db.corrupt-20270115T080000Z", "state.db.corrupt-20270115T080000Z-2"]
 
 
-def test_what_a_killed_daemon_left_in_the_log_is_set_aside_too(tmp_path: Path, path: Path, clock: Any) -> None:
+def test_the_write_ahead_log_of_a_killed_daemon_is_renamed_too(tmp_path: Path, path: Path, clock: Any) -> None:
     with closing(StateFile.open(tmp_path / "first.db", clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=5))
         file.write(lambda db: db.execute("PRAGMA user_version = 2"))
@@ -150,7 +150,7 @@ def test_what_a_killed_daemon_left_in_the_log_is_set_aside_too(tmp_path: Path, p
         assert db.execute("SELECT count(*) FROM accounts").fetchone() == (1,)
 
 
-def test_a_poll_by_hand_leaves_a_running_daemons_file_where_it_is(path: Path, clock: Any) -> None:
+def test_a_poll_by_hand_does_not_rename_the_file_of_a_running_daemon(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)):
         path.with_name("state.db-wal").unlink()
         path.write_text("no database " * 100)
@@ -160,7 +160,7 @@ def test_a_poll_by_hand_leaves_a_running_daemons_file_where_it_is(path: Path, cl
         assert aside(path) == []
 
 
-def test_a_poll_by_hand_alone_sets_a_bad_file_aside(path: Path, clock: Any) -> None:
+def test_a_poll_by_hand_without_a_daemon_renames_a_bad_file(path: Path, clock: Any) -> None:
     path.write_text("no database " * 100)
     with closing(StateFile.open(path, clock, exclusive=False)) as poll:
         poll.save(MEDIA, AccountState(polls=1))
@@ -169,7 +169,7 @@ def test_a_poll_by_hand_alone_sets_a_bad_file_aside(path: Path, clock: Any) -> N
     saved(path)  # and the daemon's lock is free again
 
 
-def test_a_file_damaged_while_in_use_is_set_aside_and_saved_anew(path: Path, clock: Any) -> None:
+def test_a_file_damaged_while_in_use_is_renamed_and_replaced(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         for number in range(200):
             file.save(("videodb", str(number)), AccountState(failure=Failure("auth", "x" * 500)))
@@ -204,7 +204,7 @@ def test_a_path_that_cannot_be_a_file_is_left_alone(
     assert "cannot be used" in caplog.text
 
 
-def test_what_is_no_regular_file_is_never_renamed(path: Path, clock: Any) -> None:
+def test_only_a_regular_file_is_renamed(path: Path, clock: Any) -> None:
     os.mkfifo(path)
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState())
@@ -237,7 +237,7 @@ flips = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255
 
 
 @pytest.mark.parametrize("damaged", ["", "-wal", "-shm"])
-def test_damage_anywhere_costs_content_at_most(content: dict[str, bytes], damaged: str) -> None:
+def test_damage_anywhere_raises_no_error(content: dict[str, bytes], damaged: str) -> None:
     @given(flips=flips, cut=st.none() | st.floats(0, 1), clean=st.booleans())
     @settings(max_examples=60, deadline=None)
     def survives(flips: list[tuple[float, int]], cut: float | None, clean: bool) -> None:
@@ -307,7 +307,9 @@ def open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_a_full_disk_costs_a_count_and_ends_by_itself(path: Path, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_counted_and_saves_resume_later(
+    path: Path, clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=1))
@@ -323,14 +325,14 @@ def test_a_full_disk_costs_a_count_and_ends_by_itself(path: Path, clock: Any, ca
         file.save(MEDIA, AccountState(polls=99))
         assert file.write_failures == failures
         assert everything(file) == {MEDIA: AccountState(polls=99), ARCHIVE: AccountState(polls=11)}
-        assert "is written again" in caplog.text
+        assert "can be written again" in caplog.text
         file.save(MEDIA, AccountState(polls=100))
         with full_disk(0):
             file.save(MEDIA, AccountState(polls=101))
         assert [record.levelname for record in caplog.records] == ["ERROR", "INFO", "ERROR"]
 
 
-def test_what_a_full_disk_kept_out_is_written_at_the_end(path: Path, clock: Any) -> None:
+def test_states_that_a_full_disk_refused_are_written_at_close(path: Path, clock: Any) -> None:
     file = StateFile.open(path, clock, exclusive=True)
     with full_disk(0):
         file.save(MEDIA, AccountState(polls=5))
@@ -340,7 +342,7 @@ def test_what_a_full_disk_kept_out_is_written_at_the_end(path: Path, clock: Any)
         assert everything(file) == {MEDIA: AccountState(polls=5)}
 
 
-def test_a_disk_full_from_the_start_costs_nothing_else(path: Path, clock: Any) -> None:
+def test_a_disk_that_is_full_at_start_does_not_stop_the_exporter(path: Path, clock: Any) -> None:
     with full_disk(0):
         file = StateFile.open(path, clock, exclusive=True)
         file.save(MEDIA, AccountState(polls=5))
@@ -353,7 +355,7 @@ def test_a_disk_full_from_the_start_costs_nothing_else(path: Path, clock: Any) -
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["closed properly", "killed"])
-def test_a_read_only_disk_is_read_and_written_when_it_can_be(
+def test_a_read_only_disk_is_read_and_is_written_once_it_is_writable(
     open_folder: Path, clock: Any, killed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, target = open_folder / "state.db", KeyTarget("videodb", "u", "k")
@@ -387,7 +389,7 @@ def copy(old: Path, new: Path) -> None:
             shutil.copyfile(source, new.with_name(new.name + suffix))
 
 
-def test_a_folder_that_cannot_be_written_costs_one_clear_line(
+def test_a_folder_that_cannot_be_written_is_logged_in_one_clear_line(
     open_folder: Path, clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = open_folder / "state.db"
@@ -403,7 +405,7 @@ def test_a_folder_that_cannot_be_written_costs_one_clear_line(
     assert "Permission denied" in errors[0]
 
 
-def test_a_file_locked_by_another_program_delays_no_poll_for_long(path: Path, clock: Any) -> None:
+def test_a_file_locked_by_another_program_delays_a_poll_only_briefly(path: Path, clock: Any) -> None:
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=1))
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -437,7 +439,7 @@ while True:
 """
 
 
-def test_a_daemon_killed_at_any_moment_keeps_all_that_it_had_committed(path: Path) -> None:
+def test_a_daemon_killed_at_any_moment_keeps_everything_committed(path: Path) -> None:
     lines, committed = [1, 1, 2, 2, 50, 300], 0
     Random().shuffle(lines)
     for round_, count in enumerate(lines):
@@ -460,7 +462,7 @@ def test_a_daemon_killed_at_any_moment_keeps_all_that_it_had_committed(path: Pat
     assert aside(path) == []
 
 
-def test_the_lock_ends_with_the_process_that_was_killed(path: Path) -> None:
+def test_a_killed_process_releases_the_lock(path: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", SAVER, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )

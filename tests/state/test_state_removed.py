@@ -21,7 +21,7 @@ def remove(path: Path) -> None:
         file.unlink()
 
 
-def test_it_is_begun_anew_counted_and_logged(
+def test_a_removed_file_is_made_again_counted_and_logged(
     tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "state.db"
@@ -38,7 +38,7 @@ def test_it_is_begun_anew_counted_and_logged(
     file.close()
 
 
-def test_where_another_exporter_took_its_place_it_writes_nothing_there(tmp_path: Path, clock: FakeClock) -> None:
+def test_the_first_exporter_writes_nothing_to_the_file_of_a_second_one(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "state.db"
     first = StateFile.open(path, clock, exclusive=True)
     remove(path)
@@ -50,7 +50,7 @@ def test_where_another_exporter_took_its_place_it_writes_nothing_there(tmp_path:
     second.close()
 
 
-def test_a_file_made_in_place_of_a_damaged_one_is_private_too(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_file_that_replaces_a_damaged_one_is_private(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(b"not a database" * 1000)
     path.chmod(0o600)

@@ -249,9 +249,7 @@ def test_markup_in_a_name_a_label_or_an_error_is_text(site: Site, tab: OpenTab) 
 
 
 @pytest.mark.parametrize("width", [320, 390, 1024, 1440])
-def test_long_and_right_to_left_names_stay_inside_their_cells(
-    site: Site, tab: OpenTab, width: int
-) -> None:
+def test_long_and_right_to_left_names_stay_inside_their_cells(site: Site, tab: OpenTab, width: int) -> None:
     long, wide, arabic, turned = "W" * 256, "\U0001f9ff" * 256, "\u0639" * 256, "\u202eabc"
     for account in site.accounts(long, wide, arabic, turned, labels={"team": "\u202e" + "x" * 200}):
         site.polled(account, None, Failure("connection", "/" * 300))
