@@ -1,4 +1,4 @@
-"""What all accounts together ask of each key, and whether it may make so many requests a minute."""
+"""Checks that the accounts of each key together do not need more requests a minute than it may make."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _Use:
 class KeyUses:
     """Reads every key once, and adds up the requests of the accounts that share it.
 
-    Two accounts share a key when provider, base URL and key are the same, wherever the key is written; one
-    that cannot be read now is known by where it comes from.
+    Two accounts share a key if provider, base URL and key are the same, even if it comes from two places. A key
+    that cannot be read now is identified by its place.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class KeyUses:
         self._uses: dict[tuple[str, str, str], _Use] = {}
 
     def read(self, source: KeySource) -> str | CredentialError:
-        """Return the key, or why it cannot be read or sent."""
+        """Return the key, or the error if it cannot be read or sent."""
         key = self._keys.get(source)
         if key is None:
             try:
@@ -55,7 +55,7 @@ class KeyUses:
             use.limit, use.place = limit, place
 
     def excesses(self) -> Iterator[tuple[Place, str]]:
-        """Yield a sentence on each key that is asked for more than it allows."""
+        """Yield a message for each key whose accounts need more requests than it may make."""
         for use in self._uses.values():
             if use.limit is None or use.place is None or use.rate <= use.limit + 1e-9:
                 continue
@@ -64,6 +64,6 @@ class KeyUses:
                 names += f" and {len(use.names) - _NAMED} more"
             yield (
                 use.place,
-                f"the accounts with this key ({names}) make {use.rate:.4g} requests a minute in sum, and "
-                f"max_requests_per_minute allows {use.limit}; lengthen their intervals or use more keys",
+                f"the accounts with this key ({names}) make {use.rate:.4g} requests a minute in sum, but "
+                f"max_requests_per_minute allows {use.limit}. Use longer intervals or more keys",
             )

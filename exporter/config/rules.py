@@ -1,7 +1,7 @@
-"""What one value of the configuration may be: its check, and the same as JSON Schema.
+"""Rules for single values of the configuration, each as a check and as JSON Schema.
 
-A check returns the value as the program uses it, or raises ValueError with the sentence that the user reads.
-It looks at that value alone; what two of them have to do with each other is the business of ``config``.
+A check returns the value as the program uses it, or raises ValueError with the message for the user. It knows
+only that value. ``load`` checks values against each other.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ TAKEN_LABELS = (
     *("currency", "plan_id", "plan_name", "interval", "job", "instance", "namespace", "pod", "container"),
     *("service", "endpoint", "node", "cluster", "alertname", "le", "quantile"),
 )
-"""Label names that the metrics, Prometheus or its operator put on series themselves."""
+"""Label names that the metrics, Prometheus or its operator set."""
 
 _LONGEST = 256
-_LONGEST_DURATION = 365 * 86_400.0  # timers and dates of the libraries overflow far above this
+_LONGEST_DURATION = 365 * 86_400.0  # far below the overflow of timers and dates in libraries
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){3}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?")
@@ -39,14 +39,14 @@ def text(value: object) -> str:
         if not value:
             raise ValueError("is empty")
         if _CONTROL.search(value):
-            raise ValueError("holds a line break or another control character")
+            raise ValueError("has a line break or another control character")
         return value
     if value is None:
-        raise ValueError("is empty: write a value, or leave the key out")
+        raise ValueError("is empty. Write a value, or leave the key out")
     if isinstance(value, bool):
-        raise ValueError("YAML reads this as true or false; put it in quotes")
+        raise ValueError("YAML reads this as true or false. Put it in quotes")
     if isinstance(value, (int, float)):
-        raise ValueError("YAML reads this as a number; put it in quotes")
+        raise ValueError("YAML reads this as a number. Put it in quotes")
     raise ValueError(f"must be a text, not {kind(value)}")
 
 
@@ -74,7 +74,7 @@ def _name(value: object) -> str:
 
 def _duration(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"a duration needs a unit: write {value:g}s for seconds, or 5m, 1h30m")
+        raise ValueError(f"must have a unit. Write {value:g}s for seconds, or for example 5m or 1h30m")
     seconds = parse_duration(text(value))
     if seconds == 0:
         raise ValueError("must be longer than 0")
@@ -91,7 +91,7 @@ def _interval(value: object) -> float:
 
 
 def _number(value: object) -> float:
-    """Return a finite number; a text that is one counts, since ``${NAME}`` can only give texts."""
+    """Return a finite number. A text with a number is accepted, because ``${NAME}`` always gives a text."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -115,7 +115,7 @@ def _rate(value: object) -> float:
     except ValueError:
         number = 0.0
     if number <= 0:
-        raise ValueError("must be a number above 0: how many of it one credit buys")
+        raise ValueError("must be a number above 0, the number of units that one credit buys")
     return number
 
 
@@ -127,8 +127,7 @@ def _level(value: object) -> Level:
         number = -1.0
     if number < 0:
         raise ValueError(
-            "must be a number of credits from 0, such as 100, or a share of the monthly limit, such as 20%"
-            + _not(value)
+            "must be 0 or more credits, such as 100, or a share of the monthly limit, such as 20%" + _found(value)
         )
     return Level(round(number / 100, 12), share=True) if share else Level(number)
 
@@ -139,24 +138,24 @@ def _ratio(value: object) -> Level:
     except ValueError:
         number = -1.0
     if not 0 <= number <= 1:
-        raise ValueError(f"must be a ratio of the limit from 0 to 1, such as 0.8{_not(value)}")
+        raise ValueError(f"must be a ratio of the limit from 0 to 1, such as 0.8{_found(value)}")
     return Level(number, share=True)
 
 
-def _not(value: object) -> str:
+def _found(value: object) -> str:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(str(value)) <= 32:
-        return f"; not {value}"
-    return f"; not {kind(value)}"
+        return f" (found {value})"
+    return f" (found {kind(value)})"
 
 
 def _label_name(value: object) -> str:
     name = text(value)
     if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
-        raise ValueError("is no label name: use letters, digits and underscores, and no digit first")
+        raise ValueError("is not a valid label name. Use letters, digits and underscores, and no digit first")
     if name.startswith("__"):
-        raise ValueError("is taken: label names that begin with two underscores are Prometheus' own")
+        raise ValueError("is not allowed, because Prometheus reserves label names that begin with two underscores")
     if name in TAKEN_LABELS:
-        raise ValueError(f"is taken by the metrics or by Prometheus; choose another name, such as my_{name}")
+        raise ValueError(f"is used by the metrics or by Prometheus. Choose another name, such as my_{name}")
     if len(name) > _LONGEST:
         raise ValueError(f"is longer than {_LONGEST} characters")
     return name
@@ -193,13 +192,13 @@ def _url(value: object) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError("is not a valid URL; write one like https://api.example.com/v1") from None
+        raise ValueError("is not a valid URL. Write one like https://api.example.com/v1") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
         raise ValueError("must be an http or https URL with a host, such as https://api.example.com/v1")
     if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or password; the key is given by one of " + ", ".join(KEY_FIELDS))
+        raise ValueError("must not have a user name or password. Give the key with one of " + ", ".join(KEY_FIELDS))
     if "?" in url or "#" in url:
-        raise ValueError("must end with the path: leave out everything from `?` or `#` on")
+        raise ValueError("must end with the path. Leave out everything from `?` or `#` on")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
         host += f":{port}"
@@ -208,7 +207,7 @@ def _url(value: object) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one value must be: in words, as the check that makes it what the program uses, as JSON Schema."""
+    """A rule for a value, in words, as a check that converts the value, and as JSON Schema."""
 
     words: str
     check: Callable[[object], object]
@@ -222,7 +221,7 @@ class Rule:
 
 
 def _number_or_text(pattern: str, **number: Any) -> dict[str, Any]:
-    # A text too: ``${NAME}`` is one until the environment has replaced it.
+    # Allow a text too, because ``${NAME}`` is a text until the environment has replaced it.
     return {"anyOf": [{"type": "number", **number}, {"type": "string", "pattern": rf"^({pattern})$|\$\{{"}]}
 
 
@@ -248,6 +247,6 @@ URL = Rule("URL", _url, {"type": "string", "pattern": r"^https?://|\$\{"})
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether a URL leads to this machine only."""
+    """Return whether the host of a URL is this machine."""
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or host.endswith(".localhost") or bool(_LOOPBACK.fullmatch(host))

@@ -1,6 +1,6 @@
-"""What a user may write into the configuration: one model per block, each key with its rule and description.
+"""Models of the configuration, one for each block, with the rule and the description of each key.
 
-The models are the source of the JSON Schema and of ``docs/configuration.md`` too.
+The JSON Schema and ``docs/configuration.md`` are made from them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LABEL_NAMES: JsonDict = {
 
 
 class Block(BaseModel):
-    """A mapping whose keys are all known. A block or list that is empty in YAML is one that is left out."""
+    """A mapping that has only known keys. A block or list that is empty in YAML counts as left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -220,9 +220,9 @@ _Model = TypeVar("_Model", bound=Block)
 
 @dataclass(frozen=True, slots=True)
 class Checked(Generic[_Model]):
-    """What is right in a block, and its ``mistakes``: a path and a sentence each.
+    """The correct part of a block, and its ``mistakes`` as pairs of path and message.
 
-    ``bad`` holds the paths whose values are not what the user wrote, so that nothing further is said of them.
+    ``bad`` has the paths whose values are not what the user wrote. No further mistake is reported for them.
     """
 
     model: _Model
@@ -230,12 +230,12 @@ class Checked(Generic[_Model]):
     bad: frozenset[Path] = frozenset()
 
     def hits(self, *path: str) -> bool:
-        """Tell whether a value, something in it or something around it is bad."""
+        """Return whether a value, a value inside it or a block around it is bad."""
         return any(one[: len(path)] == path[: len(one)] for one in self.bad)
 
 
 def check(model: type[_Model], raw: Mapping[str, Any], stand_ins: Mapping[str, Any]) -> Checked[_Model]:
-    """Check a block against its model; ``stand_ins`` take the place of required keys that are wrong."""
+    """Check a block against its model. ``stand_ins`` replace required keys that are wrong."""
     try:
         return Checked(model.model_validate(raw))
     except ValidationError as error:
@@ -272,7 +272,7 @@ def _without(block: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _sentence(model: type[Block], error: Mapping[str, Any]) -> str:
-    """Return one of pydantic's errors in words that say what would be right."""
+    """Return a message for one of pydantic's errors that says what would be right."""
     what = error["type"]
     if what == "value_error":
         return str(error["ctx"]["error"])
@@ -300,19 +300,19 @@ def _block_at(model: type[Block], path: Iterable[str | int]) -> type[Block]:
 
 
 def close(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was probably meant, if any comes close."""
+    """Return the known name that is most similar, or None."""
     return next(iter(get_close_matches(name[:64], list(known), n=1)), None)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Return a sentence on a name that is not among the known ones."""
+    """Return a message for an unknown name."""
     meant = close(name, known)
     end = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
     return f"unknown {what} {quote(name)}; {end}"
 
 
 def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, Any]:
-    """Return the JSON Schema of the file, with the names that only the table of providers knows."""
+    """Return the JSON Schema of the file. The names come from the table of providers."""
     result = as_json_schema(Document, "video-api-exporter")
     account = result["$defs"]["Account"]
     account["properties"]["provider"]["enum"] = sorted(providers)
@@ -329,7 +329,7 @@ def as_json_schema(model: type[Block], title: str) -> dict[str, Any]:
 
 
 def _tidy(node: object) -> None:
-    """Drop pydantic's titles and null defaults: they say nothing, and null is no value here."""
+    """Drop pydantic's titles and null defaults, because titles tell nothing and null is not allowed."""
     if isinstance(node, dict):
         if isinstance(node.get("title"), str):
             del node["title"]

@@ -1,4 +1,4 @@
-"""The limits that alerts compare with: a warning and a critical level for credits, storage and channels."""
+"""The levels at which alerts fire, a warning and a critical level for credits, storage and channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import isinf
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """An amount (credits), or with ``share`` a part of the limit, from 0 to 1."""
+    """An amount of credits, or with ``share`` a part of the limit from 0 to 1."""
 
     value: float
     share: bool = False
@@ -18,7 +18,7 @@ class Level:
         return f"{self.value * 100:.12g}%" if self.share else f"{self.value:.12g}"
 
     def amount(self, limit: float | None, without_limit: float) -> float:
-        """Return the level as an amount; where there is no limit to have a share of, ``without_limit``."""
+        """Return the level as an amount. A share without a limit is ``without_limit``."""
         if not self.share:
             return self.value
         return without_limit if limit is None or isinf(limit) else self.value * limit
@@ -26,7 +26,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The two levels of one figure."""
+    """The warning level and the critical level of a figure."""
 
     warning: Level
     critical: Level
@@ -34,14 +34,14 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """All levels of one account; those of storage and channels are shares of the limit, None where it has none."""
+    """All levels of an account. Storage and channels are shares of the limit, or None if the vendor has no limit."""
 
     credits: Threshold
     storage: Threshold | None
     channels: Threshold | None
 
     def of(self, quotas: Collection[str]) -> Thresholds:
-        """Return the levels that an account has whose vendor limits these things."""
+        """Return the levels without those of quotas that the vendor does not have."""
         storage = self.storage if "storage" in quotas else None
         channels = self.channels if "channels" in quotas else None
         return Thresholds(self.credits, storage, channels)
@@ -53,19 +53,19 @@ DEFAULTS = Thresholds(
     channels=Threshold(Level(0.8, share=True), Level(1.0, share=True)),
 )
 CREDITS_WITHOUT_LIMIT = Threshold(Level(20), Level(5))
-"""What stands for a share of the monthly limit where the account has no such limit; credits."""
+"""Levels in credits that replace a share of the monthly limit if the account has no such limit."""
 
 
 def contradiction(threshold: Threshold, *, falling: bool) -> str | None:
-    """Return what is wrong with a pair whose critical level is met before its warning.
+    """Return a message if the critical level is reached before the warning.
 
     ``falling`` figures (credits) alert below a level, the others at or above it. An amount and a share are
-    not compared: which is larger depends on the account's limit.
+    not compared, because the result depends on the account's limit.
     """
     warning, critical = threshold.warning, threshold.critical
     if warning.share != critical.share or warning == critical or (warning.value > critical.value) == falling:
         return None
     if falling:
-        return f"the warning, {warning}, is below the critical level, {critical}; it must be the higher one"
+        return f"the warning {warning} is below the critical level {critical}. It must be the higher one"
     values = (f"{level.value:.12g}" for level in (warning, critical))
-    return "the warning, {}, is above the critical level, {}; it must be the lower one".format(*values)
+    return "the warning {} is above the critical level {}. It must be the lower one".format(*values)

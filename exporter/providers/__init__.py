@@ -1,4 +1,4 @@
-"""The vendors: ``PROVIDERS`` is the one table of their names."""
+"""The vendors. ``PROVIDERS`` is the only table of their names."""
 
 from __future__ import annotations
 

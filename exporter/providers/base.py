@@ -1,4 +1,7 @@
-"""What a provider is: a base URL, a header for the key, and one fetch function per thing that can be collected."""
+"""The parts of a provider, and helpers to read a vendor's answers.
+
+A provider has a base URL, a header for the key, and one fetch function for each value of ``collect``.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ _REFUSALS: Mapping[int, type[errors.PollError]] = {
 
 
 def refusal(status: int, document: object) -> errors.PollError:
-    """Return the error that an answer with this status is, with the vendor's own words where it sent some."""
+    """Return the error for an answer with this status, with the vendor's message if it sent one."""
     error = _REFUSALS.get(status) or (errors.ServerError if status >= 500 else errors.ClientError)
     words = vendor_message(document)
     return error(f"HTTP {status}: {words}" if words else f"HTTP {status}")
 
 
 def vendor_message(document: object) -> str:
-    """Return the message of an error envelope, both vendors' spellings, or the empty string."""
+    """Return the message of an error envelope as either vendor spells it, or the empty string."""
     if isinstance(document, Mapping):
         for name in ("message", "error_message", "error", "error_code"):
             if isinstance(document.get(name), str):
@@ -34,19 +37,19 @@ def vendor_message(document: object) -> str:
 
 
 def envelope(document: object, succeeded: Callable[[Mapping[str, object]], bool]) -> object:
-    """Return the ``data`` of an answer; raise InvalidResponseError where it is none or says that it failed."""
+    """Return the ``data`` of an answer. Raise InvalidResponseError for a wrong envelope or a reported failure."""
     if not isinstance(document, Mapping):
         raise errors.InvalidResponseError("the answer is not a JSON object")
     if document.get("status") == "processing":
-        raise errors.InvalidResponseError('the vendor answered "status": "processing" and no data')
+        raise errors.InvalidResponseError('the vendor answered "status": "processing" without data')
     if not succeeded(document):
         words = vendor_message(document)
-        raise errors.InvalidResponseError(f"the vendor answered without success{': ' + words if words else ''}")
+        raise errors.InvalidResponseError(f"the vendor's answer reports a failure{': ' + words if words else ''}")
     return document.get("data")
 
 
 def data_object(data: object) -> Mapping[str, object]:
-    """Return ``data`` as an object; raise InvalidResponseError where it is none."""
+    """Return ``data`` as an object. Raise InvalidResponseError if it is not an object."""
     if not isinstance(data, Mapping):
         raise errors.InvalidResponseError("the answer has no data object")
     return data
@@ -54,22 +57,22 @@ def data_object(data: object) -> Mapping[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A vendor's answer with a status that the caller takes; ``document`` is the decoded JSON."""
+    """A vendor's answer with a status that the caller accepts. ``document`` is the decoded JSON."""
 
     status: int
     document: object
 
 
 class Get(Protocol):
-    """Send one GET to the account's vendor, with its key, within the poll's deadline and the key's limits."""
+    """Sends a GET with the account's key, within the poll's deadline and the key's limits."""
 
     def __call__(self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()) -> Answer:
-        """Return the answer; raise a PollError for any status but 2xx and those in ``accept``."""
+        """Return the answer. Raise a PollError for any status except 2xx and those in ``accept``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What an account's configuration says about reading its answers."""
+    """The settings of an account for reading its answers."""
 
     max_operations: int = 100
     credit_rates: Mapping[str, float] = field(default_factory=dict)
@@ -77,7 +80,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One thing to collect. ``every`` is the least time in seconds between two requests; 0: at each poll."""
+    """A part to collect. ``every`` is the minimum time in seconds between two requests. 0 means at each poll."""
 
     fetch: Callable[[Get, Options], Part]
     every: float = 0.0
@@ -85,10 +88,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One vendor. ``endpoints`` maps the values of ``collect`` to what they fetch; ``usage`` is always there.
+    """A vendor. ``endpoints`` has one entry for each value of ``collect``, and always has ``usage``.
 
-    ``quotas`` names the thresholds that make sense for it beside credits; ``credit_rates`` are the published
-    numbers of units that one credit buys, empty where the vendor bills in credits.
+    ``quotas`` are the thresholds that the vendor has besides credits. ``credit_rates`` are the published numbers
+    of units that one credit buys. They are empty if the vendor bills in credits.
     """
 
     title: str

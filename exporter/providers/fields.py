@@ -1,7 +1,7 @@
-"""Reading a vendor's JSON: a value is there, absent (None), or rejected with its path noted.
+"""Reads the fields of a vendor's JSON. A field has a value, is absent, or is rejected.
 
-Absent is what the vendor did not send or sent as null. Rejected is anything that does not belong where it
-stands; the rest of the answer is kept.
+A field is absent (None) if the vendor did not send it or sent null. It is rejected if it has a wrong type. Then
+its path is noted, and the rest of the answer is used.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _LONGEST = 256
 
 
 def label(value: str) -> str:
-    """Return a text as a label value: at most 256 characters, and such as UTF-8 can encode.
+    """Return a text as a label value, cut to 256 characters and safe to encode as UTF-8.
 
-    Interned: thousands of accounts have the same few services and plans.
+    It is interned, because thousands of accounts have the same few services and plans.
     """
     return sys.intern(value[:_LONGEST].encode("utf-8", "replace").decode("utf-8"))
 
 
 def parse_number(value: object) -> float | None:
-    """Return a JSON number, or a string that is one, as a float; None where it is neither or not finite."""
+    """Return a JSON number, or a string with one, as a float. Return None for anything else or if not finite."""
     if isinstance(value, str):
         if value == "unlimited":
             return inf
@@ -48,12 +48,12 @@ def parse_number(value: object) -> float | None:
 
 
 def exact_sum(*amounts: float) -> float:
-    """Return the sum as people write it: 62.5 + 0.1, not 62.6 and dust. ``inf`` stays ``inf``."""
+    """Add as decimals, so that 0.1 + 0.2 is 0.3. ``inf`` stays ``inf``."""
     return float(sum(Decimal(repr(amount)) for amount in amounts))
 
 
 def parse_time(text: str) -> float | None:
-    """Return an ISO 8601 time as Unix seconds, UTC where it names no offset; None where it is none."""
+    """Return an ISO 8601 time as Unix seconds, or None for another text. A time without an offset is UTC."""
     match = _TIME.fullmatch(text.strip())
     if not match:
         return None
@@ -86,7 +86,7 @@ def _offset(text: str) -> timedelta:
 
 
 class Block:
-    """One object of an answer; notes the path of what it rejects in a list that all its blocks share."""
+    """An object of an answer. All blocks of an answer note the paths of rejected fields in one list."""
 
     def __init__(self, values: Mapping[str, object], path: str, rejected: list[str]) -> None:
         self._values = values
@@ -94,7 +94,7 @@ class Block:
         self._rejected = rejected
 
     def sent(self, name: str) -> bool:
-        """Return whether the vendor sent the field, and not as null."""
+        """Return whether the vendor sent the field with a value other than null."""
         return self._values.get(name) is not None
 
     def _first(self, names: tuple[str, ...]) -> str:
@@ -105,7 +105,7 @@ class Block:
         self._rejected.append(f"{self._path}.{label(name)}" if self._path else label(name))
 
     def number(self, *names: str) -> float | None:
-        """Return the first of these fields that was sent, as a number; ``"unlimited"`` is ``inf``."""
+        """Return the first of these fields that was sent, as a number. ``"unlimited"`` is ``inf``."""
         name = self._first(names)
         value = self._values.get(name)
         if value is None:
@@ -153,5 +153,5 @@ class Block:
         return Block(value, f"{self._path}.{name}" if self._path else name, self._rejected)
 
     def names(self) -> Iterator[str]:
-        """Return the names of all fields, for objects whose keys are an open set."""
+        """Return the names of all fields, for objects whose names are not known in advance."""
         return iter(self._values)

@@ -1,4 +1,4 @@
-"""Bounding an open set of operations, so that no answer can flood Prometheus with series."""
+"""Limits the number of operations, so that no answer can flood Prometheus with series."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OTHER = "(other)"
 
 
 def largest(values: Mapping[Key, float], most: int) -> frozenset[Key]:
-    """Return the keys of the ``most`` largest values; equal ones by their key, so that scrapes agree."""
+    """Return the keys of the ``most`` largest values. Keys decide between equal values, so the result is stable."""
     ranked = sorted(values, key=lambda key: (-values[key], key))
     return frozenset(ranked[:most])
 

@@ -1,6 +1,7 @@
-"""VideoDB: ``/billing/usage``, ``/billing/invoices`` and ``/billing/auto_recharge`` of https://docs.videodb.io.
+"""Reads ``/billing/usage``, ``/billing/invoices`` and ``/billing/auto_recharge`` of VideoDB.
 
-The schema and the example code of its usage page name some fields differently; both are read.
+They are documented at https://docs.videodb.io. The schema and the example code of the usage page name some fields
+differently, so both names are read.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def fetch_usage(get: Get, options: Options) -> Usage:
 
 
 def parse_usage(document: object, options: Options) -> Usage:
-    """Read an answer of ``/billing/usage``; raise InvalidResponseError for a wrong envelope."""
+    """Read an answer of ``/billing/usage``. Raise InvalidResponseError for a wrong envelope."""
     rejected: list[str] = []
     data = Block(data_object(envelope(document, _succeeded)), "data", rejected)
     balance = data.number("credit_balance", "credits_remaining")
@@ -58,7 +59,7 @@ def fetch_invoices(get: Get, _options: Options) -> Invoices:
 
 
 def parse_invoices(document: object) -> Invoices:
-    """Read an answer of ``/billing/invoices``, whatever its order; raise InvalidResponseError for a wrong envelope."""
+    """Read an answer of ``/billing/invoices`` in any order. Raise InvalidResponseError for a wrong envelope."""
     data = envelope(document, _succeeded)
     if not isinstance(data, list):
         raise errors.InvalidResponseError("the answer has no data list")
@@ -94,12 +95,12 @@ def parse_invoices(document: object) -> Invoices:
 
 
 def fetch_auto_recharge(get: Get, _options: Options) -> AutoRecharge:
-    """Ask whether and when the vendor tops the balance up."""
+    """Ask for the settings of the automatic top-up."""
     return parse_auto_recharge(get("/billing/auto_recharge").document)
 
 
 def parse_auto_recharge(document: object) -> AutoRecharge:
-    """Read an answer of ``/billing/auto_recharge``; raise InvalidResponseError for a wrong envelope."""
+    """Read an answer of ``/billing/auto_recharge``. Raise InvalidResponseError for a wrong envelope."""
     rejected: list[str] = []
     data = Block(data_object(envelope(document, _succeeded)), "data", rejected)
     return AutoRecharge(

@@ -1,7 +1,7 @@
-"""VidNavigator: ``GET /usage`` of https://docs.vidnavigator.com.
+"""Reads ``/usage`` of VidNavigator, which is documented at https://docs.vidnavigator.com.
 
-Every block of the answer is optional in the vendor's own client, and the services are an open set: its pages
-list different names at different times.
+Every block of the answer is optional in the vendor's own client. The names of the services are not known in
+advance, because the vendor's pages list different names at different times.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CREDIT_RATES: Mapping[str, float] = {
     "video_uploads": 1,
     "video_scene_analyses": 1,
 }
-"""How many units of a service one credit buys, by the vendor's pricing page."""
+"""Number of units of a service that one credit buys, from the vendor's pricing page."""
 
 _ACTIVE = ("active", "trialing")
 
@@ -48,7 +48,7 @@ def _no_subscription(document: object) -> bool:
 
 
 def parse_usage(document: object, options: Options) -> Usage:
-    """Read an answer of ``/usage``, ``no_subscription`` included; raise InvalidResponseError for a wrong envelope."""
+    """Read an answer of ``/usage`` or ``no_subscription``. Raise InvalidResponseError for a wrong envelope."""
     if _no_subscription(document):
         return Usage(subscribed=False)
     rejected: list[str] = []
@@ -87,7 +87,7 @@ def _balance(remaining: float | None, purchased: float | None, *, purchased_sent
     if remaining is None or (purchased is None and purchased_sent):
         return None
     balance = exact_sum(remaining, purchased or 0.0)
-    # Two absurd amounts must not add up to what would read as unlimited.
+    # Two huge amounts may overflow to infinity, which would mean unlimited.
     return None if isinf(balance) and isfinite(remaining) and isfinite(purchased or 0.0) else balance
 
 
@@ -98,7 +98,7 @@ def _difference(total: float | None, remaining: float | None) -> float | None:
 
 
 def _services(usage: Block | None, options: Options) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
-    """Return the counters, what they cost in credits where a rate is known, and how many were folded."""
+    """Return the counters, their cost in credits if a rate is known, and the number of folded operations."""
     if usage is None:
         return (), {}, 0
     rates = {**CREDIT_RATES, **options.credit_rates}

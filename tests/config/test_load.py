@@ -439,7 +439,7 @@ accounts:
   - {{name: c, provider: videodb, api_key_file: key}}
 """
     assert len(loaded(text.replace("5}", "6}")).accounts) == 3
-    with pytest.raises(ConfigError, match=r"\(a, b, c\) make 6 requests a minute in sum, and .* allows 5"):
+    with pytest.raises(ConfigError, match=r"\(a, b, c\) make 6 requests a minute in sum, but .* allows 5"):
         loaded(text)
 
 

@@ -49,7 +49,7 @@ def test_iso_8601_in_its_usual_spellings_is_a_time(text: str, seconds: float) ->
 @pytest.mark.parametrize(
     "text", ["", "now", "2026-13-01", "2026-03-01T25:00:00Z", "1772323200", "2026-03-01T00:00:61Z"]
 )
-def test_anything_else_is_no_time(text: str) -> None:
+def test_another_text_is_not_a_time(text: str) -> None:
     assert parse_time(text) is None
 
 
@@ -68,7 +68,7 @@ def test_a_number_and_its_text_are_the_same_number(number: float) -> None:
 
 
 @given(st.text(max_size=20))
-def test_a_text_is_a_number_only_where_json_says_so(text: str) -> None:
+def test_a_text_is_a_number_only_in_json_syntax(text: str) -> None:
     try:
         expected = json.loads(text)
     except ValueError:
@@ -85,19 +85,19 @@ def test_a_label_is_short_and_can_be_encoded(text: str) -> None:
     label(text).encode("utf-8")
 
 
-def test_sums_gather_no_dust() -> None:
+def test_sums_are_exact_decimals() -> None:
     assert exact_sum(0.1, 0.2) == 0.3
 
 
 @given(JSON)
-def test_no_answer_makes_a_parser_fail_in_any_other_way(document: Any) -> None:
+def test_a_parser_raises_only_invalid_response_errors(document: Any) -> None:
     for parse in (vidnavigator.parse_usage, videodb.parse_usage):
         with suppress(InvalidResponseError):
             parse(document, Options())
 
 
 @given(st.dictionaries(st.sampled_from(list(json.loads(VOYAGER)["data"])), JSON), st.integers(1, 5))
-def test_whatever_the_data_hold_figures_are_numbers_and_operations_bounded(data: Any, most: int) -> None:
+def test_figures_are_numbers_and_operations_are_bounded_for_any_data(data: Any, most: int) -> None:
     usage = vidnavigator.parse_usage({"status": "success", "data": data}, Options(max_operations=most))
     for value in (usage.balance, usage.monthly_limit, usage.generated_at):
         assert value is None or value == value

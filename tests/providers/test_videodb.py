@@ -27,7 +27,7 @@ def test_the_documented_answer_gives_every_figure() -> None:
     )
 
 
-def test_the_names_of_the_example_code_are_read_where_the_schemas_are_absent() -> None:
+def test_the_names_of_the_example_code_are_read_if_those_of_the_schema_are_absent() -> None:
     usage = read(videodb(credits_remaining=7, total_credits_used=3, monthly_limit=10, credit_balance=None))
     assert (usage.balance, usage.monthly_used, usage.monthly_limit) == (7, 3, 10)
     assert read(videodb(credits_remaining=7, credit_balance=9)).balance == 9
@@ -45,7 +45,7 @@ def test_more_operations_than_allowed_are_summed() -> None:
     assert usage.folded_operations == 2
 
 
-def test_an_operation_that_is_no_number_is_rejected_alone() -> None:
+def test_only_the_operation_that_is_not_a_number_is_rejected() -> None:
     usage = read(videodb(credit_balance=1, breakdown={"a": 1, "b": "?"}))
     assert usage.used_by_operation == {"a": 1}
     assert usage.rejected == ("data.breakdown.b",)
@@ -95,11 +95,11 @@ def test_only_the_latest_twelve_invoices_count() -> None:
     }
 
 
-def test_no_invoice_is_every_status_at_nought_and_no_last_one() -> None:
+def test_without_invoices_every_status_is_0_and_there_is_no_last_invoice() -> None:
     assert parse_invoices({"success": True, "data": []}) == Invoices({"paid": 0, "pending": 0, "failed": 0})
 
 
-def test_an_unknown_status_and_an_entry_that_is_none_are_rejected() -> None:
+def test_an_unknown_status_and_an_invalid_entry_are_rejected() -> None:
     invoices = parse_invoices({"success": True, "data": [7, invoice("void", "2026-01-01T00:00:00Z")]})
     assert invoices.rejected == ("data[0]", "data[1].status")
     assert invoices.last_status == "void"

@@ -52,7 +52,7 @@ def test_spending_by_service_divides_use_by_what_a_credit_buys() -> None:
     }
 
 
-def test_configured_rates_replace_the_published_ones_and_unknown_services_cost_nothing_known() -> None:
+def test_configured_rates_replace_the_published_ones_and_services_without_a_rate_have_no_cost() -> None:
     services = {"search_request": {"used": 40}, "dubbing_minute": {"used": 7}}
     usage = read(voyager(usage=services), credit_rates={"search_request": 20})
     assert usage.used_by_operation == {"search_request": 2.0}
@@ -60,7 +60,7 @@ def test_configured_rates_replace_the_published_ones_and_unknown_services_cost_n
 
 
 @pytest.mark.parametrize("spelling", ["error", "error_code"])
-def test_no_subscription_is_an_answer_and_no_failure(spelling: str) -> None:
+def test_no_subscription_is_an_answer_and_not_a_failure(spelling: str) -> None:
     document = {
         "status": "error",
         spelling: "no_subscription",
@@ -71,13 +71,13 @@ def test_no_subscription_is_an_answer_and_no_failure(spelling: str) -> None:
     assert read(json.loads(NO_SUBSCRIPTION)) == usage
 
 
-def test_any_other_404_is_a_client_error_in_the_vendors_words() -> None:
+def test_any_other_404_is_a_client_error_with_the_vendors_message() -> None:
     document = {"status": "error", "error": "not_found", "message": "No such route."}
     with pytest.raises(ClientError, match=r"HTTP 404: No such route\."):
         fetch_usage(lambda path, params=None, accept=(): Answer(404, document), Options())
 
 
-def test_unlimited_is_infinite_and_its_ratio_nought() -> None:
+def test_unlimited_is_infinite_and_its_ratio_is_0() -> None:
     usage = read(
         voyager(
             credits={"monthly_total": "unlimited", "monthly_remaining": "unlimited", "purchased": 0},
@@ -120,7 +120,7 @@ def test_the_ratio_is_the_percentage_else_used_by_limit(block: dict[str, object]
         ({"monthly_remaining": -3, "purchased": 50}, 47),
     ],
 )
-def test_the_balance_is_what_is_left_of_both_pools(credits: dict[str, object], balance: float | None) -> None:
+def test_the_balance_is_the_sum_of_both_pools(credits: dict[str, object], balance: float | None) -> None:
     assert read(voyager(credits=credits)).balance == balance
 
 
@@ -136,7 +136,7 @@ def test_a_missing_block_leaves_only_its_own_figures_out() -> None:
 @pytest.mark.parametrize(
     "bad", [True, "text", {}, [], "0x10", "1_000", " 5", "1e400", float("nan"), float("inf"), 10**400]
 )
-def test_what_is_no_number_is_rejected_with_its_path_and_the_rest_stands(bad: object) -> None:
+def test_a_value_that_is_not_a_number_is_rejected_with_its_path_and_the_rest_is_used(bad: object) -> None:
     usage = read(voyager(storage={"used_bytes": bad, "limit_bytes": 100, "remaining_bytes": 60}))
     assert usage.rejected == ("data.storage.used_bytes",)
     assert usage.storage == Quota(None, 100, 60, None)
@@ -145,7 +145,7 @@ def test_what_is_no_number_is_rejected_with_its_path_and_the_rest_stands(bad: ob
 
 @pytest.mark.parametrize("block", ["credits", "storage", "subscription", "usage", "billing_period"])
 @pytest.mark.parametrize("bad", [[], "text", 5, False])
-def test_a_block_of_the_wrong_type_is_rejected_whole(block: str, bad: object) -> None:
+def test_a_block_of_the_wrong_type_is_rejected_as_a_whole(block: str, bad: object) -> None:
     assert f"data.{block}" in read(voyager(**{block: bad})).rejected
 
 
