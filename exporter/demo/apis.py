@@ -1,6 +1,6 @@
-"""What the two vendors' answers look like: paths, headers, envelopes, and `data` blocks whose fields agree.
+"""The paths, headers, envelopes and `data` blocks of the two vendors' answers.
 
-Times are Unix seconds, sizes bytes, amounts credits; None stands for unlimited.
+Times are Unix seconds, sizes are bytes, and amounts are credits. None means unlimited.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Api:
-    """One vendor's manners: where its key goes, which paths it has, how it wraps and refuses."""
+    """A vendor's API with the header of its key, its paths, its envelope and its errors."""
 
     provider: str
     key_header: str
@@ -34,7 +34,7 @@ class Api:
         return {"status": "success", "data": data}
 
     def refusal(self, status: int, message: str) -> Json:
-        """Return the vendor's error body for a status; a 200 is VideoDB's `success: false`, or its like."""
+        """Return the vendor's error body for a status. With 200 it is VideoDB's `success: false` or the like."""
         if self.provider == "videodb":
             return {"success": False, "message": message} if status == 200 else {"message": message}
         return {"status": "error", "error": _ERROR_CODES.get(status, "error"), "message": message}
@@ -77,7 +77,7 @@ VIDNAVIGATOR = Api(
 
 @dataclass(frozen=True)
 class Plan:
-    """A VidNavigator plan: credits a month, storage in bytes, channels."""
+    """A VidNavigator plan with its credits a month, its storage in bytes and its channels."""
 
     plan_id: str
     name: str
@@ -93,12 +93,12 @@ ODYSSEY = Plan("enterprise", "Odyssey", None, None, None)
 
 
 def timestamp(seconds: float) -> str:
-    """Write Unix seconds as the vendors do: ISO 8601 in UTC, whole seconds."""
+    """Write Unix seconds as the vendors do, as ISO 8601 in UTC with whole seconds."""
     return datetime.fromtimestamp(round(seconds), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def formatted_size(size: int | None) -> str:
-    """Write bytes for people: 2684354560 is `2.5 GB`, with the vendor's 1024 steps; None is `Unlimited`."""
+    """Write bytes for people in the vendor's steps of 1024. 2684354560 is `2.5 GB`, None is `Unlimited`."""
     if size is None:
         return "Unlimited"
     value, units = float(size), ["B", "KB", "MB", "GB", "TB"]
@@ -154,7 +154,7 @@ def vidnavigator_usage(  # wide because each keyword is one field of the vendor'
 ) -> Json:
     """Build the `data` of VidNavigator's GET /usage.
 
-    `monthly_remaining` is left aside on an unlimited plan; the period is ten days gone of thirty by default.
+    An unlimited plan ignores `monthly_remaining`. By default ten of the thirty days of the period are over.
     """
     now = time.time()
     start, end = period or (now - 10 * DAY, now + 20 * DAY)
@@ -208,7 +208,7 @@ def videodb_usage(
 def videodb_invoice(
     number: int, created: float, *, amount: float = 100, status: str = "paid", date_field: str = "created_at"
 ) -> Json:
-    """Build one entry of VideoDB's GET /billing/invoices; its example code calls the date `date`."""
+    """Build an entry of VideoDB's GET /billing/invoices. The vendor's example code calls the date `date`."""
     return {
         "id": f"in_{number:06d}",
         "amount": amount,
@@ -225,7 +225,7 @@ def videodb_auto_recharge(*, enabled: bool = True, threshold: float = 10, amount
 
 
 def page(entries: Sequence[object], query: Mapping[str, Sequence[str]]) -> list[object]:
-    """Return the entries that `limit` and `offset` ask for; raise ValueError where they are no numbers."""
+    """Return the entries that `limit` and `offset` ask for. Raise ValueError if they are not numbers."""
     offset = int(query.get("offset", ["0"])[0])
     limit = int(query.get("limit", [str(len(entries))])[0])
     if offset < 0 or limit < 0:

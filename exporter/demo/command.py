@@ -1,4 +1,4 @@
-"""``video-api-exporter demo``: the exporter, unchanged, over the simulated vendors."""
+"""The command ``demo``, which runs the unchanged exporter over the simulated vendors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Announce = Callable[[Sequence[str]], None]
 
 
 def run_demo(speed: float, options: Options, run: Callable[[Options, Announce], int]) -> int:
-    """Start the vendors and run the exporter over them until it is stopped; return its exit status."""
+    """Start the vendors and run the exporter over them until it is stopped. Return its exit status."""
     with (
         tempfile.TemporaryDirectory(prefix="video-api-exporter-demo-") as name,
         Vendors(log_limit=0) as vendors,

@@ -1,7 +1,7 @@
-"""Everything a vendor can do wrong, one function each: `account.fault = faults.status(503).times(2)`.
+"""Faults of a vendor, one function each, such as `account.fault = faults.status(503).times(2)`.
 
-A fault stands in for the answer to a request that passed the key check and the rate limit. It lasts until
-`account.fault = None`, or for as many requests as `times` says, and may concern one path alone (`on`).
+A fault replaces the answer to a request that passed the key check and the rate limit. It lasts until
+`account.fault = None`, or for the number of requests in `times`. `on` limits it to one path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NUMBER_MARK = "number-goes-here"
 
 @dataclass(frozen=True)
 class Call:
-    """One request as a fault sees it: the connection, whose API and key it is, and the right answer."""
+    """A request with its connection, its API, its key and the right answer."""
 
     exchange: Exchange
     api: Api
@@ -33,18 +33,18 @@ class Call:
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to answer wrongly, for `remaining` requests (None: for ever), on one path or on all."""
+    """A wrong answer for `remaining` requests (None means always), on one path or on all."""
 
     act: Callable[[Call], None]
     remaining: int | None = None
     path: str | None = None
 
     def times(self, count: int) -> Fault:
-        """Return the same fault for so many requests; the account is well again afterwards."""
+        """Return the same fault for this many requests. Afterwards the account answers normally."""
         return replace(self, remaining=count)
 
     def on(self, path: str) -> Fault:
-        """Return the same fault for one path alone, such as `/billing/invoices`."""
+        """Return the same fault for one path only, such as `/billing/invoices`."""
         return replace(self, path=path)
 
 
@@ -71,13 +71,13 @@ def status(
 
 
 def no_subscription(field: str = "error") -> Fault:
-    """Answer VidNavigator's 404 for an account without a plan; newer answers use the field `error_code`."""
+    """Answer VidNavigator's 404 for an account without a plan. Newer answers use the field `error_code`."""
     value = {"status": "error", field: "no_subscription", "message": "This account has no subscription."}
     return body(value, code=404)
 
 
 def repeat_key(code: int = 401) -> Fault:
-    """Refuse with a message that contains the caller's key; 200 gives `success: false`."""
+    """Refuse with a message that contains the caller's key. With 200 the answer is `success: false`."""
 
     def act(call: Call) -> None:
         call.exchange.send_json(code, call.api.refusal(code, f"The key {call.key} is not valid."))
@@ -86,7 +86,7 @@ def repeat_key(code: int = 401) -> Fault:
 
 
 def success_false(message: str = "The account is locked.") -> Fault:
-    """Refuse in a 200: VideoDB's `success: false`, VidNavigator's `status: error`."""
+    """Refuse in a 200 with VideoDB's `success: false` or VidNavigator's `status: error`."""
     return Fault(lambda call: call.exchange.send_json(200, call.api.refusal(200, message)))
 
 
@@ -96,7 +96,7 @@ def processing() -> Fault:
 
 
 def body(value: object, *, code: int = 200, headers: Mapping[str, str] | None = None) -> Fault:
-    """Answer with these bytes, or with any other value as JSON: wrong envelopes, hand-made answers."""
+    """Answer with these bytes, or with another value as JSON, for wrong envelopes and hand-made answers."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Fault(lambda call: call.exchange.send(code, data, headers))
 
@@ -142,7 +142,7 @@ def _mark_numbers(value: object) -> object:
 
 
 def hang(seconds: float | None = None) -> Fault:
-    """Send nothing for so many seconds (None: for ever), then the right answer."""
+    """Send nothing for this many seconds (None means forever), then the right answer."""
 
     def act(call: Call) -> None:
         call.exchange.pause(seconds)
@@ -152,7 +152,7 @@ def hang(seconds: float | None = None) -> Fault:
 
 
 def drip_headers(interval: float = 0.05) -> Fault:
-    """Send a header that never ends, a byte each interval (seconds): every read succeeds, no answer comes."""
+    """Send a header that never ends, a byte each interval (seconds). Every read succeeds, but no answer comes."""
 
     def act(call: Call) -> None:
         call.exchange.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
@@ -177,7 +177,7 @@ def drip_body(interval: float = 0.05) -> Fault:
 
 
 def reset(after: int = 0) -> Fault:
-    """Reset the connection after so many bytes of the right answer, its headers included."""
+    """Reset the connection after this many bytes of the right answer, its headers included."""
 
     def act(call: Call) -> None:
         data = _encode(call.normal())
@@ -189,18 +189,18 @@ def reset(after: int = 0) -> Fault:
 
 
 def redirect(location: str, code: int = 302) -> Fault:
-    """Send the client elsewhere; the log of another `Vendors` there tells whether the key went along."""
+    """Redirect the client. The log of another `Vendors` at the target tells whether the key was sent there."""
     return body(b"", code=code, headers={"Location": location})
 
 
 def big_body(size: int = 50 * MIB, framing: str = "length") -> Fault:
-    """Stream the right answer behind `size` bytes of white space: valid JSON, far too much of it.
+    """Stream the right answer after `size` bytes of white space, which is valid but too long JSON.
 
-    `framing` tells how the end is marked: `length` (Content-Length), `chunked`, or `close` (by hanging up).
+    `framing` tells how the end is marked, by `length` (Content-Length), `chunked`, or `close` (of the connection).
     """
     ends = {"length": {}, "chunked": {"Transfer-Encoding": "chunked"}, "close": {"Connection": "close"}}
     if framing not in ends:
-        raise ValueError(f"framing is {framing!r}, it can be one of {', '.join(ends)}")
+        raise ValueError(f"framing must be one of {', '.join(ends)}, not {framing!r}")
 
     def act(call: Call) -> None:
         last = _encode(call.normal())
@@ -217,7 +217,7 @@ def big_body(size: int = 50 * MIB, framing: str = "length") -> Fault:
 
 
 def gzip_bomb(unpacked: int = 128 * MIB) -> Fault:
-    """Answer with so many bytes of white space and the right JSON, gzipped to a thousandth of it."""
+    """Answer with this many bytes of white space and the right JSON, gzipped to a thousandth of the size."""
 
     def act(call: Call) -> None:
         packed = _zipped(unpacked // MIB, _encode(call.normal()))

@@ -1,12 +1,11 @@
-"""How a demo account's figures move with time: credits burn, periods end, storage fills, invoices come.
+"""The figures of a demo account over time. Credits are spent, periods end, storage fills, and invoices come.
 
-Everything is a function of simulated time alone (seconds, 0 when the demo starts, negative before): asking
-more often, or jumping, changes no answer. Between full hours the figures follow a closed form; what happens
-at a moment (a period's end, a top-up, a recharge) happens on a full hour. A life begins two periods before
-the demo does.
+All figures depend only on simulated time (in seconds, 0 at the demo's start, negative before). More requests or a
+jump in time do not change an answer. Between full hours the figures follow a formula. Events (a period's end, a
+top-up, a recharge) happen on full hours. A life begins two periods before the demo starts.
 
-Credits are counted in whole ten-thousandths, the price of the cheapest request, so all fields of an answer
-agree exactly: what the services cost together is what the pools lost.
+Credits are counted in whole ten-thousandths, which is the price of the cheapest request. So all fields of an answer
+agree exactly, and the cost of the services together is what the pools lost.
 """
 
 from __future__ import annotations
@@ -31,34 +30,34 @@ UNITS = 10_000  # in one credit
 
 @dataclass(frozen=True)
 class Calendar:
-    """Simulated time against real time: second 0 is the real moment `start`, `speed` pass a second."""
+    """Converts simulated and real time. Second 0 is the real time `start`, and `speed` seconds pass each second."""
 
     start: float
     speed: float = 1.0
 
     def simulated(self, real: float) -> float:
-        """Return the simulated second that a real moment (Unix seconds) shows."""
+        """Return the simulated second at a real time (Unix seconds)."""
         return (real - self.start) * self.speed
 
     def real(self, simulated: float) -> float:
-        """Return the real moment (Unix seconds) at which a simulated second is shown."""
+        """Return the real time (Unix seconds) of a simulated second."""
         return self.start + simulated / self.speed
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Credits that users ask for: so many a day on average, in waves of a day and of 97 minutes."""
+    """Credits that users ask for. The rate has a daily mean, and waves of a day and of 97 minutes."""
 
     per_day: float
     phase: float = 0.0
 
     def between(self, start: float, end: float) -> float:
-        """Return the credits asked for from one simulated second to a later one; never negative."""
+        """Return the credits asked for between two simulated seconds. They are never negative."""
         return max(0.0, self._since_zero(end) - self._since_zero(start))
 
     def _since_zero(self, at: float) -> float:
         days = at / DAY
-        # the strengths of the waves add up to less than 1, so that the sum never falls
+        # The strengths of the waves add up to less than 1, so that the sum never falls.
         for strength, length in ((0.6, 1.0), (0.3, 97 / 1440)):
             days -= strength * length / math.tau * math.cos(math.tau * at / DAY / length + self.phase)
         return self.per_day * days
@@ -66,7 +65,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Service:
-    """A service that takes a share of the demand: a credit buys `per_credit`, counted in 1 / `scale`."""
+    """A service with a share of the demand. A credit buys `per_credit` units, counted in steps of 1 / `scale`."""
 
     name: str
     share: float
@@ -75,11 +74,11 @@ class Service:
     unit: str | None = None
 
     def count(self, consumed: float) -> int:
-        """Return how many of its smallest amount were used when all services consumed so many credits."""
+        """Return the number of steps that were used when all services together consumed this many credits."""
         return math.floor(self.share * consumed * self.per_credit * self.scale)
 
     def cost(self, consumed: float) -> int:
-        """Return what these cost, in ten-thousandths of a credit."""
+        """Return the cost of these steps in ten-thousandths of a credit."""
         return self.count(consumed) * (UNITS // (self.per_credit * self.scale))
 
     def used(self, consumed: float) -> float:
@@ -94,9 +93,9 @@ class Service:
 
 @dataclass(frozen=True)
 class Filling:
-    """A level that climbs from `low` to `high` in so many days, is cleared and climbs again.
+    """A level that rises from `low` to `high` in `days` days, drops to `low`, and rises again.
 
-    `start` is the share of the way that it has behind it when the demo starts.
+    `start` is how far it has risen when the demo starts, from 0 to 1.
     """
 
     low: float
@@ -110,7 +109,7 @@ class Filling:
 
 
 class Pools(NamedTuple):
-    """An account's credits at a moment, in ten-thousandths: None is unlimited. `consumed` is in credits."""
+    """An account's credits at a time, in ten-thousandths. None is unlimited. `consumed` is in credits."""
 
     monthly: int | None
     purchased: int
@@ -118,10 +117,10 @@ class Pools(NamedTuple):
 
 
 class Life:
-    """Credits of one account: monthly ones are spent first, then purchased ones; monthly ones are renewed.
+    """The credits of an account. Monthly credits are renewed and spent first, then purchased credits.
 
-    `granted` (each period; None: unlimited) and `purchased` are credits, `into_period` the days of the period
-    that are gone when the demo starts, a whole number of hours. Subclasses add what happens on full hours.
+    `granted` (for each period, None means unlimited) and `purchased` are credits. `into_period` is the days of the
+    period that are over when the demo starts, a whole number of hours. Subclasses add events on full hours.
     """
 
     api: ClassVar[Api]
@@ -171,7 +170,7 @@ class Life:
             self._on_hour()
 
     def _on_hour(self) -> None:
-        """Do what falls on the full hour `self._hour`."""
+        """Handle the events of the full hour `self._hour`."""
 
     def _consumed_at(self, now: float) -> float:
         wanted = self._consumed + self.demand.between(self._hour, now)
@@ -190,8 +189,8 @@ class Life:
 class VidNavigatorLife(Life):
     """A VidNavigator account on a plan.
 
-    `top_up` credits are bought 22 days into a period when fewer than 50 purchased ones are left. A `leaving`
-    account is cancelled: it has no subscription from the first period's end after the demo's start on.
+    `top_up` credits are bought 22 days into a period if fewer than 50 purchased credits are left. A `leaving`
+    account is cancelled, so it has no subscription after the first period that ends after the demo's start.
     """
 
     api = VIDNAVIGATOR
@@ -248,11 +247,11 @@ class VidNavigatorLife(Life):
 
 
 class VideoDbLife(Life):
-    """A VideoDB account: a balance, with a monthly plan (`granted`), automatic recharging, or both.
+    """A VideoDB account with a balance, and with a monthly plan (`granted`), automatic recharge, or both.
 
-    The recharge looks at the balance every hour. With `card_declined` it fails, once a day while needed,
-    and somebody pays it by hand when a period begins. A credit costs a dollar; an invoice is pending for its
-    first hour. `example_names`: the answers have the field names of the vendor's example code.
+    The recharge checks the balance every hour. With `card_declined` it fails once a day while it is needed, and
+    somebody pays by hand when a period begins. A credit costs a dollar. An invoice is pending for its first hour.
+    With `example_names` the answers have the field names of the vendor's example code.
     """
 
     api = VIDEODB

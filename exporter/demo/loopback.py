@@ -1,7 +1,7 @@
-"""HTTP on loopback: accepts connections, one thread each, and hands every GET to a function.
+"""An HTTP server on loopback with a thread for each connection, which passes every GET to a function.
 
-Written for faults that a polite server cannot commit: an `Exchange` can pause, drip, reset or send raw bytes,
-and `LoopbackServer.stop` ends every one of them at once by shutting its socket.
+It can do what a normal server cannot. An `Exchange` can pause, drip, reset or send raw bytes, and
+`LoopbackServer.stop` ends every exchange at once by shutting its socket down.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STOP_SECONDS = 5.0
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One connection of one client, and the means to answer its requests properly or badly."""
+    """A connection of a client, with methods to answer its requests correctly or wrongly."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else a small answer can wait 40 ms for the client's delayed ACK
@@ -35,18 +35,18 @@ class Exchange(BaseHTTPRequestHandler):
         self.server.answer(self)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent: paths and keys are for the request log alone."""
+        """Log nothing, because paths and keys belong only into the request log."""
 
     def send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Answer in one write, as JSON unless a Content-Type is given."""
         self.write(self.head(status, {"Content-Length": str(len(body)), **(headers or {})}) + body)
 
     def send_json(self, status: int, value: object, headers: Mapping[str, str] | None = None) -> None:
-        """Answer with a JSON value; NaN and Infinity go out as Python writes them."""
+        """Answer with a JSON value. NaN and Infinity are sent as Python writes them."""
         self.send(status, json.dumps(value).encode(), headers)
 
     def head(self, status: int, headers: Mapping[str, str]) -> bytes:
-        """Return the status line and the headers, blank line included."""
+        """Return the status line, the headers and the blank line."""
         fields = {"Content-Type": "application/json", **headers}
         if fields.get("Connection") == "close":
             self.close_connection = True
@@ -54,13 +54,13 @@ class Exchange(BaseHTTPRequestHandler):
         return f"HTTP/1.1 {status} {_phrase(status)}\r\n{lines}\r\n".encode("latin-1")
 
     def write(self, data: bytes) -> None:
-        """Send raw bytes; raise OSError when the connection is gone."""
+        """Send raw bytes. Raise OSError if the connection is gone."""
         self.connection.sendall(data)
 
     def pause(self, seconds: float | None) -> None:
-        """Wait for so many seconds (None: for ever), dropping what the client sends meanwhile.
+        """Wait for this many seconds (None means forever), and drop everything that the client sends.
 
-        Raise ConnectionAbortedError as soon as the client hangs up or the server stops.
+        Raise ConnectionAbortedError as soon as the client closes the connection or the server stops.
         """
         self.connection.settimeout(None if seconds is None else max(seconds, 0.001))  # 0 would not block
         try:
@@ -70,7 +70,7 @@ class Exchange(BaseHTTPRequestHandler):
             return
         finally:
             self.connection.settimeout(None)
-        raise ConnectionAbortedError("the client hung up, or the server is stopping")
+        raise ConnectionAbortedError("the client closed the connection, or the server is stopping")
 
     def reset(self) -> None:
         """End the connection with a TCP reset, so that the client's next read or write fails."""
@@ -86,7 +86,7 @@ def _phrase(status: int) -> str:
 
 
 class LoopbackServer(socketserver.ThreadingTCPServer):
-    """Serve `answer` on a free port of 127.0.0.1, over TLS where a context is given."""
+    """Serves `answer` on a free port of 127.0.0.1, over TLS if a context is given."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -114,18 +114,18 @@ class LoopbackServer(socketserver.ThreadingTCPServer):
         return len(self._open)
 
     def start(self) -> None:
-        """Accept connections in a thread of its own."""
+        """Accept connections in a new thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop accepting, hang up on everybody and wait until their threads let go, 5 s at most."""
-        if self._thread.ident:  # shutdown() would wait for ever for a thread that was never started
+        """Stop accepting, close all connections and wait at most 5 s until their threads end."""
+        if self._thread.ident:  # shutdown() would wait forever for a thread that was never started
             self.shutdown()
         self.server_close()
         with self._changed:
             for connection in self._open:
-                with contextlib.suppress(OSError):  # the client may be quicker
-                    # not SSLSocket.shutdown, which takes the TLS state away under the reading thread
+                with contextlib.suppress(OSError):  # the client may have closed it before
+                    # Not SSLSocket.shutdown, because it would drop the TLS state that the reading thread uses.
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
             self._changed.wait_for(lambda: not self._open, STOP_SECONDS)
 
@@ -133,7 +133,7 @@ class LoopbackServer(socketserver.ThreadingTCPServer):
         """Accept one connection and count it."""
         connection, address = super().get_request()
         if self.tls:
-            # the first read shakes hands, in the connection's own thread: a slow client holds up nobody else
+            # The first read does the handshake in the connection's own thread, so a slow client delays nobody else.
             connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         with self._changed:
             self.connections_accepted += 1
@@ -141,17 +141,17 @@ class LoopbackServer(socketserver.ThreadingTCPServer):
         return connection, address
 
     def shutdown_request(self, request: Any) -> None:
-        """Close without a FIN first: that would turn a reset into an orderly end."""
+        """Close without a FIN, because a FIN would turn a reset into an orderly end."""
         self.close_request(request)
 
     def close_request(self, request: Any) -> None:
-        """Close one connection and count it out."""
+        """Close a connection and stop counting it."""
         super().close_request(request)
         with self._changed:
             self._open.discard(request)
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Show a traceback, but not for clients that went away: that is what the tests make them do."""
+        """Show a traceback, but not for clients that closed the connection, because tests do that on purpose."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)

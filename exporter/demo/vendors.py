@@ -1,4 +1,4 @@
-"""The two vendors on loopback: `Vendors` answers for as many accounts as are put into it.
+"""The two vendors on loopback. `Vendors` answers for any number of accounts.
 
     with Vendors() as vendors:
         key = vendors.add(vidnavigator_account(monthly_remaining=3))
@@ -7,8 +7,8 @@
         vendors.accounts[key].answers["/usage"]["credits"]["purchased"] = 40
         assert len(vendors.requests_of(key)) == 3
 
-A request goes: unknown path 404, unknown key 401, rate limit 429, then the account's fault, then its answer.
-Every account is found by its key, so the cost of a request does not grow with their number.
+An unknown path gets 404, an unknown key 401, and a key over its limit 429. Then the account's fault or its answer
+follows. Every account is found by its key, so the cost of a request does not grow with their number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BAN_SECONDS = 60.0
 
 
 class Request(NamedTuple):
-    """One request as the vendor saw it: when (by the Vendors' clock), with which key, on which path."""
+    """A request as the vendor saw it, with its time (by the Vendors' clock), its key and its path."""
 
     time: float
     key: str
@@ -44,9 +44,9 @@ class Request(NamedTuple):
 
 
 class RateLimit:
-    """So many requests of a key in any sliding minute; one more bans the key for a minute.
+    """A limit of requests for a key in any sliding minute. One request more bans the key for a minute.
 
-    While banned, requests are refused, not counted, and do not lengthen the ban; then the count starts at 0.
+    During a ban, requests are refused and not counted, and do not lengthen the ban. Then the count starts at 0.
     """
 
     def __init__(self, per_minute: int, clock: Clock = time.monotonic) -> None:
@@ -57,7 +57,7 @@ class RateLimit:
         self._banned_until = -math.inf
 
     def ban_left(self) -> float:
-        """Count one request; return the seconds its key stays banned, 0 where the request is allowed."""
+        """Count a request. Return the seconds for which its key stays banned, or 0 if it is allowed."""
         now = self._clock()
         if now < self._banned_until:
             return self._banned_until - now
@@ -74,10 +74,10 @@ class RateLimit:
 
 @dataclass
 class SimulatedAccount:
-    """What a vendor answers to one key; assign to any field at any time.
+    """The answers of a vendor to one key. You can assign to any field at any time.
 
-    `answers` holds, by path, the `data` of the answer (a list on a path that pages); or a function without
-    arguments that returns it, or returns a `Fault`, for accounts that have a life of their own.
+    `answers` has the `data` of the answer for each path (a list for a path with pages). It may also be a function
+    without arguments that returns the `data` or a `Fault`, for accounts that change over time.
     """
 
     api: Api
@@ -89,7 +89,7 @@ class SimulatedAccount:
 def videodb_account(
     *, invoices: list[Json] | None = None, auto_recharge: Json | None = None, **usage: Any
 ) -> SimulatedAccount:
-    """Make a VideoDB account whose figures stand still; `usage` as for `apis.videodb_usage`."""
+    """Make a VideoDB account whose figures do not change. `usage` is as for `apis.videodb_usage`."""
     if invoices is None:
         invoices = [apis.videodb_invoice(1, time.time() - apis.DAY)]
     answers = {
@@ -101,16 +101,16 @@ def videodb_account(
 
 
 def vidnavigator_account(**usage: Any) -> SimulatedAccount:
-    """Make a VidNavigator account whose figures stand still; `usage` as for `apis.vidnavigator_usage`."""
+    """Make a VidNavigator account whose figures do not change. `usage` is as for `apis.vidnavigator_usage`."""
     return SimulatedAccount(VIDNAVIGATOR, {"/usage": apis.vidnavigator_usage(**usage)})
 
 
 class Vendors:
-    """Both vendors, each on a port of its own; a context manager that starts and stops them.
+    """Both vendors, each on its own port. It is a context manager that starts and stops them.
 
-    `accounts` maps keys to accounts and may change at any time; hold `lock` to change several things at once.
-    `latency` is in seconds, before each answer. `clock` times the request log, which keeps the latest
-    `log_limit` requests (0: none).
+    `accounts` maps keys to accounts and may change at any time. Hold `lock` to change several things together.
+    `latency` is the seconds before each answer. `clock` times the request log, which keeps the latest `log_limit`
+    requests (none with 0).
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Vendors:
             server.start()
 
     def stop(self) -> None:
-        """Stop serving at once, hanging answers included."""
+        """Stop serving at once, and cut answers that hang."""
         for server in self._servers.values():
             server.stop()
 
@@ -173,7 +173,7 @@ class Vendors:
         return sum(server.connections_open for server in self._servers.values())
 
     def add(self, account: SimulatedAccount, key: str | None = None) -> str:
-        """Put an account under a key, a new random one where none is given, and return the key."""
+        """Add an account under this key, or under a new random one, and return the key."""
         key = key or secrets.token_hex(16)
         with self.lock:
             self.accounts[key] = account
@@ -181,7 +181,7 @@ class Vendors:
 
     @property
     def requests(self) -> list[Request]:
-        """Return the logged requests, oldest first, those with unknown keys and on unknown paths included."""
+        """Return the logged requests, oldest first, with those for unknown keys and unknown paths."""
         with self.lock:
             return list(self._log)
 
@@ -190,7 +190,7 @@ class Vendors:
         return [request for request in self.requests if request.key == key]
 
     def wait_for_requests(self, count: int, key: str | None = None, timeout: float = 10.0) -> bool:
-        """Wait until so many requests (with that key, else with any) are logged; False after `timeout` s."""
+        """Wait until this many requests, with the key if given, are logged. Return False after `timeout` s."""
 
         def enough() -> bool:
             return sum(key is None or request.key == key for request in self._log) >= count

@@ -1,12 +1,12 @@
-"""The demo's accounts: who they are, what happens to them, and the exporter's configuration for them.
+"""The demo's accounts, what happens to them, and the exporter's configuration for them.
 
-Time: at `speed` 1 a billing period is thirty real days. At a higher speed the same life is squeezed into less
-real time, and every time stamp (periods, invoices) is the *real* moment at which the demo gets there: with
-8640, a period lasts five minutes and its end is shown as that near. So period ends lie ahead, and forecasts,
-dashboards and alerts hold at any speed; it is the rates that grow: a credit a day is a credit in ten seconds.
-`generated_at` lags two real seconds behind, figures and all, as a vendor's own cache does.
+At `speed` 1 a billing period takes thirty real days. At a higher speed the same events take less real time, and
+every time stamp (periods, invoices) is the *real* time at which the demo reaches it. With 8640, a period takes five
+minutes, and its end is shown as less than five minutes away. So period ends are always in the future, and forecasts,
+dashboards and alerts work at any speed. Only the rates grow, because a credit a day becomes a credit in ten seconds.
+All figures and `generated_at` are two real seconds old, as if the vendor had a cache.
 
-Outages and rate limiting keep to real time at any speed, since the exporter's waits and intervals do.
+Outages and rate limits use real time at any speed, because the exporter's waits and intervals do too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ ONE_CHANNEL = Filling(1, 2, 60)
 
 @dataclass(frozen=True)
 class Trouble:
-    """A fault that returns: `lasting` of every `every` real seconds, from `first` on; by default it stays."""
+    """A fault that recurs every `every` real seconds for `lasting` seconds, from `first` on. By default it stays."""
 
     fault: Fault
     first: float = 0.0
@@ -67,14 +67,14 @@ class Trouble:
     lasting: float = 1.0
 
     def at(self, elapsed: float) -> Fault | None:
-        """Return the fault that far into the demo (real seconds), None between two of its times."""
+        """Return the fault at this time since the demo's start (real seconds), or None if there is none."""
         since = elapsed - self.first
         return self.fault if since >= 0 and since % self.every < self.lasting else None
 
 
 @dataclass(frozen=True)
 class DemoAccount:
-    """One account of the demo, as the configuration names it, with its life and its troubles."""
+    """An account of the demo with its name in the configuration, its life and its fault."""
 
     name: str
     life: VidNavigatorLife | VideoDbLife
@@ -84,7 +84,7 @@ class DemoAccount:
 
 
 def _vidnavigator_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]:
-    """Yield the accounts; their figures are chosen for what a viewer should see at the start."""
+    """Yield the accounts. Their figures are chosen for what a viewer should see at the start."""
     burning = VidNavigatorLife(
         VOYAGER,
         NEW_SERVICES,
@@ -176,11 +176,11 @@ def _videodb_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount
 
 
 class World:
-    """The demo's accounts, living in a `Vendors`; made by `make_world`. `keys` are their keys by name."""
+    """The demo's accounts in a `Vendors`, made by `make_world`. `keys` has their keys by name."""
 
     def __init__(self, vendors: Vendors, *, speed: float, seed: int, clock: Clock) -> None:
         if not (speed > 0 and math.isfinite(speed)):
-            raise ValueError(f"the speed is {speed}, it must be a number above 0 (1: real time)")
+            raise ValueError(f"the speed must be a number above 0, not {speed}. 1 is real time")
         waves = random.Random(seed)
         self.vendors = vendors
         self.calendar = Calendar(clock(), speed)
@@ -205,13 +205,13 @@ class World:
         return answer
 
     def write_config(self, directory: Path, state_path: Path | None = None) -> Path:
-        """Write the exporter's configuration for these accounts, and their keys; return its path.
+        """Write the exporter's configuration for these accounts, and their keys. Return its path.
 
-        All files are readable by their owner alone.
+        Only the owner can read the files.
         """
         urls = {"videodb": self.vendors.videodb_url, "vidnavigator": self.vendors.vidnavigator_url}
         config: dict[str, object] = {
-            # the rate-limited key rests for a minute at a time: its figures are to outlast that
+            # The figures of the rate-limited key must stay during its cool-downs, which take a minute.
             "poll": {"interval": "10s", "timeout": "5s", "stale_after": "3m"},
             "accounts": [
                 {
@@ -239,7 +239,7 @@ def _write_private(path: Path, text: str) -> str:
 def make_world(vendors: Vendors, *, speed: float = 1.0, seed: int = 1, clock: Clock = time.time) -> World:
     """Put the demo's accounts into `vendors` and return their world.
 
-    `speed` is simulated seconds per real second (ValueError unless above 0), `clock` gives Unix seconds. The
-    same seed gives the same life; the keys are random each time.
+    `speed` is simulated seconds per real second (ValueError unless above 0). `clock` returns Unix seconds. The
+    same seed gives the same events. The keys are random each time.
     """
     return World(vendors, speed=speed, seed=seed, clock=clock)

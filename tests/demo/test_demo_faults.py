@@ -257,7 +257,7 @@ def test_big_body_is_fifty_mebibytes_by_default(vendors: Vendors, videodb_key: s
 
 
 def test_an_unknown_framing_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'open', it can be one of length, chunked, close"):
+    with pytest.raises(ValueError, match="framing must be one of length, chunked, close, not 'open'"):
         faults.big_body(framing="open")
 
 

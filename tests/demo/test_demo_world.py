@@ -195,8 +195,8 @@ def test_the_same_seed_gives_the_same_life_and_new_keys(vendors: Vendors, wall: 
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_speed_that_cannot_be_is_refused(vendors: Vendors, speed: float) -> None:
-    with pytest.raises(ValueError, match=r"it must be a number above 0"):
+def test_an_invalid_speed_is_refused(vendors: Vendors, speed: float) -> None:
+    with pytest.raises(ValueError, match="the speed must be a number above 0"):
         make_world(vendors, speed=speed)
 
 
