@@ -1,1 +1,1 @@
-"""What the exporter costs, beside what a user would run in its place. See ``python -m bench --help``."""
+"""Measures the exporter and the programs that a user could run in its place. See ``python -m bench --help``."""

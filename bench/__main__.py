@@ -1,6 +1,6 @@
-"""``python -m bench [PART …]``: measures, prints, and keeps what it found in ``bench/results/``.
+"""The command ``python -m bench [PART …]``, which measures, prints, and keeps results in ``bench/results/``.
 
-Every ratio is of one run on one machine; load by others hits all alike, but look at ``load`` in the results.
+Every ratio is from one run on one machine. Other load affects all targets alike, but check ``load`` in the results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COUNTS = (1, 100, 1_000, 10_000)
 
 
 def scrape(options: argparse.Namespace) -> None:
-    """Scrape latency, CPU, bytes and memory, beside the peers."""
+    """Latency, CPU, bytes and memory of scrapes, compared with the peers."""
     from bench import report
     from bench.peers import Missing, Peers
     from bench.scrapes import measure
@@ -50,7 +50,7 @@ def scrape(options: argparse.Namespace) -> None:
 
 
 def poll(options: argparse.Namespace) -> None:
-    """Polls started in time, CPU, and scrapes meanwhile; then the highest rate held."""
+    """Polls started in time, CPU, and scrapes at the same time. Then the highest rate held."""
     from bench import report
     from bench.polling import capacity
 
@@ -68,7 +68,7 @@ def poll(options: argparse.Namespace) -> None:
 
 
 def start(options: argparse.Namespace) -> None:
-    """Command line, check-config, and from start to the first whole page."""
+    """Time for the command line, for check-config, and to the first whole page."""
     from bench import report
     from bench.starting import starting
 
@@ -77,7 +77,7 @@ def start(options: argparse.Namespace) -> None:
 
 
 def connections(options: argparse.Namespace) -> None:
-    """What a connection for each request costs, plain and over TLS."""
+    """Cost of a connection for each request, plain and over TLS."""
     from bench import report
     from bench.connections import connections as measure
 
@@ -86,7 +86,7 @@ def connections(options: argparse.Namespace) -> None:
 
 
 def growth(options: argparse.Namespace) -> None:
-    """Memory, threads and open files while polls go on."""
+    """Memory, threads and open files during polls."""
     from bench import report
     from bench.polling import growth as measure
 
@@ -95,7 +95,7 @@ def growth(options: argparse.Namespace) -> None:
 
 
 def profile(options: argparse.Namespace) -> None:
-    """Where the CPU time of a scrape and of a poll goes."""
+    """CPU time of a scrape and of a poll by function and module."""
     from bench import report
     from bench.profiling import profiles
 
@@ -104,7 +104,7 @@ def profile(options: argparse.Namespace) -> None:
 
 
 def page(options: argparse.Namespace) -> None:
-    """The status page: made, drawn in Chromium, and what scrapes feel of it."""
+    """Time to make the status page and to draw it in Chromium, and its effect on scrapes."""
     from bench import report
     from bench.status_page import page as measure
 
@@ -113,7 +113,7 @@ def page(options: argparse.Namespace) -> None:
 
 
 def write(options: argparse.Namespace) -> None:
-    """Put all that was kept into docs/performance.md, and draw the plot."""
+    """Write the kept results into docs/performance.md, and draw the plot."""
     from bench import report
 
     report.write(ROOT / "docs" / "performance.md", read)
@@ -146,7 +146,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
+    """Return the machine and the versions that the figures depend on."""
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rates", type=int, nargs="*", default=[50, 100, 150, 200, 300], help="polls a second to try")
     parser.add_argument("--minutes", type=float, default=4, help="how long memory is watched")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that all started programs are stopped
     for part in options.part or [name for name in PARTS if name != "write"]:
         PARTS[part](options)
 

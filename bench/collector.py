@@ -1,6 +1,6 @@
-"""What a user writes with prometheus_client in an afternoon: ``collector.py SAMPLES.json PORT``.
+"""A custom collector with prometheus_client, as one writes it in an afternoon. Run ``collector.py SAMPLES.json PORT``.
 
-A custom collector makes the families anew for each scrape; the library's own server sends them.
+It makes the families again for each scrape, and the library's own server sends them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 
 class Accounts:
-    """The samples of a file: for each family its name, type, help, labels and rows."""
+    """The samples of a file, with name, type, help, labels and rows of each family."""
 
     def __init__(self, file: Path) -> None:
         self._families = json.loads(file.read_text())

@@ -1,4 +1,4 @@
-"""What a connection for each request costs the client, beside one that is kept; plain and over TLS."""
+"""Measures the cost of a connection for each request, compared with a kept connection, plain and over TLS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 10
 
 @dataclass
 class Client:
-    """Asks for one account's usage over and over, and keeps what each request took."""
+    """Requests the usage of an account repeatedly, and keeps the time of each request."""
 
     name: str
     url: str
@@ -80,7 +80,7 @@ class Client:
 
 
 def connections(requests: int) -> dict[str, Any]:
-    """Return what so many requests of each kind took; the kinds take turns, so that load by others hits all alike."""
+    """Return the times of the requests of each kind. The kinds take turns, so that other load affects them alike."""
     with workplace() as directory:
         key = secrets.token_hex(16)
         (directory / "keys").write_text(key)

@@ -1,4 +1,4 @@
-"""The whole exporter as a process, polling simulated vendors in another one."""
+"""Runs the whole exporter as a process that polls simulated vendors in another process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bench.workload import account_keys, configuration
 
 
 class Daemon:
-    """An exporter and its vendors; ``stack`` ends both."""
+    """An exporter and its vendors. ``stack`` stops both."""
 
     def __init__(self, count: int, poll: str, latency: float, directory: Path, stack: ExitStack) -> None:
-        """``poll`` is what stands in the configuration's ``poll``; the latency is in seconds."""
+        """``poll`` is the block ``poll`` of the configuration. The latency is in seconds."""
         self.count, self._poll, self._directory, self._stack = count, poll, directory, stack
         self._keys = [secrets.token_hex(16) for _ in range(count)]
         keys = directory / "keys"
@@ -32,7 +32,7 @@ class Daemon:
         self.configure(count)
 
     def configure(self, count: int) -> None:
-        """Write a configuration with the first so many accounts, and a state file."""
+        """Write a configuration with the first ``count`` accounts, and a state file."""
         lines = configuration(count, self.vendor_url, self._keys[:count], self._poll)
         self.config.write_text("".join(lines) + f"state: {{path: {self._directory}/state.db}}\n")
 
@@ -46,17 +46,17 @@ class Daemon:
         self.process = self._stack.enter_context(Process(argv, self._directory / "exporter.log"))
 
     def until(self, path: str, done: Callable[[bytes], bool] = lambda body: True) -> float:
-        """Return the seconds from the start until a path answered 200, and with what is wanted."""
+        """Return the seconds from the start until a path answered 200 with the wanted body."""
         return self.process.wait_for(self.url + path, until=done)
 
     def is_complete(self, page: bytes) -> bool:
-        """Return whether every account stands on a page with a good poll."""
+        """Return whether the page has a good poll of every account."""
         up = [line for line in page.split(b"\n") if line.startswith(b"video_api_up{")]
         return len(up) == self.count and all(line.endswith(b" 1.0") for line in up)
 
     def own(self) -> dict[str, float]:
-        """Return the exporter's own samples without labels, and histogram buckets by their ``le``."""
-        # Packed, as Prometheus asks for it: of the plain text the exporter would have to hold a copy.
+        """Return the exporter's own samples without labels, and histogram buckets by ``le``."""
+        # With gzip, as Prometheus asks for it. For plain text the exporter would have to keep a copy.
         request = urllib.request.Request(self.url + "/metrics", headers={"Accept-Encoding": "gzip"})
         text = gzip.decompress(urllib.request.urlopen(request).read()).decode()
         text = text[text.index("# HELP video_api_exporter_") :]

@@ -1,7 +1,7 @@
-"""The exporter's page alone, in a process of its own: ``python -m bench.page ACCOUNTS``.
+"""Serves the exporter's page in a process of its own. Run ``python -m bench.page ACCOUNTS``.
 
-The exporter's server and exposition over synthetic accounts, without polls. ``POST /change?share=0.01`` gives
-so many accounts, drawn anew each time, new values; it answers when their text is made, as after a poll.
+It uses the exporter's server and exposition over synthetic accounts, without polls. ``POST /change?share=0.01``
+gives this share of the accounts, chosen again each time, new values. It answers when their text is made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from exporter.web.server import Server
 
 
 class Page:
-    """The accounts, and what they show at each tick."""
+    """The accounts and their figures at each tick."""
 
     def __init__(self, count: int, directory: Path) -> None:
         self.exposition = Exposition(FAMILIES, SelfMetrics("bench", "", 0, 1).registry, SystemClock())
@@ -35,7 +35,7 @@ class Page:
         self.change(1.0)
 
     def change(self, share: float) -> None:
-        """Give a share of the accounts, one at least, new values."""
+        """Give new values to a share of the accounts, and at least to one."""
         for number in self._draw.sample(range(len(self._keys)), max(1, round(share * len(self._keys)))):
             render = Renderer(LABELS, label_values(self._keys[number]))
             rows = self._workload.rows(number, self._tick)

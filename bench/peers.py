@@ -1,7 +1,7 @@
-"""What a user would run in the exporter's place, serving the very same samples.
+"""Runs the programs that a user could run in the exporter's place, with the same samples.
 
-nginx sends a ready file: the limit of the machine. prometheus_client and query-exporter come from an
-environment of their own, pushgateway and nginx from Debian, json_exporter from ``$JSON_EXPORTER``.
+nginx sends a ready file, which is the limit of the machine. prometheus_client and query-exporter come from their own
+environment, pushgateway and nginx from Debian, json_exporter from ``$JSON_EXPORTER``.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ REQUIREMENTS = ROOT / "bench" / "requirements.txt"
 
 
 class Missing(Exception):
-    """A peer is not on this machine; the text says how to get it."""
+    """A peer is not on this machine. The text says how to get it."""
 
 
 def environment() -> Path:
-    """Return the interpreter of the peers' own environment, made where there is none."""
+    """Return the interpreter of the peers' environment. Make the environment if it does not exist."""
     python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "requirements.txt"
     if not stamp.exists() or stamp.read_text() != REQUIREMENTS.read_text():
         print(f"making {ENVIRONMENT.name} for the peers", file=sys.stderr)
@@ -48,7 +48,7 @@ def environment() -> Path:
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a Debian program; raises Missing."""
+    """Return the path of a Debian program. Raises Missing."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
     if path is None:
         raise Missing(f"apt-get install --no-install-recommends {package}")
@@ -56,7 +56,7 @@ def program(name: str, package: str) -> str:
 
 
 class Peers:
-    """Starts each of them for so many accounts; the stack ends them."""
+    """Starts each peer for ``count`` accounts. ``stack`` stops them."""
 
     NAMES = ("nginx", "exporter", "pushgateway", "prometheus_client", "query-exporter", "json_exporter")
 
@@ -77,7 +77,7 @@ class Peers:
         self._text = page.body("", "").data
 
     def start(self, name: str) -> list[Target]:
-        """Return what there is to scrape of a peer; raises Missing."""
+        """Start a peer and return its targets. Raises Missing."""
         make: dict[str, Callable[[], list[Target]]] = {
             "nginx": self._nginx,
             "exporter": self._exporter,
@@ -103,7 +103,7 @@ class Peers:
             return Target(f"exporter, {name}", url, process, prepare, start, at_most)
 
         return [
-            # The second of two scrapes, as by a pair of Prometheus servers: within a second all bytes are ready.
+            # The second of two scrapes, as a pair of Prometheus servers makes them. All bytes are ready.
             target("nothing changed", scrape),
             target("own metrics changed", lambda encoding: time.sleep(1.0), 10),
             target("1 % changed", lambda encoding: post(f"{base}/change?share=0.01")),
@@ -130,7 +130,7 @@ class Peers:
         process = self._run("pushgateway", argv)
         base = f"http://127.0.0.1:{port}"
         process.wait_for(f"{base}/-/ready")
-        # In one push: one group for each account, as jobs of their own would make them, is slower by far.
+        # In one push, because a group for each account, as separate jobs would make them, is much slower.
         push = urllib.request.Request(f"{base}/metrics/job/bench", data=self._text, method="PUT")
         urllib.request.urlopen(push, timeout=600).close()
         return [self._target("pushgateway", process, port)]
@@ -175,12 +175,12 @@ class Peers:
         argv: list[str | Path] = [query_exporter, "--host", "127.0.0.1", "--port", str(port), "--config", config]
         process = self._run("query-exporter", argv)
         url = f"http://127.0.0.1:{port}/metrics"
-        # Its queries run one after another: it is ready when the last account stands in every family.
+        # Its queries run one after another, so it is ready when the last account is in every family.
         start = process.wait_for(url, until=lambda text: text.count(self._last) >= self._text.count(self._last))
         return [Target("query-exporter", url, process, start=start)]
 
     def _json_exporter(self) -> list[Target]:
-        """One probe for all accounts; one for each of them would be as many scrapes as accounts."""
+        """Use one probe for all accounts, because a probe for each would be a scrape for each."""
         path = os.environ.get("JSON_EXPORTER")
         if not path:
             raise Missing("set JSON_EXPORTER to the path of one")
@@ -211,7 +211,7 @@ class Peers:
         return [Target("json_exporter, one probe for all", url, process, start=start)]
 
     def _plain(self) -> list[tuple[Family, list[Row]]]:
-        """Return the families without labels of their own: what a JSON field maps to."""
+        """Return the families without own labels, because json_exporter maps a JSON field to one."""
         return [(family, column) for family, column in self._columns if not family.labels]
 
     def _accounts(self) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Draws scrape times over accounts: ``plot.py RESULTS IMAGE``. Runs in the peers' environment."""
+"""Draws scrape times over accounts, in the peers' environment. Run ``plot.py RESULTS IMAGE``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
-matplotlib.rcParams["svg.hashsalt"] = "video-api-exporter"  # the same picture from the same figures
+matplotlib.rcParams["svg.hashsalt"] = "video-api-exporter"  # the same figures give the same picture
 from matplotlib import pyplot as plt  # noqa: E402  - the backend is chosen first
 
 COLOURS = {"nginx": "#888888", "exporter": "#1a7f5a", "pushgateway": "#c9820a", "prometheus": "#b3402e"}

@@ -1,4 +1,4 @@
-"""How many polls a process holds, what they cost, and whether its memory stays flat."""
+"""Measures how many polls a process can do, what they cost, and whether its memory stays flat."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bench.processes import workplace
 from bench.scrapes import Client, post
 
 IN_TIME = "2.0"
-"""Seconds of lag up to which a poll counts as started in time: a bound of the lag's histogram."""
+"""Seconds of lag up to which a poll started in time. It must be a bucket of the lag's histogram."""
 LATENCY = 0.3
 """Seconds that the simulated vendor takes for each answer."""
 
 
 def capacity(count: int, interval: int, concurrency: int, window: float) -> dict[str, Any]:
-    """Poll so many accounts every ``interval`` seconds, and watch for ``window`` seconds.
+    """Poll this many accounts every ``interval`` seconds, and watch for ``window`` seconds.
 
-    Not before the polls are spread evenly: an account's second one comes half an interval after its first
-    at the earliest, then at its place in the interval.
+    The watch begins when the polls are spread evenly. The second poll of an account comes at least half an interval
+    after its first, and then at its place in the interval.
     """
     with workplace() as directory, ExitStack() as stack:
         poll = f"interval: {interval}s, timeout: 5s, concurrency: {concurrency}"
@@ -71,7 +71,7 @@ def capacity(count: int, interval: int, concurrency: int, window: float) -> dict
 
 
 def _reload(daemon: Daemon, directory: Path) -> float:
-    """Return the seconds that a reload takes which removes an account, and so changes one."""
+    """Return the seconds for a reload that removes an account."""
     daemon.configure(daemon.count - 1)
     begin = time.perf_counter()
     post(daemon.url + "/-/reload")
@@ -83,7 +83,7 @@ def _difference(before: dict[str, float], after: dict[str, float], name: str) ->
 
 
 def growth(count: int, minutes: float) -> dict[str, Any]:
-    """Poll as often as can be configured, scrape every five seconds, and watch memory, threads and files."""
+    """Poll at the shortest interval, scrape every five seconds, and watch memory, threads and files."""
     with workplace() as directory, ExitStack() as stack:
         daemon = Daemon(count, "interval: 10s, timeout: 5s, concurrency: 64", 0.0, directory, stack)
         daemon.start()

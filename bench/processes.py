@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts: each is stopped by the one that started it, and read through /proc."""
+"""Starts, stops and measures the processes of a benchmark. The figures come from /proc."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_SECONDS = 900.0
 
 
 class Process:
-    """A program with what it says in a log file; a context manager that ends it."""
+    """A program with its output in a log file. As a context manager it stops the program."""
 
     def __init__(self, argv: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None) -> None:
         self.log = log
@@ -49,17 +49,17 @@ class Process:
             self._popen.wait()
 
     def check(self) -> None:
-        """Raise RuntimeError, with the end of the log, where the program has ended by itself."""
+        """Raise RuntimeError with the end of the log if the program has ended by itself."""
         if self._popen.poll() is not None:
             raise RuntimeError(f"{self.log.stem} ended: {self.log.read_text(errors='replace')[-2000:]}")
 
     def wait_for(
         self, url: str, *, until: Callable[[bytes], bool] = lambda body: True, seconds: float = START_SECONDS
     ) -> float:
-        """Return the seconds from the start until the address answered 200, and as ``until`` wants it."""
+        """Return the seconds from the start until the address answered 200 and ``until`` accepted the body."""
         while time.perf_counter() - self.started < seconds:
             self.check()
-            # Packed where it can be, as Prometheus asks for it.
+            # With gzip if possible, as Prometheus asks for it.
             request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
             with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=60) as answer:
                 body = answer.read()
@@ -69,7 +69,7 @@ class Process:
         raise RuntimeError(f"no answer from {url} in {seconds} s: {self.log.read_text(errors='replace')[-2000:]}")
 
     def wait_for_line(self, text: str, *, seconds: float = START_SECONDS) -> str:
-        """Return the first line of the log that holds a text."""
+        """Return the first line of the log with this text."""
         while time.perf_counter() - self.started < seconds:
             for line in self.log.read_text(errors="replace").splitlines(keepends=True):
                 if text in line and line.endswith("\n"):
@@ -79,9 +79,9 @@ class Process:
         raise RuntimeError(f"{text!r} not seen in {seconds} s: {self.log.read_text(errors='replace')[-2000:]}")
 
     def cpu(self) -> float:
-        """Return the seconds on a CPU so far, of all threads and children.
+        """Return the CPU seconds so far, of all threads and children.
 
-        The kernel counts a live thread by the nanosecond, and those that have ended by clock ticks of 10 ms.
+        The kernel counts live threads in nanoseconds, and ended threads in clock ticks of 10 ms.
         """
         total = 0.0
         for pid in self._family():
@@ -95,7 +95,7 @@ class Process:
         return total
 
     def memory(self, field: str = "VmRSS") -> float:
-        """Return the resident MB (10^6 bytes), children included; ``VmHWM`` for the most there ever were."""
+        """Return the resident MB (10^6 bytes), children included. ``VmHWM`` gives the peak."""
         total = 0
         for pid in self._family():
             with contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ def _list(path: str) -> list[str]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has, for programs that cannot pick one themselves."""
+    """Return a free port of 127.0.0.1, for programs that cannot choose one themselves."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -130,7 +130,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def workplace() -> Iterator[Path]:
-    """Make a directory that lives as long as a benchmark; nginx must be able to read in it."""
+    """Make a directory for the time of a benchmark. nginx must be able to read it."""
     with tempfile.TemporaryDirectory(prefix="video-api-exporter-bench-") as name:
         Path(name).chmod(0o755)
         yield Path(name)

@@ -1,4 +1,4 @@
-"""Where the CPU time of a scrape and of a poll goes, by package."""
+"""Profiles the CPU time of a scrape and of a poll."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROUNDS = 20
 
 
 def profiles(count: int) -> dict[str, Any]:
-    """Profile scrapes of so many accounts with 1 % changed, and one poll of each account."""
+    """Profile scrapes of this many accounts with 1 % changed, and one poll of each account."""
     with workplace() as directory:
         scrape = _scrape(count, directory)
     with workplace() as directory, ExitStack() as stack:
@@ -84,15 +84,15 @@ def _poll(count: int, directory: Path, stack: ExitStack) -> dict[str, float]:
 
 
 def _functions(profile: cProfile.Profile, runs: int) -> dict[str, float]:
-    """Return the ms a run of the dearest functions, without what they call."""
+    """Return the ms per run of the most expensive functions, without the functions that they call."""
     found: Counter[str] = Counter()
-    for key, entry in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]  # typeshed leaves it out
+    for key, entry in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]  # typeshed does not have it
         found[_name(key)] += 1e3 * entry[2] / runs
     return dict(found.most_common(8))
 
 
 def _packages(profile: cProfile.Profile, runs: int) -> dict[str, float]:
-    """Return the ms a run of each module of ours and each package; builtins count where they are called."""
+    """Return the ms per run of each own module and each package. Builtins count for their caller."""
     found: Counter[str] = Counter()
     for key, (_, _, own, _, callers) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]  # as above
         if key[0] != "~":

@@ -1,4 +1,4 @@
-"""Results as Markdown tables, for the terminal and for ``docs/performance.md``."""
+"""Writes results as Markdown tables, for the terminal and for ``docs/performance.md``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def summary_table(read: Callable[[str], dict[str, Any]]) -> str:
 
 
 def scrape_table(result: dict[str, Any]) -> str:
-    """Return one run's scrapes, each beside nginx and pushgateway."""
+    """Return the scrapes of a run, compared with nginx and pushgateway."""
     lines = []
     for encoding in ("gzip", "identity"):
         rows = [row for row in result["rows"] if row["encoding"] == encoding]
@@ -75,7 +75,7 @@ def _figure(value: float | None) -> str:
 
 
 def poll_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Return how many polls were held, and at what cost."""
+    """Return the rates of polls and their cost."""
     names = {
         "accounts": "accounts",
         "interval": "interval s",
@@ -107,7 +107,7 @@ def poll_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def start_table(result: dict[str, Any]) -> str:
-    """Return how long starts take."""
+    """Return the times to start."""
     lines = ["| | s |", "| --- | ---: |"]
     for name, value in result.items():
         if isinstance(value, float):
@@ -117,7 +117,7 @@ def start_table(result: dict[str, Any]) -> str:
 
 
 def connection_table(result: dict[str, Any]) -> str:
-    """Return what a request costs by its connection, beside the first kind."""
+    """Return the cost of a request for each kind of connection, compared with the first kind."""
     lines = ["| connection | wall ms | ÷ first | client's CPU ms | ÷ first |", "| --- | ---: | ---: | ---: | ---: |"]
     first = result["rows"][0]
     for row in result["rows"]:
@@ -127,7 +127,7 @@ def connection_table(result: dict[str, Any]) -> str:
 
 
 def growth_table(result: dict[str, Any]) -> str:
-    """Return memory, threads and files at ten moments, evenly spread."""
+    """Return memory, threads and files at ten times, evenly spread."""
     samples = result["samples"]
     chosen = [samples[round(step * (len(samples) - 1) / 9)] for step in range(10)]
     lines = [
@@ -158,7 +158,7 @@ def profile_table(result: dict[str, Any]) -> str:
 
 
 def page_table(result: dict[str, Any]) -> str:
-    """Return what the status page costs; of scrapes the p50 and the p99, alone and while it is read all the time."""
+    """Return the cost of the status page, and p50 and p99 of scrapes without and with constant reads of the page."""
     lines = [
         "| accounts | made ms | drawn ms | at worst ms | browser's CPU ms | kB | kB gzip | scrape ms | meanwhile ms |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -174,7 +174,7 @@ def page_table(result: dict[str, Any]) -> str:
 
 
 def write(page: Path, read: Callable[[str], dict[str, Any]]) -> None:
-    """Put the figures that were kept into the page."""
+    """Write the kept figures into the page."""
     page.write_text(filled(page.read_text(), read))
 
 
@@ -206,7 +206,7 @@ def filled(text: str, read: Callable[[str], dict[str, Any]]) -> str:
 
 
 def draw(results: Path, image: Path) -> None:
-    """Draw the plot, with the peers' environment: it has matplotlib."""
+    """Draw the plot in the peers' environment, because it has matplotlib."""
     from bench.peers import environment
 
     image.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""``python -m bench.scaling``: how shards divide accounts, and what a Prometheus needs to scrape one.
+"""Measures how shards divide accounts, and what a Prometheus needs to scrape a shard. Run ``python -m bench.scaling``.
 
-The division is a simulation of the exporter's own hash. The rest is measured: a real Prometheus scrapes the page
-of so many accounts, all of whose figures change between two scrapes.
+The division is a simulation with the exporter's own hash. For the rest a real Prometheus scrapes a page of accounts
+whose figures all change between two scrapes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from exporter.polling.shards import shard_of
 
 ACCOUNTS = 100_000
 SHARED = 0.2
-"""Share of the accounts whose key is another's too, in groups of up to twenty: a customer with several names."""
+"""Share of the accounts that share a key, in groups of up to twenty, as a customer with several names has."""
 SCRAPES = 8
 INTERVAL = 15
 
@@ -62,7 +62,7 @@ def accounts(count: int) -> list[Account]:
 
 
 def division(count: int, shards: Sequence[int]) -> list[dict[str, float]]:
-    """Return for each number of shards how even they are, and what one more moves."""
+    """Return how even the shards are for each number of shards, and what one more shard moves."""
     everybody = accounts(count)
     rows = []
     for number in shards:
@@ -82,7 +82,7 @@ def division(count: int, shards: Sequence[int]) -> list[dict[str, float]]:
 
 
 def prometheus(count: int) -> dict[str, Any]:
-    """Scrape the page of so many accounts with a real Prometheus; return what both needed."""
+    """Scrape the page of this many accounts with a real Prometheus. Return the cost for both."""
     binary = shutil.which("prometheus")
     if not binary:
         sys.exit("prometheus is not installed: apt-get install prometheus")

@@ -1,4 +1,4 @@
-"""Scrapes over one kept connection, as Prometheus makes them, and what they cost the server."""
+"""Scrapes over one kept connection, as Prometheus does, and measures the cost for the server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from bench.processes import Process
 
 ACCEPT = "text/plain;version=0.0.4"
-"""The format that all of the peers can write."""
+"""The format that all peers can write."""
 
 
 @dataclass
 class Target:
-    """An address that is scraped; ``prepare`` is called with the encoding before each scrape, and not timed."""
+    """An address to scrape. ``prepare`` is called with the encoding before each scrape and is not timed."""
 
     name: str
     url: str
@@ -27,12 +27,12 @@ class Target:
     start: float | None = None
     """Seconds from the process's start to its first whole page."""
     at_most: int = 1_000_000
-    """Scrapes, where ``prepare`` takes its time."""
+    """The number of scrapes, if ``prepare`` is slow."""
 
 
 @dataclass
 class Result:
-    """All scrapes of a target with one encoding; times in ms."""
+    """All scrapes of a target with one encoding. Times are in ms."""
 
     name: str
     encoding: str
@@ -42,7 +42,7 @@ class Result:
     wire: int = 0
     """Bytes of the body as sent."""
     packed: int = 0
-    """Bytes of the same text as ``gzip -9`` makes it."""
+    """Bytes of the same text with ``gzip -9``."""
     series: int = 0
     memory: float = 0.0
     scrapes: int = 0
@@ -63,7 +63,7 @@ class Result:
 
 
 class Client:
-    """A bare HTTP client, so that little but the server is timed; bodies are taken in, not unpacked."""
+    """A minimal HTTP client, so that mostly the server is timed. It reads bodies and does not unpack them."""
 
     def __init__(self, url: str, encoding: str, accept: str = ACCEPT) -> None:
         parts = urlsplit(url)
@@ -83,7 +83,7 @@ class Client:
             self._socket = None
 
     def scrape(self) -> float:
-        """Return the seconds from before the request (and the connection, where there is none) to the last byte."""
+        """Return the seconds from before the request (or before the connection, if it makes one) to the last byte."""
         begin = time.perf_counter()
         if self._socket is None:
             self._socket = socket.create_connection(self._address, 600)
@@ -153,10 +153,10 @@ def post(url: str) -> None:
 
 
 def measure(targets: Sequence[Target], encoding: str, rounds: int, seconds: float) -> list[Result]:
-    """Scrape all targets in turn, so that what else the machine does hits them alike.
+    """Scrape all targets in turn, so that other load affects them alike.
 
-    Ends after so many rounds; a target that has been scraped for ``seconds`` sits the others out, but not
-    before three scrapes.
+    It ends after ``rounds``. A target that was scraped for ``seconds`` takes no further part, but each gets at
+    least three scrapes.
     """
     results = [Result(target.name, encoding, start=target.start) for target in targets]
     clients = [Client(target.url, encoding) for target in targets]

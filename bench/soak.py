@@ -1,9 +1,9 @@
-"""The whole exporter under faults for some minutes: memory, threads and descriptors have to stay flat.
+"""Runs the whole exporter under faults for some minutes. Memory, threads and descriptors must stay flat.
 
 ``python -m bench.soak`` runs for ten minutes, ``--minutes=2`` for two. Vendors hang, drip, reset, refuse and send
-bombs; 300 clients send their requests a byte at a time and 200 keep idle connections open; others send garbage or
-read nothing; the configuration is loaded again all the time, right and wrong, and accounts are polled by hand.
-Meanwhile a scraper looks at every answer. The report ends with a verdict; the exit status is 1 where a check failed.
+bombs. 300 clients send their requests byte by byte, and 200 keep idle connections open. Others send garbage or read
+nothing. Correct and wrong configurations are reloaded all the time, and accounts are polled by hand. A scraper checks
+every answer. The report ends with a verdict, and the exit status is 1 if a check failed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from exporter.demo.vendors import RateLimit, SimulatedAccount, Vendors, videodb_
 SLOW, IDLE = 300, 200
 STEADY, HOSTILE, SHARING = 4, 16, 4
 LIMIT = 24
-"""Requests a minute: what the vendor bans a key for and what the configuration allows are the same number."""
+"""Requests a minute that the configuration allows. One more makes the vendor ban the key."""
 START = 10_000.0
 SAMPLE_SECONDS = 2.0
 CLEARED_SECONDS = 60.0
 GROWTH, SOME_MB = 1.05, 2.0
-"""How much more the second half may have than the first."""
+"""How much the second half may exceed the first."""
 
 CHAOS: tuple[Fault, ...] = (
     *(faults.status(code) for code in (401, 402, 403, 404, 500, 502)),
@@ -92,7 +92,7 @@ class Fleet:
         self.accounts.append({"name": name, "provider": account.api.provider, "api_key": key, "base_url": url, **more})
 
     def _spending(self) -> SimulatedAccount:
-        """Make an account that has spent a credit more at each answer, so that none must be lost."""
+        """Make an account that has spent one more credit at each answer, to check that none is lost."""
         left = iter(range(int(START), 0, -1))
         month = time.time() - 10 * apis.DAY, time.time() + 20 * apis.DAY
         answers = {"/usage": lambda: apis.vidnavigator_usage(monthly_remaining=next(left), purchased=0, period=month)}
@@ -108,7 +108,7 @@ class Fleet:
         return Fault(act)
 
     def write(self, good: bool = True) -> None:
-        """Write the configuration with one account changed since the last time, or one that is refused."""
+        """Write a configuration with one changed account, or one that is refused."""
         self._round += 1
         accounts = [
             {**account, "labels": {"round": str(self._round) if number == self._round % len(self.accounts) else ""}}
@@ -122,13 +122,13 @@ class Fleet:
         self.config.write_text(json.dumps(document))
 
     def bans(self) -> int:
-        """Return how often a key was banned for one request too many."""
+        """Return how often a key was banned for too many requests."""
         return sum(account.rate_limit.bans for account in self._vendors.accounts.values() if account.rate_limit)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the process holds at a moment: seconds since the start, resident MB, threads, descriptors."""
+    """The seconds since the start, resident MB, threads and descriptors of the process at a time."""
 
     at: float
     memory: float
@@ -137,7 +137,7 @@ class Sample:
 
 
 def look(process: Process, began: float) -> Sample:
-    """Return what the process holds now."""
+    """Return the present memory, threads and descriptors of the process."""
     proc = Path(f"/proc/{process.pid}")
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     memory = int(status["VmRSS"].split()[0]) * 1024 / 1e6
@@ -145,7 +145,7 @@ def look(process: Process, began: float) -> Sample:
 
 
 class Soak:
-    """What happens at the same time: a thread for each, until ``stop``; what went wrong is in ``problems``."""
+    """Tasks that run at the same time in their own threads until ``stop``. ``problems`` has what went wrong."""
 
     def __init__(self, process: Process, url: str, fleet: Fleet) -> None:
         self.stop = threading.Event()
@@ -174,7 +174,7 @@ class Soak:
     def _guarded(self, task: Callable[[], None]) -> None:
         try:
             task()
-        except Exception as error:  # noqa: BLE001  a task that ends is a finding of its own
+        except Exception as error:  # noqa: BLE001  a task that ends is a finding too
             self.problems.append(f"{task.__name__}: {type(error).__name__}: {error}")
 
     def _get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
@@ -189,7 +189,7 @@ class Soak:
     # The tasks
 
     def scrape(self) -> None:
-        """Scrape once a second, plain and packed in turn; look at what comes."""
+        """Scrape once a second, plain and with gzip in turn, and check the answers."""
         packed = False
         while not self.stop.wait(1.0):
             packed = not packed
@@ -204,7 +204,7 @@ class Soak:
                 self.problems.append("it was not healthy")
 
     def _check(self, page: str) -> None:
-        """See that no counter fell and no credit was lost."""
+        """Check that no counter fell and no credit was lost."""
         found: dict[str, dict[str, float]] = {}
         for line in page.splitlines():
             name, _, rest = line.partition("{")
@@ -228,11 +228,11 @@ class Soak:
                 self.problems.append(f"{account}: {balance:g} left and {spent} spent of {START:g}")
 
     def be_slow(self) -> None:
-        """Keep connections open whose request never ends, a byte a second."""
+        """Keep connections open that send a byte a second of a request that never ends."""
         self._crowd(SLOW, b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-Slow: ", b"a")
 
     def be_idle(self) -> None:
-        """Keep connections open that have got an answer and ask for nothing more."""
+        """Keep connections open that got an answer and send nothing more."""
         self._crowd(IDLE, b"HEAD /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n", b"")
 
     def _crowd(self, size: int, first: bytes, then: bytes) -> None:
@@ -252,7 +252,7 @@ class Soak:
                         client.setblocking(False)
 
     def send_garbage(self) -> None:
-        """Say what is no HTTP, too much of it, or nothing, and hang up in the rudest way."""
+        """Send garbage, too much HTTP, or nothing, and reset the connection."""
         linger = b"\x01\x00\x00\x00" + bytes(4)
         flood = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 500
         while not self.stop.wait(1.0):
@@ -262,7 +262,7 @@ class Soak:
                     client.sendall(said)
 
     def reload(self) -> None:
-        """Load the configuration again, by both ways, every third time one that is refused."""
+        """Reload the configuration in both ways, and every third time a wrong one."""
         while not self.stop.wait(5.0):
             good = self.reloads % 3 != 2
             self._fleet.write(good)
@@ -273,7 +273,7 @@ class Soak:
             self.reloads += 1
 
     def poll_by_hand(self) -> None:
-        """Poll the accounts that share a key, beside the daemon."""
+        """Poll the accounts that share a key while the daemon polls them."""
         names = [account["name"] for account in self._fleet.accounts if account["name"].startswith("shared")]
         argv = [sys.executable, "-m", "exporter", "poll", *names, f"--config.file={self._fleet.config}"]
         while not self.stop.wait(20.0):
@@ -300,14 +300,14 @@ def _is_open(client: socket.socket, send: bytes) -> bool:
 
 
 def halves(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Return the two halves of the time after the first tenth, in which pools and caches fill."""
+    """Return the two halves after the first tenth of the time, in which pools and caches fill."""
     begin, end = samples[-1].at * 0.1, samples[-1].at
     middle = (begin + end) / 2
     return [s for s in samples if begin <= s.at < middle], [s for s in samples if s.at >= middle]
 
 
 def compare(samples: list[Sample], alone: Sample, last: Sample) -> Iterator[str]:
-    """Yield what grew from the first half to the second, and what was left open at the end."""
+    """Yield a message for everything that grew from the first half to the second or was left open at the end."""
     first, second = halves(samples)
     before, after = (statistics.fmean(s.memory for s in half) for half in (first, second))
     if after > before * GROWTH + SOME_MB:
@@ -339,7 +339,7 @@ def report(samples: list[Sample], soak: Soak, began: float) -> None:
 
 
 def watch(process: Process, began: float, seconds: float, stop: threading.Event) -> Iterator[Sample]:
-    """Yield what the process holds, again and again."""
+    """Yield memory, threads and descriptors of the process, again and again."""
     while time.monotonic() - began < seconds:
         stop.wait(SAMPLE_SECONDS)
         process.check()
@@ -347,7 +347,7 @@ def watch(process: Process, began: float, seconds: float, stop: threading.Event)
 
 
 def look_once_cleared(process: Process, began: float, alone: Sample) -> Sample:
-    """Wait until the connections of before are closed, as far as they ever are."""
+    """Wait until the earlier connections are closed, or until it takes too long."""
     end = time.monotonic() + CLEARED_SECONDS
     while (last := look(process, began)).descriptors > alone.descriptors + 10 and time.monotonic() < end:
         time.sleep(0.5)
@@ -401,7 +401,7 @@ def main() -> int:
 
 
 def verdict(problems: list[str]) -> int:
-    """Print what went wrong, each thing once; return the exit status."""
+    """Print each problem once and return the exit status."""
     for problem in dict.fromkeys(problems):
         print("FAILED:", problem)
     print("not flat" if problems else "flat: nothing grew, nothing was lost, nobody was banned")

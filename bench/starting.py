@@ -1,4 +1,4 @@
-"""How long a user waits: for the command line, for the configuration, and for the first whole page."""
+"""Measures how long a user waits for the command line, for check-config, and for the first whole page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _median(*arguments: str) -> float:
 
 
 def _imports() -> dict[str, float]:
-    """Return the ms that the dearest packages take to import, their own imports included."""
+    """Return the ms that the slowest packages take to import, their own imports included."""
     run = [sys.executable, "-X", "importtime", "-c", "import exporter.app"]
     lines = subprocess.run(run, cwd=ROOT, check=True, capture_output=True, text=True).stderr.splitlines()
     found = {}

@@ -1,4 +1,4 @@
-"""What the status page costs: to make, to draw in a browser, and to the scrapes that go on meanwhile."""
+"""Measures the time to make the status page and to draw it, and its effect on scrapes at the same time."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from exporter.status.page import StatusPage
 from exporter.web.messages import Request, Response, Route
 from exporter.web.server import Server
 
-# From the click to the frame after the one in which everything is there.
+# From the click to the frame after the one in which everything is shown.
 DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"
 
-# Asks for the page as soon as it has got it: a room full of people.
+# Asks for the page again as soon as it has got it, like many people at once.
 READER = """
 import sys, urllib.request
 while True:
@@ -105,7 +105,7 @@ def _answer(route: Route) -> Response:
 
 
 def _drawn(url: str, rounds: int) -> tuple[list[float], list[float]]:
-    """Return for each round the time until the page stands, and the CPU time of the browser's main thread."""
+    """Return for each round the time until the page is drawn, and the CPU time of the browser's main thread."""
     times, work = [], []
     switches = ["--disable-gpu", "--disable-quic", "--no-proxy-server", "--disable-background-networking"]
     with sync_playwright() as playwright:

@@ -1,7 +1,7 @@
-"""The simulated vendors in a process of their own: ``python -m bench.vendor KEYS LATENCY [CERTIFICATE]``.
+"""Runs the simulated vendors in their own process. Run ``python -m bench.vendor KEYS LATENCY [CERTIFICATE]``.
 
-KEYS is a file with a key in each line, one for each account; LATENCY is in seconds, before each answer.
-CERTIFICATE is a file with a private key and its chain; with it the vendors speak TLS.
+KEYS is a file with the key of an account in each line. LATENCY is the seconds before each answer. CERTIFICATE is a
+file with a private key and its chain. With it the vendors use TLS.
 """
 
 from __future__ import annotations

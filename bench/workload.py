@@ -1,7 +1,7 @@
-"""Synthetic accounts: the exporter's own families with figures that are a function of account and tick.
+"""Makes synthetic accounts with the exporter's own families. Their figures depend on account and tick.
 
-Every value differs from one tick to the next, also of those series that stand still in real life, so the
-figures are the worst case of an account that changed.
+Every value changes at each tick, even in series that do not change in practice. So the figures are the worst case of
+an account that changed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def label_values(key: AccountKey) -> tuple[str, ...]:
 
 
 class Workload:
-    """What each account has to show at each tick."""
+    """The figures of each account at each tick."""
 
     def __init__(self, directory: Path) -> None:
         self.shape = self._shape(directory)
@@ -57,7 +57,7 @@ class Workload:
         return [(family, [(labels, _vary(value, draw())) for labels, value in rows]) for family, rows in self.shape]
 
     def _shape(self, directory: Path) -> list[tuple[Family, list[Row]]]:
-        """Take the series of one VidNavigator account with all that its API sends, polled without a fault."""
+        """Take the series of a VidNavigator account with everything that its API sends, after a good poll."""
         config = directory / "shape.yaml"
         config.write_text("accounts: [{name: a, provider: vidnavigator, api_key: abc, labels: {team: media}}]\n")
         account = load(config, PROVIDERS, {}).accounts[0]
@@ -79,7 +79,7 @@ class Workload:
 
 
 def _vary(value: float, chance: float) -> float:
-    """Return a figure of the same kind: large ones stay whole, as bytes are, or get a fraction, as times do."""
+    """Return a figure of the same kind. Large ones stay whole like bytes, or get a fraction like times."""
     if value >= 2e9:
         return float(round(value * (0.5 + chance)))
     if value >= 1e6:
