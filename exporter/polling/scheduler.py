@@ -188,10 +188,13 @@ class Scheduler:
         with self._lock:
             self._stopping.set()
         if self._scheduler.running:
-            # Shut down while it hands out jobs, it would look for them in vain and end in a traceback: it is paused
-            # first, and asked something that it answers when it has done with them.
-            self._scheduler.pause()
-            self._scheduler.get_jobs("default")
-            self._scheduler.shutdown(wait=False)
+            self._shut_down()
         with self._lock:
             return self._idle.wait_for(lambda: self._running == 0, timeout)
+
+    def _shut_down(self) -> None:
+        # Shut down while it hands out jobs, APScheduler would look for them in vain and end in a traceback. So it is
+        # paused first, and asked something that it answers when it has done with them.
+        self._scheduler.pause()
+        self._scheduler.get_jobs("default")
+        self._scheduler.shutdown(wait=False)

@@ -22,9 +22,9 @@ T = TypeVar("T")
 Handlers = dict[int, Callable[[int, FrameType | None], object] | int | None]
 
 _IDLE = 0.5
-"""Seconds between two looks around. A signal that comes just before a wait begins does not end it."""
-_SPACING = 0.5
-"""Seconds from one load to the next, so that a burst of signals is two of them."""
+"""Seconds between two looks around."""
+_SPACING = 0.1
+"""Seconds from one load to the next, so that a burst of signals is a few of them."""
 
 
 class MainLoop(Generic[T]):
@@ -88,7 +88,8 @@ class MainLoop(Generic[T]):
     def _serve_one(self) -> bool:
         """Serve one event or none; return whether to go on."""
         try:
-            event = self._events.get(timeout=_IDLE)
+            # Not for ever, because a signal that comes just before the wait begins does not end it.
+            event = self._events.get(timeout=_SPACING if self._next else _IDLE)
         except queue.Empty:
             self._idle()
             return True
