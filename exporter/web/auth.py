@@ -30,7 +30,7 @@ _LONGEST_PASSWORD = 72
 """Bytes that bcrypt looks at; Go's ignores the rest, so this one has to as well."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # a log line of asyncio would show the password
 class _Login:
     """A password that waits for bcrypt."""
 

@@ -27,7 +27,6 @@ from exporter.web.outgoing import Outgoing
 
 LINGER = 2.0
 """Seconds for a client to take a closing connection in."""
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _RESET = struct.pack("ii", 1, 0)
 
 Handle = Callable[[Request, Respond], None]
@@ -166,6 +165,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:  # noqa: D102  asyncio's
         self.phase = Phase.CLOSING
         self._outgoing.drop()
+        self._transport.close()  # Python 3.10 warns of a TLS transport that was not closed here too
         self._lost(self)
 
     # From bytes to a request
@@ -218,10 +218,8 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._enter(Phase.RESPONSE, self._limits.response)
-        lines = headers.complete(response, close=self._last)
-        reason = _REASONS.get(response.status, b"")
         try:
-            event = h11.Response(status_code=response.status, reason=reason, headers=lines)
+            event = headers.head(response, close=self._last)
         except h11.LocalProtocolError as error:
             self._logger.error("a response cannot be sent: %s", error)
             self._respond(failure_response())

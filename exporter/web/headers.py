@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from email.utils import formatdate
+from http import HTTPStatus
+
+import h11
 
 from exporter.web.messages import Response
 
@@ -22,10 +25,14 @@ HTML_CONTENT = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """The Content-Security-Policy of a page: it loads what the exporter serves, and nobody frames it."""
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
-def complete(response: Response, close: bool) -> list[tuple[str, str]]:
-    """Return all headers of the response: its own, what HTTP needs, and the security headers that it leaves out."""
+def head(response: Response, close: bool) -> h11.Response:
+    """Return the head of the response: its own headers, what HTTP needs, and the security headers that it leaves out.
+
+    Raises h11.LocalProtocolError where the response has a header that could split it.
+    """
     headers = [
         ("date", formatdate(time.time(), usegmt=True)),
         ("content-type", response.content_type),
@@ -39,7 +46,7 @@ def complete(response: Response, close: bool) -> list[tuple[str, str]]:
         headers.append(("content-security-policy", HTML_CONTENT if html else NO_CONTENT))
     if close:
         headers.append(("connection", "close"))
-    return headers
+    return h11.Response(status_code=response.status, reason=_REASONS.get(response.status, b""), headers=headers)
 
 
 def add_missing(response: Response, headers: tuple[tuple[str, str], ...]) -> Response:
