@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from exporter.runtime.malloc import return_memory
 from exporter.runtime.throttle import ThrottledLog
 from exporter.web.connection import ClientLimits, Connection, Phase
+from exporter.web.fair_queue import network
 
 _CROWD = 100
 """So many clients fewer than there were, and memory is returned."""
@@ -18,32 +20,40 @@ class Clients:
     def __init__(self, limits: ClientLimits, log: ThrottledLog) -> None:
         self._limits = limits
         self._logger = log
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, str] = {}
         self._most = 0
         self._emptied: asyncio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def add(self, connection: Connection) -> None:
-        """Keep a connection, in place of another one where there are too many."""
+    def add(self, connection: Connection, address: str) -> None:
+        """Keep the connection of a client with this address, in place of another one where there are too many."""
         if len(self._connections) >= self._limits.connections:
             self.make_room()
-        self._connections.add(connection)
+        self._connections[connection] = network(address)
         self._most = max(self._most, len(self._connections))
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that is lost."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if not self._connections and self._emptied is not None:
             self._emptied.set()
 
     def make_room(self) -> None:
-        """Close the client that has waited longest: one that takes in a response only if no other is left."""
+        """Close the client that has waited longest, among those of the address that has most connections.
+
+        One that takes in a response is closed only if that address has no other.
+        """
         if self._connections:
-            oldest = min(self._connections, key=lambda each: (each.phase is Phase.RESPONSE, each.since))
-            oldest.abort()
-            self.remove(oldest)
+            counts = Counter(self._connections.values())
+
+            def order(each: Connection) -> tuple[int, bool, float]:
+                return -counts[self._connections[each]], each.phase is Phase.RESPONSE, each.since
+
+            leaving = min(self._connections, key=order)
+            leaving.abort()
+            self.remove(leaving)
 
     async def sweep(self) -> None:
         """End, for ever, the connections whose deadline has passed."""

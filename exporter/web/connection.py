@@ -38,7 +38,7 @@ class ClientLimits:
     """What a client may take: bytes, and seconds."""
 
     connections: int = 512
-    """Open at once; one more closes the one that has waited longest."""
+    """Open at once; one more closes one of the address that has most."""
     header_bytes: int = 16 * 1024
     body_bytes: int = 64 * 1024
     request: float = 10.0

@@ -167,8 +167,7 @@ class Server:
                 sock.close()
 
     async def _make_room(self, lacking: str) -> None:
-        message = "closed the client that has waited longest, because another one came and %s"
-        self._logger.warning(message, lacking)
+        self._logger.warning("closed a client that waited, because another one came and %s", lacking)
         # A client that was cut gives its descriptor back within a turn of the loop or two.
         pause = 0.001 if len(self._clients) else 0.1
         self._clients.make_room()
@@ -185,7 +184,7 @@ class Server:
             self._clients.remove,
             self._logger,
         )
-        self._clients.add(connection)
+        self._clients.add(connection, client)
         connection.open(sock, config.tls, client)
 
     def _admits(self, tls: ssl.SSLObject, sans: frozenset[str]) -> bool:

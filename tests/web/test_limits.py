@@ -111,6 +111,16 @@ def test_one_client_too_many_costs_the_one_that_waited_longest(servers: Servers)
     assert server.open_connections == 3
 
 
+def test_one_client_too_many_costs_the_address_that_has_most(servers: Servers) -> None:
+    server = servers.start(limits=replace(PATIENT, connections=4))
+    scraper = servers.client(server, source="127.0.0.2")
+    assert scraper.request().status == 200
+    crowd = [servers.client(server) for _ in range(9)]
+    assert crowd[-1].request().status == 200
+    crowd[0].wait_until_cut()
+    assert scraper.request().status == 200
+
+
 def test_who_is_being_answered_is_not_closed_for_a_newcomer(servers: Servers) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
