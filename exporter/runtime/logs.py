@@ -150,11 +150,12 @@ def configure(level: str, output: str, redactor: Redactor) -> LogWriter:
     # Python prints these to standard error itself otherwise, where they wait for the reader and may hold a key.
     logging.captureWarnings(True)
     threading.excepthook = _log_exception_of_thread
-    # Their debug and info lines tell of connections and jobs, one or more a poll, and nothing an operator asks for.
-    for noisy in ("apscheduler", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(LEVELS[level], logging.WARNING))
-    # Its warnings repeat, at the length of the answer, what the failed poll says in a sentence.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # Its debug and info lines tell of jobs, one or more a poll, and nothing an operator asks for.
+    logging.getLogger("apscheduler").setLevel(max(LEVELS[level], logging.WARNING))
+    # urllib3's warnings repeat, at the length of the answer, what the failed poll says in a sentence. asyncio warns of
+    # each piece of a response that is written for a client that has left.
+    for noisy in ("urllib3", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     return writer
 
 

@@ -51,6 +51,10 @@ class Outgoing:
 
     def _continue(self) -> bool:
         while self._unsent and not self._blocked:
+            if self._transport.is_closing():
+                # The client has left. asyncio would warn of every further piece.
+                self._unsent = None
+                return False
             if self._socket is not None:
                 # Straight into the kernel what it takes: the transport would copy what it does not take.
                 # Where it takes nothing, or the connection is broken, the transport finds out which.

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import secrets
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -148,3 +149,20 @@ def test_lines_for_a_reader_that_has_gone_are_dropped_and_counted() -> None:
     writer.close(PATIENT)
     assert writer.dropped == 1
     os.close(pipe.writer)
+
+
+@pytest.mark.parametrize("library", ["asyncio", "urllib3"])
+def test_warnings_of_libraries_that_others_cause_in_floods_are_not_logged(library: str) -> None:
+    program = f"""
+import logging
+from exporter.runtime.logs import configure
+from exporter.runtime.redaction import Redactor
+
+writer = configure("debug", "logfmt", Redactor())
+logging.getLogger("{library}").warning("one of many")
+logging.getLogger("{library}").error("a mistake")
+writer.close(30)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "a mistake" in done.stderr
+    assert "one of many" not in done.stderr

@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,6 +84,27 @@ def test_an_answer_that_only_the_kernel_still_holds_is_given_up_too(servers: Ser
     reader.send(b"GET /x?bytes=200000 HTTP/1.1\r\nHost: h\r\n\r\n")
     assert reader.socket.recv(1)
     wait_for(lambda: server.open_connections == 0)
+
+
+def test_a_client_that_leaves_while_it_is_answered_causes_no_warning(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def large(_request: Request) -> Response:
+        begun.set()
+        assert go_on.wait(20)
+        return Response(200, b"x" * 30_000_000, "text/plain")
+
+    server = servers.start({"/": Route(large)}, limits=PATIENT)
+    client = servers.client(server)
+    client.send(GET)
+    assert begun.wait(20)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.socket.close()
+    go_on.set()
+    wait_for(lambda: server.open_connections == 0)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_a_slow_reader_that_goes_on_reading_gets_everything_in_order(servers: Servers) -> None:
