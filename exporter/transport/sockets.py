@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 import weakref
 from typing import Any
 
 from exporter.config.authorities import Authorities
 from exporter.transport.deadline import Deadline
 from exporter.transport.lookups import Lookups, Resolve
+
+SESSION_PAUSE = 600.0
+"""Seconds between two readings of a host's session, which matter where a server resumes none."""
 
 
 class DeadlineSocket(socket.socket):
@@ -78,7 +82,7 @@ class TlsContext(ssl.SSLContext):
 
     sslsocket_class = TlsSocket
     open_sockets: OpenSockets
-    sessions: dict[str, ssl.SSLSession]
+    sessions: dict[str, tuple[float, ssl.SSLSession]]
 
     @classmethod
     def make(cls, authorities: Authorities, open_sockets: OpenSockets) -> TlsContext:
@@ -96,7 +100,7 @@ class TlsContext(ssl.SSLContext):
         self, sock: DeadlineSocket | TlsSocket, *args: Any, **kwargs: Any
     ) -> TlsSocket:
         """Return the socket after its handshake, which is cut by a stop too."""
-        kwargs.setdefault("session", self.sessions.get(kwargs.get("server_hostname") or ""))
+        _, kwargs["session"] = self.sessions.get(kwargs.get("server_hostname") or "", (0.0, None))
         deadline = sock.deadline
         kwargs["do_handshake_on_connect"] = False
         tls: TlsSocket = super().wrap_socket(sock, *args, **kwargs)  # type: ignore[assignment]  # sslsocket_class
@@ -111,9 +115,17 @@ class TlsContext(ssl.SSLContext):
         return tls
 
     def keep_session(self, tls: ssl.SSLSocket) -> None:
-        """Resume this session at the next connection to its host."""
-        if tls.session is not None and tls.server_hostname:
-            self.sessions[tls.server_hostname] = tls.session
+        """Resume the session of this connection at the next ones to its host, where it is a new one.
+
+        A session is resumed many times and read rarely, because Python before 3.12.8 loses 6 kB at each reading
+        (CPython's issue 116810).
+        """
+        host, now = tls.server_hostname, time.monotonic()
+        if not host or tls.session_reused:
+            return
+        read_at, _ = self.sessions.get(host, (float("-inf"), None))
+        if now - read_at >= SESSION_PAUSE and (session := tls.session) is not None:
+            self.sessions[host] = now, session
 
 
 class Dialler:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -512,6 +513,35 @@ def test_a_new_connection_resumes_the_last_tls_session(authority: trustme.CA, tm
         ask(vendors, transport)
         assert vendors.connections_accepted == 2
     assert context.session_stats()["hits"] == 1
+
+
+@pytest.mark.parametrize(("pause", "readings"), [(600.0, 1), (0.0, 5)])
+def test_a_session_is_rarely_read_because_python_loses_memory_at_each_reading(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: float, readings: int
+) -> None:
+    real: Any = ssl.SSLSocket.__dict__["session"]
+    read: list[object] = []
+
+    def counting(sock: ssl.SSLSocket) -> object:
+        read.append(sock)
+        return real.fget(sock)
+
+    counted = property(counting, real.fset)
+    monkeypatch.setattr(ssl.SSLSocket, "session", counted)
+    monkeypatch.setattr("exporter.transport.sockets.SESSION_PAUSE", pause)
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    resuming, forgetful = server_context(authority, "127.0.0.1"), server_context(authority, "127.0.0.1")
+    forgetful.num_tickets = 0
+    forgetful.options |= ssl.OP_NO_TICKET
+    for context, expected in ((resuming, 1), (forgetful, readings)):
+        read.clear()
+        with Vendors(tls=context) as vendors:
+            transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
+            for _ in range(5):
+                ask(vendors, transport)
+        assert len(read) == expected
+    assert resuming.session_stats()["hits"] == 4
 
 
 def _subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
