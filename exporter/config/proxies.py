@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
+from exporter.config.hosts import is_host
+
 _PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 _ENTRY = re.compile(r"\[([0-9a-fA-F:.]+)\](?::([0-9]{1,5}))?|([^:@]+)(?::([0-9]{1,5}))?|([0-9a-fA-F:./]+)")
 _UNSUPPORTED = ("socks", "socks4", "socks4a", "socks5", "socks5h", "ftp")
 _FORM = "write it as http://host:port, with special characters of a password percent-encoded"
@@ -75,7 +76,7 @@ def _proxy(variable: str, text: str, remarks: tuple[str, ...]) -> Proxy:
     if parts.scheme not in _PORTS:
         return flawed(f"has a scheme that is neither http nor https; {_FORM}")
     host = parts.hostname or ""
-    if not _HOST.fullmatch(host) or parts.path not in ("", "/") or any(sign in text for sign in "?#\\"):
+    if not is_host(host) or parts.path not in ("", "/") or any(sign in text for sign in "?#\\"):
         return flawed(f"is not the address of a proxy; {_FORM}")
     login, at, _ = parts.netloc.rpartition("@")
     bracketed = f"[{host}]" if ":" in host else host

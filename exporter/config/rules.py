@@ -17,6 +17,7 @@ from pydantic_core import core_schema
 
 from exporter.config.credentials import KEY_FIELDS, flaw
 from exporter.config.durations import parse_duration
+from exporter.config.hosts import is_host
 from exporter.config.thresholds import Level
 
 TAKEN_LABELS = (
@@ -193,13 +194,14 @@ def _url(value: object) -> str:
         port = parts.port
     except ValueError:
         raise ValueError("is not a valid URL. Write one like https://api.example.com/v1") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
+    name = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not is_host(name) or not url.isascii() or " " in url:
         raise ValueError("must be an http or https URL with a host, such as https://api.example.com/v1")
     if "@" in parts.netloc:
         raise ValueError("must not have a user name or password. Give the key with one of " + ", ".join(KEY_FIELDS))
     if "?" in url or "#" in url:
         raise ValueError("must end with the path. Leave out everything from `?` or `#` on")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = f"[{name}]" if ":" in name else name
     if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
         host += f":{port}"
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"

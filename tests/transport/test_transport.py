@@ -21,6 +21,7 @@ import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.config.rules import URL
 from exporter.demo import faults
 from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
@@ -242,6 +243,21 @@ def test_whatever_a_proxy_variable_holds_a_poll_fails_for_the_connection(name: s
         transport.get("/", {}, {}, PATIENT)
     assert "pw" not in str(caught.value)
     assert " " in str(caught.value)
+
+
+@settings(deadline=None)
+@given(st.text("ab.:/@[]%\\-_5~*{}|^`<>\"';,!$&()+= n", max_size=14))
+def test_whatever_base_url_the_configuration_takes_can_be_asked(rest: str) -> None:
+    def resolve(host: str, port: int) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    try:
+        base_url = URL.check(f"http://{rest}")
+    except ValueError:
+        return
+    assert isinstance(base_url, str)
+    with pytest.raises(UnreachableError):
+        Transport(base_url, "test", resolve=resolve, environ={}).get("/", {}, {}, PATIENT)  # type: ignore[arg-type]  # never returns
 
 
 def test_cookies_of_one_account_are_not_sent_for_another(vendors: Vendors, transport: Transport) -> None:
