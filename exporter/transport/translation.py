@@ -95,7 +95,13 @@ def _cause(chain: list[BaseException]) -> str:
 
 def _by_weight(chain: list[BaseException]) -> list[BaseException]:
     """Return what tells most first: a refused certificate, TLS, HTTP, the system."""
-    kinds = (ssl.SSLCertVerificationError, ssl.SSLError, http.client.HTTPException, OSError)
+    kinds = (
+        ssl.SSLCertVerificationError,
+        ssl.SSLError,
+        http.client.HTTPException,
+        OSError,
+        urllib3.exceptions.ProtocolError,
+    )
     return [link for kind in kinds for link in chain if isinstance(link, kind)]
 
 
@@ -104,7 +110,7 @@ def _words(link: BaseException) -> str | None:
         return f"TLS: {link.verify_message}"
     if isinstance(link, ssl.SSLError):
         return f"TLS: {link.reason or link}"
-    if isinstance(link, http.client.IncompleteRead):
+    if isinstance(link, (http.client.IncompleteRead, urllib3.exceptions.ProtocolError)):
         return "the answer ended too early"
     if isinstance(link, http.client.RemoteDisconnected):
         return "the vendor closed the connection without an answer"

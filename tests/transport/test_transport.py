@@ -122,7 +122,7 @@ def test_each_request_has_a_connection_of_its_own(vendors: Vendors, transport: T
 
 
 @contextmanager
-def answering(*answers: bytes, heads: list[bytes] | None = None) -> Iterator[str]:
+def answering(*answers: bytes, heads: list[bytes] | None = None, keep: bool = True) -> Iterator[str]:
     """Send these bytes, one entry for each connection, whatever is asked; yield the base URL."""
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -134,7 +134,8 @@ def answering(*answers: bytes, heads: list[bytes] | None = None) -> Iterator[str
                 if heads is not None:
                     heads.append(head)
                 conn.sendall(answer)
-                conn.recv(65536)  # until the client closes
+                if keep:
+                    conn.recv(65536)  # until the client closes
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -176,6 +177,20 @@ def test_an_upgrade_that_nobody_asked_for_is_an_invalid_response() -> None:
 )
 def test_a_broken_frame_is_an_invalid_response(answer: bytes) -> None:
     with answering(answer) as url, pytest.raises(InvalidResponseError):
+        Transport(url, "test").get("/", {}, {}, PATIENT)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+    ],
+    ids=["length", "in a chunk", "between chunks"],
+)
+def test_an_answer_that_is_cut_short_is_called_that(answer: bytes) -> None:
+    with answering(answer, keep=False) as url, pytest.raises(UnreachableError, match="the answer ended too early"):
         Transport(url, "test").get("/", {}, {}, PATIENT)
 
 
