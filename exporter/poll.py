@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,15 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
         restored = state.load(account.id for account in accounts) if state is not None else {}
         store.replace(accounts, config.label_names, restored)
         records = KeyRecords(state, clock) if state is not None else None
+        transports, stopping = Transports(), threading.Event()
         poller = Poller(
             providers=PROVIDERS,
-            sender=Sender(Transports().of, Limits(clock, records), redactor, clock, time.sleep),
+            sender=Sender(transports.of, Limits(clock, records), redactor, clock, stopping.wait),
             store=store,
             save=lambda _account, _state: None,  # only the daemon keeps the ledger
             metrics=metrics,
         )
-        with ThreadPoolExecutor(config.concurrency) as pool:
-            waits = list(pool.map(lambda account: poller.poll(account).wait, accounts))
+        waits = _polled(poller, accounts, config.concurrency, [stopping.set, transports.abort])
     finally:
         if state is not None:
             state.close()
@@ -70,6 +70,20 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
     else:
         write(_table(rows) + "\n")
     return 1 if any(row["failure"] or row["waits"] for row in rows) else 0
+
+
+def _polled(
+    poller: Poller, accounts: Sequence[Account], concurrency: int, cut: Sequence[Callable[[], None]]
+) -> list[Wait | None]:
+    """Poll all accounts, and return why any of them had to wait. Call all of ``cut`` if the user interrupts this."""
+    with ThreadPoolExecutor(concurrency) as pool:
+        try:
+            return list(pool.map(lambda account: poller.poll(account).wait, accounts))
+        except KeyboardInterrupt:
+            for step in cut:
+                step()  # because the end of the block waits for the polls that are running
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _chosen(config: Config, names: Sequence[str]) -> list[Account]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.demo import faults
+from exporter.demo.vendors import Vendors, vidnavigator_account
 from tests.program.running import PATIENT, command, environment, run, until, write_config
 
 TIMES = [
@@ -133,3 +135,15 @@ def test_a_start_that_hangs_is_ended_some_seconds_after_a_stop_was_asked_for() -
 def test_wrong_flags_and_configurations_still_exit_2(tmp_path: Path) -> None:
     assert run("--nonsense").returncode == 2
     assert run(f"--config.file={tmp_path / 'missing'}").returncode == 2
+
+
+def test_ctrl_c_ends_a_poll_by_hand_although_its_vendor_hangs(vendors: Vendors, tmp_path: Path) -> None:
+    key = vendors.add(vidnavigator_account())
+    vendors.accounts[key].fault = faults.hang()
+    account = {"name": "a", "provider": "vidnavigator", "api_key": key, "base_url": vendors.vidnavigator_url}
+    config = write_config(tmp_path / "config.yaml", [account], poll={"timeout": "50s"})
+    with started("poll", f"--config.file={config}") as process:
+        assert vendors.wait_for_requests(1, key)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        assert process.returncode == 130
