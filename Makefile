@@ -26,7 +26,15 @@ demo: $(VENV)/.run ## the exporter over simulated vendors, until Ctrl-C
 
 test: $(VENV)/.dev ## every test; those whose programs cannot be had are skipped, and fail where CI=true
 	@scripts/tools $(TEST_TOOLS) || true
+ifeq ($(ARGS),)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile
+	@$(BIN)/coverage combine --quiet
+	@# The figure alone; the lines that no test reaches only where it is too low.
+	@printf 'branch coverage in percent: '; $(BIN)/coverage report --format=total || { $(BIN)/coverage report; false; }
+else
 	@$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
+endif
 
 unit: $(VENV)/.dev ## the tests that start no other program and not the whole exporter, in under a minute
 	@$(PYTEST) -n $(JOBS) --dist loadfile -m "not needs" --ignore tests/program $(ARGS)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENT = 30.0
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 
@@ -38,7 +39,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENT) -> 
 
 def environment(**variables: str) -> dict[str, str]:
     """Return a plain environment: nothing of the tester's own configuration, no proxy."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {**kept, "PYTHONUNBUFFERED": "1", **variables}
 
 
