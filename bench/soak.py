@@ -387,8 +387,8 @@ def main() -> int:
         process.stop()
         log = (directory / "exporter.log").read_text()
     report(samples, soak, began)
-    print(f"afterwards: {last}")
     print(
+        f"afterwards: {last}\n"
         f"{vendors.request_count} requests to vendors, {soak.reloads} reloads, {soak.polls_by_hand} polls by hand, "
         f"{cpu:.0f} s of CPU, {fleet.bans()} bans"
     )

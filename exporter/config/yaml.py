@@ -142,14 +142,16 @@ class _Builder:
             value = UNREADABLE
         elif "$" in text:
             # What stands in the braces may be the key itself.
-            value, mistakes = expand(text, self.environ, shown=frame is None or frame.key not in KEY_FIELDS)
-            for sentence in mistakes:
-                self.report(sentence)
-            if mistakes:
-                value = UNREADABLE
+            value = self.expanded(text, shown=frame is None or frame.key not in KEY_FIELDS)
         if event.anchor:
             self.anchors[event.anchor] = value
         self.add(value)
+
+    def expanded(self, text: str, *, shown: bool) -> Any:
+        value, mistakes = expand(text, self.environ, shown=shown)
+        for sentence in mistakes:
+            self.report(sentence)
+        return UNREADABLE if mistakes else value
 
     def key(self, key: str) -> None:
         frame = self.stack[-1]

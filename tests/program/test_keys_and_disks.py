@@ -110,8 +110,7 @@ def test_a_disk_that_fills_up_costs_a_count_and_is_used_again_when_it_can_be(ven
         kept = {series: value for series, value in program.metrics().items() if 'account="nav"' in series}
         assert program.log.count("cannot be used") == 1
     with running(f"--config.file={config}") as program:
-        after = {series: value for series, value in program.metrics().items() if 'account="nav"' in series}
-        assert after == kept
+        assert {series: value for series, value in program.metrics().items() if 'account="nav"' in series} == kept
         assert program.metrics()[failures] == 0
 
 

@@ -236,6 +236,13 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 flips = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=20)
 
 
+def damage(content: bytes, flips: list[tuple[float, int]], cut: float | None) -> bytes:
+    data = bytearray(content)
+    for position, value in flips:
+        data[int(position * len(data))] = value
+    return bytes(data if cut is None else data[: int(cut * len(data))])
+
+
 @pytest.mark.parametrize("damaged", ["", "-wal", "-shm"])
 def test_damage_anywhere_raises_no_error(content: dict[str, bytes], damaged: str) -> None:
     @given(flips=flips, cut=st.none() | st.floats(0, 1), clean=st.booleans())
@@ -244,12 +251,9 @@ def test_damage_anywhere_raises_no_error(content: dict[str, bytes], damaged: str
         with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
             path = Path(folder, "state.db")
             for suffix in ("", "-wal", "-shm"):
-                data = bytearray(content[suffix])
+                data = content[suffix]
                 if suffix == damaged:
-                    for position, value in flips:
-                        data[int(position * len(data))] = value
-                    if cut is not None:
-                        del data[int(cut * len(data)) :]
+                    data = damage(data, flips, cut)
                 elif clean and suffix:
                     continue  # the database alone, as after a proper end
                 path.with_name(path.name + suffix).write_bytes(data)
