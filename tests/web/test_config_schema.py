@@ -47,7 +47,7 @@ def test_the_schema_is_one() -> None:
         (tls(min_version="${VERSION}"), True),
         (tls(prefer_server_cipher_suites="${FLAG}"), True),
         (tls(client_auth_type="RequireAndVerifyClientCert"), True),
-        (tls(cipher_suites=["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"], curve_preferences=["X25519"]), True),
+        (tls(cipher_suites=["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"], curve_preferences=["CurveP384"]), True),
         (headers(X_XSS_Protection=1), True),
         (headers(X_XSS_Protection=None, X_Frame_Options=None), True),
         (headers(X_Frame_Options="deny", X_Content_Type_Options="nosniff"), True),
