@@ -84,4 +84,4 @@ def test_the_heart_beats_where_nothing_is_due(beats: Beats) -> None:
 def test_the_heart_stops_with_the_thread_that_starts_polls(beats: Beats) -> None:
     until(beats.further, "a heartbeat")
     beats.scheduler._shut_down()
-    assert not beats.further()
+    until(lambda: not beats.further(), "the end of the beat under way, and no other")
