@@ -1,1 +1,1 @@
-"""Grafana dashboards, generated: `python -m grafana` writes `grafana/dashboards/*.json`."""
+"""Generates the Grafana dashboards. `python -m grafana` writes `grafana/dashboards/*.json`."""

@@ -6,7 +6,7 @@ from grafana.files import FOLDER, rendered
 
 
 def main() -> None:
-    """Write the files whose text differs from what the builders say."""
+    """Write the files whose text has changed."""
     FOLDER.mkdir(exist_ok=True)
     for name, text in rendered().items():
         (FOLDER / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The Account dashboard: one account's credits, forecast, operations, space, plan and polling."""
+"""The Account dashboard with an account's credits, forecast, operations, space, plan and polling."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def severity_is(name: str) -> str:
 
 
 def tiles() -> list[tuple[int, Json]]:
-    """Return the first line: what is wrong, how much is left, for how long."""
+    """Return the first row, which shows what is wrong, how much is left, and for how long."""
     forecast = f"{finite('video_api_credits_balance')} - {one('video_api:credits_spent:increase1d')} / 86399 * {RESET}"
     return [
         (
             4,
             stat(
                 "State",
-                "The worst thing that is true of this account now.",
+                "The worst problem of this account now.",
                 Query(state(ONE), instant=True),
                 unit=TEXT,
                 no_value="Not polled yet",
@@ -74,8 +74,8 @@ def tiles() -> list[tuple[int, Json]]:
             4,
             stat(
                 "Balance",
-                "Credits that can be spent now. While polls fail it stays the last good reading until "
-                "that is stale, then it disappears.",
+                "Credits that can be spent now. While polls fail, the last good reading stays until it is "
+                "stale. Then it disappears.",
                 Query(balance(ONE)),
                 unit=CREDITS,
                 decimals=1,
@@ -89,7 +89,7 @@ def tiles() -> list[tuple[int, Json]]:
             4,
             stat(
                 "Lasts",
-                "The balance at the pace of the last day. Needs the recording rules.",
+                "How long the balance lasts at the spend rate of the last day. Needs the recording rules.",
                 Query(time_left(ONE, "1d"), instant=True),
                 unit=SECONDS,
                 decimals=1,
@@ -101,7 +101,7 @@ def tiles() -> list[tuple[int, Json]]:
             4,
             stat(
                 "Resets in",
-                "Time until the billing period ends; the monthly credits are then filled up again.",
+                "Time until the billing period ends. Then the monthly credits are refilled.",
                 Query(RESET, instant=True),
                 unit=SECONDS,
                 decimals=1,
@@ -113,8 +113,8 @@ def tiles() -> list[tuple[int, Json]]:
             4,
             stat(
                 "Left at reset",
-                "What the last day's pace leaves of the balance when the billing period ends; below "
-                "0 the account falls short by as much.",
+                "Balance at the end of the billing period, at the spend rate of the last day. Below 0 this many"
+                " credits are missing.",
                 Query(forecast, instant=True),
                 unit=CREDITS,
                 decimals=1,
@@ -126,7 +126,7 @@ def tiles() -> list[tuple[int, Json]]:
             4,
             stat(
                 "Last answer",
-                "Time since the vendor last gave a usable answer.",
+                "Time since the vendor's last usable answer.",
                 Query(f"time() - {one('video_api_last_success_timestamp_seconds')}", instant=True),
                 unit=SECONDS,
                 decimals=0,
@@ -138,7 +138,7 @@ def tiles() -> list[tuple[int, Json]]:
 
 
 def alerts_table() -> Json:
-    """Return what fires for this account."""
+    """Return the alerts that fire for this account."""
     return table(
         "Alerts firing",
         "Alerts that fire for this account, and for how long each has been true.",
@@ -165,7 +165,7 @@ def alerts_over_time() -> Json:
     )
     return timeline(
         "Alerts over time",
-        "When each alert on this account fired, and as how grave.",
+        "When each alert on this account fired, and its severity.",
         Query(" or ".join(bands), "{{alertname}}"),
         no_value="No alert fired in this range (or the alert rules are not loaded)",
         mappings=[words({2: ("Critical", RED), 1: ("Warning", ORANGE)})],
@@ -176,8 +176,8 @@ def credits_by_pool() -> Json:
     """Return the balance and its pools over time, against the account's thresholds."""
     return lines(
         "Credits by pool",
-        "What can be spent, the monthly and the purchased part of it, and the account's own "
-        "thresholds. An unlimited pool is not drawn.",
+        "The balance, its monthly and its purchased part, and the account's own thresholds. An unlimited pool "
+        "is not drawn.",
         Query(finite("video_api_credits_balance"), "Balance", "balance"),
         Query(finite("video_api_credits_monthly_remaining"), "Monthly left", "monthly"),
         Query(finite("video_api_credits_purchased"), "Purchased", "purchased"),
@@ -206,8 +206,8 @@ def pace() -> Json:
     )
     return lines(
         "Credits spent per hour",
-        "Spending by the last hour, and the hourly mean of 6 hours, a day and a week: the "
-        "first far above the others is a spike. From the spending counter, so top-ups and resets do not show.",
+        "Spending in the last hour, and the hourly mean of 6 hours, a day and a week. If the first is far above"
+        " the others, it is a spike. It comes from the spending counter, so top-ups and resets do not show.",
         *(
             Query(f"{one('video_api:credits_spent:increase' + window)} / {hours}", name, f"w{window}")
             for window, hours, name, _ in windows
@@ -225,8 +225,7 @@ def forecast() -> Json:
     month = 31 * 86400
     return lines(
         "How long the credits last",
-        "Where a line is under the dashed one, the credits end before the billing "
-        "period does. The axis ends at 31 days.",
+        "If a line is below the dashed line, the credits end before the billing period. The axis ends at 31 days.",
         Query(runway(ONE, "1h"), "At the last hour's pace", "w1h"),
         Query(runway(ONE, "6h"), "At the last 6 h's pace", "w6h"),
         Query(runway(ONE, "1d"), "At the last day's pace", "w1d"),
@@ -246,12 +245,12 @@ def forecast() -> Json:
 
 
 def ledger() -> Json:
-    """Return what was spent, added and lapsed in each hour."""
+    """Return the credits spent, added and lapsed in each hour."""
     kinds = (("spent", "Spent", ORANGE), ("added", "Added", GREEN), ("lapsed", "Lapsed", GREY))
     return lines(
         "Spent, added and lapsed",
-        "Credits per step of the graph: spending, top-ups and refills, and monthly credits "
-        "that ended unused with their period.",
+        "Credits for each step of the graph, as spending, as top-ups and refills, and as monthly credits that "
+        "ended unused with their period.",
         *(
             Query(
                 f"max by ({ACCOUNT}) (increase({ONE(f'video_api_credits_{kind}_total')}[$__rate_interval]))", name, kind
@@ -273,7 +272,7 @@ def build() -> Json:
     return dashboard(
         "video-api-account",
         "Video API / Account",
-        "One account: credits and forecast, what they go into, space, plan, and how the polling goes.",
+        "Credits, forecast, operations, space, plan and polling of one account.",
         variables=[*target_variables(), *account_variables(multi=False)],
         annotations=[
             annotation(

@@ -1,4 +1,4 @@
-"""The lower half of the Account dashboard: what the credits went into, space, plan, billing and polling."""
+"""The lower half of the Account dashboard with operations, space, plan, billing and polling."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from grafana.queries import ACCOUNT, FAILURE_WORDS, ONE, TARGET_LABELS, per_acco
 
 
 def one(metric: str, *more: str) -> str:
-    """Return a family of the account, whichever replica exports it."""
+    """Return a family of the account from any replica."""
     return per_account(ONE, metric, *more)
 
 
 def finite(metric: str, *more: str) -> str:
-    """Return the same for a line: an unlimited value has no place on an axis."""
+    """Return the same for a graph, without unlimited values, because an axis cannot show them."""
     return f"({one(metric, *more)} < Inf)"
 
 
 def operations() -> list[tuple[int, Json]]:
-    """Return what the credits went into."""
+    """Return the credits by operation."""
     by = f"{ACCOUNT}, operation"
     used = f"max by ({by}) ({ONE('video_api_credits_used_by_operation')})"
     return [
@@ -48,8 +48,8 @@ def operations() -> list[tuple[int, Json]]:
             8,
             bars(
                 "Credits by operation",
-                "Credits used in this period by the ten largest operations. For VidNavigator "
-                'an estimate from the published prices; "(other)" sums what is beyond the exporter\'s limit.',
+                "Credits used in this period by the ten largest operations. For VidNavigator it is an estimate "
+                'from the published prices. "(other)" is the sum of the operations over the exporter\'s limit.',
                 Query(f"sort_desc(topk(10, {used}))", "{{operation}}", instant=True),
                 unit=CREDITS,
                 decimals=1,
@@ -62,7 +62,7 @@ def operations() -> list[tuple[int, Json]]:
             8,
             lines(
                 "Credits by operation over time",
-                "The same over time, stacked; it starts again with each period.",
+                "The same over time, stacked. It starts again with each period.",
                 Query(used, "{{operation}}"),
                 unit=CREDITS,
                 no_value="No usage by operation sent",
@@ -75,8 +75,8 @@ def operations() -> list[tuple[int, Json]]:
             8,
             table(
                 "Use of services",
-                "Use in this period in the unit that the vendor bills, and the share of credits "
-                "it makes up, where a price is known.",
+                "Use in this period in the unit that the vendor bills, and its share of the credits if a price "
+                "is known.",
                 Query(f"max by ({by}, unit) ({ONE('video_api_service_usage')})", ref="use", table=True),
                 Query(used, ref="credits", table=True),
                 no_value="No use of services sent",
@@ -94,11 +94,11 @@ def operations() -> list[tuple[int, Json]]:
 
 
 def space(resource: str, title: str, used: str, limit: str, unit: str, words_used: str) -> list[tuple[int, Json]]:
-    """Return share and course of storage or channels."""
+    """Return the used share of storage or channels, now and over time."""
     share = stat(
         f"{title} used",
-        f"Share of the {resource} limit that is used; the colours are the default "
-        "thresholds, the account's own are those of its alerts.",
+        f"Used share of the {resource} limit. The colours show the default thresholds. "
+        "The alerts use the account's own thresholds.",
         Query(one(f"video_api_{resource}_used_ratio")),
         unit=RATIO,
         decimals=0,
@@ -107,7 +107,7 @@ def space(resource: str, title: str, used: str, limit: str, unit: str, words_use
     )
     course = lines(
         f"{title} over time",
-        f"{words_used} against the limit of the plan; an unlimited one is not drawn.",
+        f"{words_used}, and the limit of the plan. An unlimited one is not drawn.",
         Query(finite(used), "Used", "used"),
         Query(finite(limit), "Limit", "limit"),
         unit=unit,
@@ -157,7 +157,7 @@ def plan() -> list[tuple[int, Json]]:
             7,
             table(
                 "Periods",
-                "Begin and end of what the usage figures cover, and of the billing period.",
+                "Start and end of the usage period and of the billing period.",
                 Query(moment("video_api_period_start_timestamp_seconds"), ref="start", table=True),
                 Query(moment("video_api_period_end_timestamp_seconds"), ref="end", table=True),
                 no_value="No period sent by vendor",
@@ -174,7 +174,7 @@ def plan() -> list[tuple[int, Json]]:
             8,
             table(
                 "Labels",
-                "What the exporter's configuration says of the account: whom to call.",
+                "Labels of the account from the exporter's configuration, such as the team to call.",
                 Query(f"group without ({TARGET_LABELS}) ({ONE('video_api_up')})", table=True),
                 no_value="No labels configured",
                 columns={},
@@ -185,7 +185,7 @@ def plan() -> list[tuple[int, Json]]:
 
 
 def billing() -> list[tuple[int, Json]]:
-    """Return invoices and automatic recharge, which VideoDB alone has and only where they are collected."""
+    """Return invoices and automatic recharge, which only VideoDB has and only if they are collected."""
     yes_no = words({0: ("Off", GREY), 1: ("On", GREEN)})
     colours = {"paid": GREEN, "pending": ORANGE, "failed": RED}
     by = f"{ACCOUNT}, currency, status"
@@ -194,7 +194,7 @@ def billing() -> list[tuple[int, Json]]:
             6,
             stat(
                 "Automatic recharge",
-                "Whether VideoDB buys credits by itself when the balance falls under a limit.",
+                "Whether VideoDB buys credits by itself when the balance falls below a threshold.",
                 Query(one("video_api_auto_recharge_enabled"), instant=True),
                 unit=TEXT,
                 mappings=[yes_no],
@@ -205,7 +205,7 @@ def billing() -> list[tuple[int, Json]]:
             6,
             stat(
                 "Recharge",
-                "Below how many credits it buys, and how many.",
+                "The threshold below which it buys credits, and how many it buys.",
                 Query(one("video_api_auto_recharge_threshold_credits"), "Below", instant=True),
                 Query(one("video_api_auto_recharge_amount_credits"), "Buys", instant=True),
                 unit=CREDITS,
@@ -263,12 +263,12 @@ def billing() -> list[tuple[int, Json]]:
 
 
 def oldest(metric: str) -> str:
-    """Return the greatest age in each step; single ages would draw the saw of the polls, not its height."""
+    """Return the greatest age in each step, because single ages would draw a saw of polls and hide its height."""
     return f"max_over_time((time() - {one(metric)})[$__rate_interval:30s])"
 
 
 def polling() -> list[tuple[int, Json]]:
-    """Return how the reading of this account goes."""
+    """Return the results of this account's polls."""
     failures = f"sum by (reason) (increase({ONE('video_api_poll_failures_total')}[$__rate_interval]))"
     return [
         (
@@ -285,7 +285,7 @@ def polling() -> list[tuple[int, Json]]:
             8,
             lines(
                 "Failed polls by reason",
-                "Failed polls per step of the graph; polls that a cool-down skips count nowhere.",
+                "Failed polls for each step of the graph. Polls that a cool-down skips are not counted.",
                 Query(f"{failures} > 0", "{{reason}}"),
                 unit=COUNT,
                 draw="bars",
@@ -300,8 +300,8 @@ def polling() -> list[tuple[int, Json]]:
             8,
             lines(
                 "Age of the figures",
-                "Time since the last good poll, and since the vendor computed the figures: the most in each step of "
-                "the graph.",
+                "Time since the last good poll, and since the vendor computed the figures. It is the maximum of"
+                " each step of the graph.",
                 Query(oldest("video_api_last_success_timestamp_seconds"), "Since the last good poll", "poll"),
                 Query(oldest("video_api_data_timestamp_seconds"), "Since the vendor computed it", "vendor"),
                 unit=SECONDS,
@@ -314,13 +314,13 @@ def polling() -> list[tuple[int, Json]]:
 
 
 def polling_details() -> list[tuple[int, Json]]:
-    """Return the ages and durations behind the figures."""
+    """Return the ages of the figures and the durations of the polls."""
     return [
         (
             6,
             table(
                 "Last failure",
-                "Why the last poll failed; empty while polls are good.",
+                "Why the last poll failed. Empty while polls succeed.",
                 Query(f"group by (reason) ({ONE('video_api_last_poll_failure')})", table=True),
                 no_value="The last poll was good",
                 columns={"reason": "Reason"},
@@ -332,7 +332,7 @@ def polling_details() -> list[tuple[int, Json]]:
             6,
             stat(
                 "Next poll in",
-                "Time to the next poll; cool-downs count.",
+                "Time to the next poll, cool-downs included.",
                 Query(f"{one('video_api_next_poll_timestamp_seconds')} - time()", instant=True),
                 unit=SECONDS,
                 decimals=0,
@@ -344,7 +344,7 @@ def polling_details() -> list[tuple[int, Json]]:
             6,
             stat(
                 "Cool-down",
-                "How long the key still rests after the vendor asked for fewer requests.",
+                "Remaining cool-down of the key after the vendor asked for fewer requests.",
                 Query(f"{one('video_api_cooldown_until_timestamp_seconds')} - time() > 0", instant=True),
                 unit=SECONDS,
                 decimals=0,
@@ -356,7 +356,7 @@ def polling_details() -> list[tuple[int, Json]]:
             6,
             stat(
                 "Rejected fields",
-                "Fields of the last answer that could not be read; the log names them.",
+                "Fields of the last answer that could not be read. The log names them.",
                 Query(one("video_api_rejected_fields"), instant=True),
                 unit=COUNT,
                 no_value="Not known",

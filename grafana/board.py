@@ -1,4 +1,4 @@
-"""Variables, annotations and the dashboard around the panels."""
+"""Makes the variables, the annotations and the dashboard around the panels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GRID_WIDTH = 24
 
 
 def datasource_variable() -> Json:
-    """Return the choice of a Prometheus data source: no dashboard names one."""
+    """Return the choice of a Prometheus data source, because no dashboard names one."""
     return {
         "name": "datasource",
         "label": "Data source",
@@ -27,7 +27,7 @@ def datasource_variable() -> Json:
 
 
 def variable(name: str, label: str, query: str, description: str, *, multi: bool = True) -> Json:
-    """Return a variable with the values of one label; with `multi` all of them unless some are chosen."""
+    """Return a variable with the values of a label. With `multi` all are selected unless some are chosen."""
     result: Json = {
         "name": name,
         "label": label,
@@ -36,7 +36,7 @@ def variable(name: str, label: str, query: str, description: str, *, multi: bool
         "datasource": DATASOURCE,
         "definition": query,
         "query": {"query": query, "refId": f"variable-{name}", "qryType": 1},
-        # 2: asked again when the time range changes, so that an account removed last week can still be looked at.
+        # 2 asks again when the time range changes, so that an account removed last week can still be selected.
         "refresh": 2,
         "sort": 5,
         "regex": "",
@@ -52,7 +52,7 @@ def variable(name: str, label: str, query: str, description: str, *, multi: bool
 
 
 def filter_variable(name: str, label: str, description: str) -> Json:
-    """Return filters on any label: those that the exporter's configuration adds are not known in advance."""
+    """Return filters on any label, because labels from the exporter's configuration are not known in advance."""
     return {
         "name": name,
         "label": label,
@@ -67,7 +67,7 @@ def filter_variable(name: str, label: str, description: str) -> Json:
 
 
 def annotation(name: str, expr: str, title: str, text: str, color: str) -> Json:
-    """Return marks on every graph for as long as the query has a value."""
+    """Return marks on every graph while the query has a value."""
     return {
         "name": name,
         "enable": True,
@@ -94,7 +94,7 @@ def dashboard(
 ) -> Json:
     """Lay the panels out and return the whole dashboard.
 
-    `layout` has row headings and (height, [(width, panel), …]) bands, whose widths add up to 24.
+    `layout` has row headings and bands (height, [(width, panel), …]). The widths of a band add up to 24.
     """
     panels: list[Json] = []
     y = 0
@@ -118,7 +118,7 @@ def dashboard(
         "tags": ["video-api"],
         "schemaVersion": 41,
         "version": 1,
-        # Provisioned from files: what is edited in the browser would be lost with the next release.
+        # Not editable, because the next release would overwrite changes that were made in the browser.
         "editable": False,
         "graphTooltip": 1,
         "liveNow": False,

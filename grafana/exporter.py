@@ -1,4 +1,4 @@
-"""The Exporter dashboard: polls, failures, lag, cool-downs, freshness and the process."""
+"""The Exporter dashboard with polls, failures, lag, cool-downs, freshness and the process."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def quantiles(metric: str, by: str = "") -> list[Query]:
 
 
 def age_in_intervals() -> str:
-    """Return how many of its own poll intervals ago each account was last read."""
+    """Return the time since each account's last reading, in its own poll intervals."""
     return (
         f"(time() - {per_account(MANY, 'video_api_last_success_timestamp_seconds')}) / "
         f"{per_account(MANY, 'video_api_poll_interval_seconds')}"
@@ -81,7 +81,7 @@ def age_in_intervals() -> str:
 
 
 def tiles() -> list[tuple[int, Json]]:
-    """Return the first line: does it run, does it keep up."""
+    """Return the first row, which shows whether the exporter runs and keeps up."""
     up = per_account(MANY, "video_api_up")
     rest = per_account(MANY, "video_api_cooldown_until_timestamp_seconds")
     return [
@@ -99,7 +99,7 @@ def tiles() -> list[tuple[int, Json]]:
             3,
             stat(
                 "Accounts",
-                "Accounts in the configuration of the chosen exporters; replicas each count theirs.",
+                "Accounts in the configuration of the chosen exporters. Each replica counts its own.",
                 Query(f"sum({EXPORTERS('video_api_exporter_accounts')})", instant=True),
                 no_value="Not scraped",
                 thresholds=steps(BLUE),
@@ -119,7 +119,7 @@ def tiles() -> list[tuple[int, Json]]:
             3,
             stat(
                 "In cool-down",
-                "Accounts whose key rests after the vendor asked for fewer requests.",
+                "Accounts whose key is in cool-down after the vendor asked for fewer requests.",
                 Query(f"count({rest} > time()) or 0 * count({up})", instant=True),
                 no_value="No account polled yet",
                 thresholds=steps(GREEN, (1, ORANGE)),
@@ -129,7 +129,7 @@ def tiles() -> list[tuple[int, Json]]:
             3,
             stat(
                 "Oldest reading",
-                "The account that was last read longest ago, in poll intervals of its own: over 3 is stale.",
+                "Age of the oldest last reading, in poll intervals of its account. Over 3 is stale.",
                 Query(f"max({age_in_intervals()})", instant=True),
                 unit="none",
                 decimals=1,
@@ -141,8 +141,8 @@ def tiles() -> list[tuple[int, Json]]:
             3,
             stat(
                 "Start delay, 99 %",
-                "How late polls start, for all but the latest 1 % of the last hour: the sign of "
-                "too many accounts for one exporter.",
+                "How late polls start, without the latest 1 % of the last hour. A long lag means too many "
+                "accounts for one exporter.",
                 Query(
                     "histogram_quantile(0.99, sum by (le) (increase("
                     f"{EXPORTERS('video_api_exporter_poll_lag_seconds_bucket')}[1h])))",
@@ -158,7 +158,7 @@ def tiles() -> list[tuple[int, Json]]:
             3,
             stat(
                 "Configuration",
-                "Whether the last reload took the new configuration; on refusal the old one runs on.",
+                "Whether the last reload succeeded. If it failed, the exporter keeps the old configuration.",
                 Query(f"min({EXPORTERS('video_api_exporter_config_last_reload_successful')})", instant=True),
                 no_value="Not scraped",
                 mappings=[words({0: ("Refused", RED), 1: ("Loaded", GREEN)})],
@@ -168,7 +168,7 @@ def tiles() -> list[tuple[int, Json]]:
             3,
             stat(
                 "Unsaved state",
-                "Failed writes of the state file in the last hour: what is spent across a restart may be lost.",
+                "Failed writes of the state file in the last hour. Spending around a restart may be lost.",
                 Query(f"sum(increase({EXPORTERS('video_api_exporter_state_write_failures_total')}[1h]))", instant=True),
                 unit="none",
                 decimals=0,
@@ -180,14 +180,14 @@ def tiles() -> list[tuple[int, Json]]:
 
 
 def exporters_table() -> Json:
-    """Return one row for each exporter: version, shard, configuration, start."""
+    """Return a table row for each exporter with version, shard, configuration and start."""
 
     def column(ref: str, metric: str, scale: str = "", by: str = "instance") -> Query:
         return Query(f"max by ({by}) ({EXPORTERS(metric)}){scale}", ref=ref, table=True)
 
     return table(
         "Exporters",
-        "One row for each process: its version, its shard and since when it runs.",
+        "Version, shard and start of each process.",
         column("up", "up"),
         column("build", "video_api_exporter_build_info", by="instance, version, revision, python_version"),
         column("index", "video_api_exporter_shard_index"),
@@ -230,7 +230,7 @@ def alerts_table() -> Json:
     """Return the alerts on the exporters themselves."""
     return table(
         "Alerts on exporters",
-        "Alerts on the exporters themselves; those on accounts are on the Fleet dashboard.",
+        "Alerts on the exporters. Alerts on accounts are on the Fleet dashboard.",
         Query(firing_since(ALERTS, "alertname, severity, instance"), table=True),
         no_value="No alert fires (or the alert rules are not loaded)",
         columns={"severity": "Severity", "alertname": "Alert", "instance": "Instance", "Value": "True for"},
@@ -245,7 +245,7 @@ def alerts_table() -> Json:
 
 
 def polls() -> list[tuple[int, Json]]:
-    """Return how many polls there are and how they end."""
+    """Return the number of polls and their results."""
     rate = f"sum by (provider) (rate({MANY('video_api_polls_total')}[$__rate_interval])) * 60"
     failed = f"sum by (reason) (increase({MANY('video_api_poll_failures_total')}[$__rate_interval]))"
     failing = f"({per_account(MANY, 'video_api_up')} == 0)"
@@ -268,8 +268,8 @@ def polls() -> list[tuple[int, Json]]:
             8,
             lines(
                 "Failed polls by reason",
-                "Failed polls per step of the graph. The reasons are those of the metric "
-                "reference; polls that a cool-down skips count nowhere.",
+                "Failed polls for each step of the graph. The metric reference explains the reasons. Polls that"
+                " a cool-down skips are not counted.",
                 Query(f"{failed} > 0", "{{reason}}"),
                 unit=COUNT,
                 no_value="No poll failed in this range",
@@ -285,7 +285,7 @@ def polls() -> list[tuple[int, Json]]:
             8,
             table(
                 "Accounts that fail",
-                "Accounts whose last poll failed, why, and how long ago the last good one was.",
+                "Accounts whose last poll failed, the reason, and the time since the last good poll.",
                 Query(
                     f"group by ({ACCOUNT}, reason) ({MANY('video_api_last_poll_failure')})", ref="reason", table=True
                 ),
@@ -316,13 +316,13 @@ def polls() -> list[tuple[int, Json]]:
 
 
 def durations() -> list[tuple[int, Json]]:
-    """Return how long polls take and how late they start."""
+    """Return the duration of polls and their lag."""
     return [
         (
             8,
             lines(
                 "Poll duration",
-                "How long polls take, retries included: half of them and all but 1 %, by vendor.",
+                "How long polls take, retries included. The lines are the median and the 99th percentile, by vendor.",
                 *quantiles("video_api_exporter_poll_duration_seconds", "provider"),
                 unit=SECONDS,
                 interval="5m",
@@ -335,7 +335,7 @@ def durations() -> list[tuple[int, Json]]:
             8,
             lines(
                 "Start delay",
-                "How late polls start: half of them and all but 1 %.",
+                "How late polls start. The lines are the median and the 99th percentile.",
                 *quantiles("video_api_exporter_poll_lag_seconds"),
                 unit=SECONDS,
                 interval="5m",
@@ -348,7 +348,7 @@ def durations() -> list[tuple[int, Json]]:
             8,
             lines(
                 "Polls in flight",
-                "Polls under way at each scrape: at the configured concurrency the next one waits.",
+                "Polls that run at each scrape. At the configured concurrency the next poll waits.",
                 Query(f"sum by (instance) ({EXPORTERS('video_api_exporter_polls_in_flight')})", "{{instance}}"),
                 unit=COUNT,
                 no_value="Not scraped",
@@ -359,7 +359,7 @@ def durations() -> list[tuple[int, Json]]:
 
 
 def freshness() -> list[tuple[int, Json]]:
-    """Return cool-downs and the age of what is exported."""
+    """Return cool-downs and the age of the exported figures."""
     rests = MANY("video_api_cooldown_until_timestamp_seconds")
     begun = f"max by ({ACCOUNT}) (changes({rests}[$__rate_interval]))"
     bad = {"rejected": "video_api_rejected_fields", "folded": "video_api_folded_operations"}
@@ -368,8 +368,8 @@ def freshness() -> list[tuple[int, Json]]:
             8,
             lines(
                 "Age of readings",
-                "How many poll intervals ago accounts were last read: half of them, all but 1 %, "
-                "and the oldest. Over 3 is stale.",
+                "Age of the last readings in poll intervals. The lines are the median, the 99th percentile and "
+                "the oldest. Over 3 is stale.",
                 Query(f"quantile(0.5, {age_in_intervals()})", "Half", "half"),
                 Query(f"quantile(0.99, {age_in_intervals()})", "99 %", "p99"),
                 Query(f"max({age_in_intervals()})", "Oldest", "oldest"),
@@ -388,7 +388,8 @@ def freshness() -> list[tuple[int, Json]]:
             8,
             lines(
                 "New cool-downs",
-                "How many cool-downs began, after a 429 or a 503 that names a wait, per step of the graph, by vendor.",
+                "Cool-downs that began in each step of the graph, by vendor. They follow a 429, or a 503 that "
+                "names a wait.",
                 Query(f"sum by (provider) ({begun})", "{{provider}}"),
                 unit=COUNT,
                 no_value="No key has had to rest",
@@ -422,7 +423,7 @@ def freshness() -> list[tuple[int, Json]]:
 
 
 def process() -> list[tuple[int, Json]]:
-    """Return what the processes use."""
+    """Return CPU, memory and files of the processes."""
     files = EXPORTERS("process_open_fds"), EXPORTERS("process_max_fds")
     return [
         (
@@ -451,7 +452,7 @@ def process() -> list[tuple[int, Json]]:
             6,
             lines(
                 "Open files",
-                "Open file descriptors as a share of what the process may open.",
+                "Open file descriptors as a share of the process's limit.",
                 Query(f"{files[0]} / {files[1]}", "{{instance}}"),
                 unit=RATIO,
                 no_value="Not scraped",
@@ -477,7 +478,7 @@ def build() -> Json:
     return dashboard(
         "video-api-exporter",
         "Video API / Exporter",
-        "The exporters themselves: polls, failures by reason, lag, cool-downs, freshness and the process.",
+        "Polls, failures by reason, lag, cool-downs, freshness and process of the exporters.",
         variables=[*target_variables(), *account_variables(multi=True)],
         annotations=[
             annotation(

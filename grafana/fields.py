@@ -1,4 +1,4 @@
-"""How the dashboards show a value: units, colours, words, thresholds, overrides and links, decided once."""
+"""Units, colours, texts, thresholds, overrides and links for values on all dashboards."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 
 GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "red", "blue", "purple", "#8e8e99"
 
-LOWEST = -1e15  # under any figure
+LOWEST = -1e15  # below any figure
 
-# Credits are a unit of their own; "locale" writes 12,345.6 where "short" would round to 12.3 K.
+# Credits have no unit in Grafana. "locale" writes 12,345.6, and "short" would round it to 12.3 K.
 CREDITS, COUNT, SECONDS, BYTES, RATIO, MOMENT, TEXT = (
     "locale",
     "none",
@@ -23,15 +23,15 @@ CREDITS, COUNT, SECONDS, BYTES, RATIO, MOMENT, TEXT = (
     "string",
 )
 
-# An infinite number is an answer of the vendor ("unlimited"), or a forecast without an end.
+# Infinity means that the vendor answered "unlimited", or that a forecast has no end.
 UNLIMITED: Json = {"type": "value", "options": {"Infinity": {"text": "Unlimited", "color": BLUE, "index": 0}}}
 NEVER: Json = {"type": "value", "options": {"Infinity": {"text": "Never", "color": RED, "index": 0}}}
 
 
 def steps(base: str, *pairs: tuple[float, str]) -> Json:
-    """Return thresholds: the base colour, then (from this value on, colour) in rising order.
+    """Return thresholds with the base colour, then pairs of value and colour in rising order.
 
-    Grafana gives a value that is not known the first colour: that is grey, so that unknown never looks good.
+    Grafana uses the first colour for an unknown value. It is grey, so that an unknown value never looks good.
     """
     rising = [{"color": GREY, "value": None}, {"color": base, "value": LOWEST}]
     rising += [{"color": colour, "value": value} for value, colour in pairs]
@@ -48,7 +48,7 @@ def words(names: dict[int, tuple[str, str]]) -> Json:
 
 
 def override(name: str, **properties: Any) -> Json:
-    """Return settings for the field of this name; `custom__width=80` stands for the property `custom.width`."""
+    """Return settings for the field of this name. `custom__width=80` sets the property `custom.width`."""
     return _override({"id": "byName", "options": name}, properties)
 
 
@@ -70,7 +70,7 @@ def colour(name: str) -> Json:
 
 
 def limit_line(ref: str, name: str) -> Json:
-    """Draw a query as a dashed line without filling: a limit, not a reading."""
+    """Draw a query as a dashed line without filling, because it is a limit and not a reading."""
     return override_query(
         ref,
         color=colour(name),
@@ -82,7 +82,7 @@ def limit_line(ref: str, name: str) -> Json:
 
 
 def account_link(fields: str) -> Json:
-    """Link to the Account dashboard; `fields` is how the panel's kind names labels: `data` (tables) or `labels`."""
+    """Link to the Account dashboard. `fields` is where the panel has labels, `data` (tables) or `labels`."""
     prefix = {"data": "__data.fields", "labels": "__field.labels"}[fields]
     variables = "&".join(f"var-{name}=${{{prefix}.{name}:percentencode}}" for name in ("provider", "account"))
     return {

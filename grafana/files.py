@@ -1,4 +1,4 @@
-"""The dashboards as the text of their files, and beside them what grafana/dashboard-linter is to pass over."""
+"""Makes the text of the dashboards' files, and the exclusions for grafana/dashboard-linter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Fleet dashboard: all accounts at a glance, and which of them to look at first."""
+"""The Fleet dashboard with all accounts at a glance, the most urgent first."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from grafana.queries import (
 RUNWAY_STEPS = steps(RED, (6 * 3600, ORANGE), (24 * 3600, YELLOW), (7 * 24 * 3600, GREEN))
 SHARE_STEPS = steps(GREEN, (0.8, ORANGE), (0.95, RED))
 
-# Alerts on the exporters themselves carry no account; a woken person wants to see them first of all.
+# Alerts on the exporters have no account, so an empty value must match too.
 ALERTS = selector('provider=~"$provider|"', 'account=~"$account|"')
 
 SPENT_1H = per_account(MANY, "video_api:credits_spent:increase1h")
@@ -60,7 +60,7 @@ NAME = "{{account}} · {{provider}}"
 
 
 def counted(title: str, description: str, problem: str, known: str, tint: str, no_value: str) -> Json:
-    """Return a tile that counts accounts with a problem: 0 only where the answer is known for some account."""
+    """Return a tile that counts accounts with a problem. It shows 0 only if the answer is known for some account."""
     return stat(
         title,
         description,
@@ -71,7 +71,7 @@ def counted(title: str, description: str, problem: str, known: str, tint: str, n
 
 
 def tiles() -> list[tuple[int, Json]]:
-    """Return the first line: how many accounts have which problem."""
+    """Return the first row, which counts the accounts with each problem."""
     up, key = per_account(MANY, "video_api_up"), MANY("video_api_last_poll_failure", KEY_REASONS)
     critical, warning = (below_threshold(MANY, severity) for severity in ("critical", "warning"))
     ratio = MANY("video_api_storage_used_ratio")
@@ -85,7 +85,7 @@ def tiles() -> list[tuple[int, Json]]:
         ),
         counted(
             "No credits left",
-            "Balance at or below 0: calls that cost credits fail now.",
+            "Balance at or below 0. Calls that cost credits fail now.",
             f"{balance(MANY)} <= 0",
             balance(MANY),
             RED,
@@ -93,7 +93,7 @@ def tiles() -> list[tuple[int, Json]]:
         ),
         counted(
             "Credits critical",
-            "Balance above 0 and under the account's critical threshold.",
+            "Balance above 0 and below the account's critical threshold.",
             f"{critical} > 0",
             balance(MANY),
             RED,
@@ -101,7 +101,7 @@ def tiles() -> list[tuple[int, Json]]:
         ),
         counted(
             "Credits low",
-            "Balance under the account's warning threshold, not yet under the critical one.",
+            "Balance below the account's warning threshold, but not below the critical one.",
             f"{warning} unless ({critical})",
             balance(MANY),
             ORANGE,
@@ -109,8 +109,8 @@ def tiles() -> list[tuple[int, Json]]:
         ),
         counted(
             "Ends before reset",
-            "At the pace of the last day, and of the last six hours, the credits end "
-            "before the billing period does. Needs the recording rules.",
+            "The credits end before the billing period, at the spend rates of the last day and of the last six "
+            "hours. Needs the recording rules.",
             ends_before_reset(MANY),
             MANY("video_api:credits_spent:increase1d"),
             YELLOW,
@@ -118,8 +118,8 @@ def tiles() -> list[tuple[int, Json]]:
         ),
         counted(
             "Keys rejected",
-            "The last poll failed since the key is refused, not permitted or unreadable: "
-            "it will not get better by itself.",
+            "The last poll failed, because the key is refused, lacks a permission or cannot be read. This does "
+            "not end by itself.",
             f"group by ({ACCOUNT}) ({key})",
             up,
             RED,
@@ -127,8 +127,8 @@ def tiles() -> list[tuple[int, Json]]:
         ),
         counted(
             "Polls fail",
-            "The last poll failed for any reason. Figures stay the last good ones until they "
-            "are stale, then they disappear.",
+            "The last poll failed for any reason. The last good figures stay until they are stale. Then they "
+            "disappear.",
             f"{up} == 0",
             up,
             PURPLE,
@@ -147,7 +147,7 @@ def tiles() -> list[tuple[int, Json]]:
 
 
 def alerts_table() -> Json:
-    """Return what fires now, the longest first."""
+    """Return the alerts that fire now, the longest first."""
     return table(
         "Alerts firing",
         "Alerts that fire for the chosen accounts, and those on the exporters themselves. "
@@ -176,7 +176,7 @@ def alerts_table() -> Json:
 
 
 def accounts_table() -> Json:
-    """Return every account with its figures, those in the worst state first."""
+    """Return every account with its figures, the worst state first."""
 
     def column(ref: str, expr: str) -> Query:
         return Query(expr, ref=ref, table=True)
@@ -192,9 +192,9 @@ def accounts_table() -> Json:
     }
     return table(
         "Accounts, worst first",
-        "One row for each account; a row's name opens the Account dashboard. *Lasts* is "
-        "the balance at the pace of the last day. An empty cell is not known or does not apply. Labels of the "
-        "configuration (team, …) follow at the right.",
+        "A row for each account. Its name opens the Account dashboard. *Lasts* is how long the balance lasts at"
+        " the spend rate of the last day. An empty cell is unknown or does not apply. Labels of the "
+        "configuration (team, …) are at the right.",
         column("state", state(MANY)),
         column("labels", f"group without ({TARGET_LABELS}) ({MANY('video_api_up')})"),
         column("reason", f"group by ({ACCOUNT}, reason) ({MANY('video_api_last_poll_failure')})"),
@@ -258,10 +258,11 @@ def accounts_table() -> Json:
 
 
 def alerts_over_time() -> Json:
-    """Return how many accounts each alert fired for, and since when; cheap with any number of accounts."""
+    """Return the number of accounts and the start of each alert. It is cheap for any number of accounts."""
     return lines(
         "Alerts over time",
-        "How many alerts of each kind fired: when it began, and whether it is one account or all of them.",
+        "Number of firing alerts of each kind. It shows when a problem began, and whether it affects one "
+        "account or all.",
         Query(f"count by (alertname) ({firing(ALERTS, ALERT_LABELS)})", "{{alertname}}"),
         unit=COUNT,
         no_value="No alert fired in this range (or the alert rules are not loaded)",
@@ -294,7 +295,7 @@ def build() -> Json:
     return dashboard(
         "video-api-fleet",
         "Video API / Fleet",
-        "All accounts: what is wrong, with which account, since when, and how long is left.",
+        "All accounts, with what is wrong, since when, and how long the credits last.",
         variables=[
             *target_variables(),
             *account_variables(multi=True),
@@ -322,8 +323,8 @@ def build() -> Json:
                         11,
                         ranking(
                             "Shortest runways",
-                            "How long the balance lasts at the pace of the last day: the ten "
-                            "accounts that end first. Accounts that spend nothing, and unlimited ones, have no end.",
+                            "How long the balance lasts at the spend rate of the last day, for the ten accounts"
+                            " that end first. Accounts that spend nothing, and unlimited accounts, have no end.",
                             f"sort(bottomk(10, {time_left(MANY, '1d')}))",
                             unit=SECONDS,
                             thresholds=RUNWAY_STEPS,
@@ -345,9 +346,9 @@ def build() -> Json:
                         12,
                         lines(
                             "Credits spent per hour",
-                            "Spending of the last hour at each moment, by vendor: credits "
-                            "of two vendors are different money and are never added up. From the spending counter, "
-                            "so top-ups and resets do not show.",
+                            "Spending of the last hour, by vendor. Credits of two vendors are different money, "
+                            "so they are not added up. It comes from the spending counter, so top-ups and "
+                            "resets do not show.",
                             Query(f"sum by (provider) ({SPENT_1H})", "{{provider}}"),
                             unit=CREDITS,
                             no_value="No spending known yet",
@@ -377,7 +378,7 @@ def build() -> Json:
                         12,
                         lines(
                             "Credits left",
-                            "The sum of all limited balances, by vendor; unlimited ones are left out.",
+                            "The sum of all balances, by vendor, without unlimited ones.",
                             Query(f"sum by (provider) ({finite})", "{{provider}}"),
                             unit=CREDITS,
                             no_value="No limited balance known",
@@ -395,7 +396,7 @@ def build() -> Json:
                         12,
                         ranking(
                             "Fullest storage",
-                            "Share of the storage limit that is used; unlimited storage is left out.",
+                            "Used share of the storage limit, without unlimited storage.",
                             f"sort_desc(topk(10, {per_account(MANY, 'video_api_storage_used_ratio')} > 0))",
                             unit=RATIO,
                             thresholds=SHARE_STEPS,
@@ -409,7 +410,7 @@ def build() -> Json:
                         12,
                         ranking(
                             "Most channels used",
-                            "Share of the channel limit that is used; unlimited ones are left out.",
+                            "Used share of the channel limit, without unlimited ones.",
                             f"sort_desc(topk(10, {per_account(MANY, 'video_api_channels_used_ratio')} > 0))",
                             unit=RATIO,
                             thresholds=SHARE_STEPS,

@@ -1,4 +1,4 @@
-"""One function for each kind of panel; all of them Grafana's JSON model as plain dicts."""
+"""Makes panels as plain dicts of Grafana's JSON model, with a function for each kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grafana.fields import BLUE, COUNT, DATASOURCE, TEXT, Json, steps
 
 @dataclass(frozen=True)
 class Query:
-    """One PromQL query of a panel; an instant one fills tables and single values, a range one draws lines."""
+    """A PromQL query of a panel. An instant query fills tables and single values, a range query draws lines."""
 
     expr: str
     legend: str = ""
@@ -98,7 +98,7 @@ def stat(
     text_mode: str = "auto",
     **more: Any,
 ) -> Json:
-    """Return a tile with one large value; `graph` adds its course over the range."""
+    """Return a tile with one large value. `graph` adds its graph over the time range."""
     options = {
         "reduceOptions": {"values": False, "calcs": [reducer], "fields": fields},
         "orientation": "auto",
@@ -126,7 +126,7 @@ def stat(
 def bars(
     title: str, description: str, *queries: Query, unit: str, no_value: str, thresholds: Json, **more: Any
 ) -> Json:
-    """Return horizontal bars, one for each series, for comparing accounts at this moment."""
+    """Return a horizontal bar for each series, to compare accounts now."""
     options = {
         "reduceOptions": {"values": False, "calcs": ["lastNotNull"], "fields": ""},
         "orientation": "horizontal",
@@ -166,7 +166,7 @@ def lines(
     placement: str = "bottom",
     **more: Any,
 ) -> Json:
-    """Return a graph over time; a gap stays a gap, since what was not read is not known."""
+    """Return a graph over time. A gap stays a gap, because a value that was not read is unknown."""
     custom = {
         "drawStyle": draw,
         "lineInterpolation": "linear",
@@ -198,7 +198,7 @@ def lines(
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     if unit == COUNT:
-        custom["axisSoftMax"] = 4  # an axis of nothing but zeros would else go up to 100
+        custom["axisSoftMax"] = 4  # otherwise an axis with only zeros would go up to 100
     more.setdefault("min", 0)
     return _panel(
         "timeseries",
@@ -217,7 +217,7 @@ def lines(
 def timeline(
     title: str, description: str, *queries: Query, no_value: str, mappings: Sequence[Json], **more: Any
 ) -> Json:
-    """Return bands of states over time, one for each series: since when is it like this."""
+    """Return a band of states over time for each series, which shows when a state began."""
     custom = {
         "fillOpacity": 80,
         "lineWidth": 0,
@@ -261,7 +261,7 @@ def table(
     """Return a table that merges instant queries on the labels they share.
 
     `columns` maps field names (`account`, or `Value #balance` for the query with ref `balance`) to headings, in
-    order; fields that are neither there nor in `hidden` follow at the end, as an account's own labels do.
+    order. Other fields that are not in `hidden`, such as an account's own labels, follow at the end.
     """
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False, "inspect": False}
     options = {
@@ -293,5 +293,5 @@ def table(
 
 
 def row(title: str, collapsed: bool = False) -> Json:
-    """Return a heading; the panels after it belong to it."""
+    """Return a heading for the panels after it."""
     return {"type": "row", "title": title, "collapsed": collapsed, "panels": []}

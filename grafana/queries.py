@@ -1,6 +1,6 @@
-"""The PromQL that more than one dashboard asks: selectors by the dashboard's variables, and an account's state.
+"""PromQL that several dashboards use, with selectors by the dashboard's variables and the state of an account.
 
-An account may be scraped from two replicas; every query brings it down to one series per provider and account.
+An account may be scraped from two replicas. Every query reduces it to one series for each provider and account.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from grafana.fields import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, YELLOW, Json,
 ACCOUNT = "provider, account"
 TARGET_LABELS = "instance, job, namespace, pod, container, endpoint, service, node"
 
-# How a metric name is narrowed to the chosen accounts: `selector("video_api_up", 'reason="auth"')`.
+# Narrows a metric name to the chosen accounts, such as `selector("video_api_up", 'reason="auth"')`.
 Selector = Callable[..., str]
 
 
 def selector(*matchers: str) -> Selector:
     """Return a function that writes a metric name with these matchers and any further ones.
 
-    Recorded series (`video_api:…`) and alerts stand for all replicas and have no instance: they go without it.
+    Recorded series (`video_api:…`) and alerts are for all replicas, so they get no matcher for the instance.
     """
 
     def select(metric: str, *more: str) -> str:
@@ -37,46 +37,46 @@ ONE = selector('job=~"$job"', 'instance=~"$instance"', 'provider="$provider"', '
 
 
 def per_account(select: Selector, metric: str, *more: str, aggregate: str = "max") -> str:
-    """Return one series for each account, whichever replicas export it."""
+    """Return one series for each account from any replica."""
     return f"{aggregate} by ({ACCOUNT}) ({select(metric, *more)})"
 
 
 def balance(select: Selector) -> str:
-    """Return the balance of each account; where replicas differ the lower one, as the alerts take it."""
+    """Return the balance of each account. If replicas differ it is the lower one, as in the alerts."""
     return per_account(select, "video_api_credits_balance", aggregate="min")
 
 
 def below_threshold(select: Selector, severity: str) -> str:
-    """Return the balances under the account's own threshold of this severity."""
+    """Return the balances below the account's own threshold of this severity."""
     threshold = per_account(select, "video_api_credits_threshold", f'severity="{severity}"')
     return f"{balance(select)} < {threshold}"
 
 
 def runway(select: Selector, window: str) -> str:
-    """Return how long the balance of each account lasts at the pace of `1h`, `6h` or `1d`, in seconds."""
+    """Return how long the balance of each account lasts in seconds, at the spend rate of `1h`, `6h` or `1d`."""
     return per_account(select, f"video_api:credits_time_to_exhaustion_seconds:spend{window}", aggregate="min")
 
 
 def time_left(select: Selector, window: str) -> str:
-    """Return the same, and 0 for an account that has nothing left and therefore spends nothing."""
+    """Return the same, but 0 for an account without credits, because it spends nothing."""
     return f"{runway(select, window)} or 0 * group by ({ACCOUNT}) ({balance(select)} <= 0)"
 
 
 def ends_before_reset(select: Selector) -> str:
-    """Return the runways that end before the billing period, by the last day's pace and the last six hours'."""
+    """Return the runways that end before the billing period, at the rates of the last day and the last six hours."""
     remaining = per_account(select, "video_api:billing_period_remaining_seconds")
     return f"({runway(select, '1d')} < {remaining} and {runway(select, '6h')} < {remaining})"
 
 
 def near_limit(select: Selector, resource: str) -> str:
-    """Return the share used of storage or channels where it has reached a threshold of the account."""
+    """Return the used share of storage or channels if it has reached a threshold of the account."""
     threshold = per_account(select, f"video_api_{resource}_threshold_ratio", aggregate="min")
     return f"{per_account(select, f'video_api_{resource}_used_ratio')} >= {threshold}"
 
 
 KEY_REASONS = 'reason=~"auth|forbidden|credential"'
 
-# Worst last: a table sorted by this number has first what cannot wait. None of these needs the alert rules but 2.
+# The worst is last, so that a table sorted by this number begins with it. Only state 2 needs the alert rules.
 STATES: dict[int, tuple[str, str]] = {
     0: ("OK", GREEN),
     1: ("Space near limit", YELLOW),
@@ -92,7 +92,7 @@ STATE_WORDS = words(STATES)
 
 
 def state(select: Selector) -> str:
-    """Return the number of the worst state of STATES that each account is in."""
+    """Return the number of the worst state of each account in STATES."""
     conditions = {
         8: f"{balance(select)} <= 0",
         7: select("video_api_last_poll_failure", KEY_REASONS),
@@ -139,7 +139,7 @@ def target_variables() -> list[Json]:
             "instance",
             "Instance",
             'label_values(video_api_exporter_build_info{job=~"$job"}, instance)',
-            "Single exporters: shards or replicas",
+            "Single exporters (shards or replicas)",
         ),
     ]
 
@@ -170,18 +170,18 @@ OURS, FIRING = 'alertname=~"VideoApi.+"', 'alertstate="firing"'
 
 
 def firing(select: Selector, by: str, *more: str) -> str:
-    """Return 1 for each alert that fires for the chosen accounts, once for each set of these labels."""
+    """Return 1 for each alert that fires for the chosen accounts, for each set of these labels."""
     return f"max by ({by}) ({select('ALERTS', OURS, FIRING, *more)})"
 
 
 def begun(select: Selector, by: str, *more: str) -> str:
-    """Return 1 for each alert in the first moments of its firing: a mark where it begins, not a band."""
+    """Return 1 for each alert when it begins to fire, to draw a mark and not a band."""
     before = select("ALERTS", OURS, FIRING, *more) + " offset $__rate_interval"
     return f"{firing(select, by, *more)} unless max by ({by}) ({before})"
 
 
 def firing_since(select: Selector, by: str) -> str:
-    """Return for how long each alert that fires has been true, in seconds."""
+    """Return the seconds for which each firing alert has been true."""
     return f"time() - min by ({by}) ({select('ALERTS_FOR_STATE', OURS)}) and {firing(select, by)}"
 
 

@@ -1,4 +1,4 @@
-"""A Prometheus of our own on loopback, for the tests of the queries and for the preview."""
+"""Runs a Prometheus on loopback, for the tests of the queries and for the preview."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_SECONDS = 30.0
 
 
 class Prometheus:
-    """A Prometheus over a folder with `prometheus.yml`; a context manager that starts and stops it."""
+    """A Prometheus for a folder with `prometheus.yml`, as a context manager that starts and stops it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -73,11 +73,11 @@ class Prometheus:
 
     @property
     def data(self) -> Path:
-        """Return the folder of its blocks."""
+        """Return the folder of the blocks."""
         return self._folder / "data"
 
     def ask(self, path: str, parameters: Mapping[str, object]) -> Any:
-        """Return the `data` of an API answer; raises ValueError with Prometheus' own words."""
+        """Return the `data` of an API answer. Raises ValueError with Prometheus' message."""
         try:
             with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as answer:
                 return json.load(answer)["data"]

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Change one thing at a time in the Prometheus rules and run their unit tests: every change has to fail one.
+"""Change one thing at a time in the Prometheus rules and run their unit tests. Every change must make a test fail.
 
-Mutated are thresholds, windows, offsets, `for`, comparisons, arithmetic, set operators and their operands,
-functions, aggregated labels, label matchers and severities. Prints the changes that no test noticed; exit status 1
-if there are any. The tests of alert X are tests/alerts/rules/X.yml and X.*.yml, those of the recording rules the
-other files there.
+It changes thresholds, windows, offsets, `for`, comparisons, arithmetic, set operators and their operands, functions,
+aggregated labels, label matchers and severities. It prints the changes that no test noticed, and exits with status 1
+if there are any. The tests of alert X are tests/alerts/rules/X.yml and X.*.yml. The other files there test the
+recording rules.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-# What may stand in the place of a comparison, an arithmetic or set operator, or a function.
+# Replacements of a comparison, an arithmetic or set operator, or a function.
 OTHERS = {
     "<": ("<=", ">"),
     "<=": ("<", ">="),
@@ -72,7 +72,7 @@ UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 @dataclass(frozen=True)
 class Mutant:
-    """One rule with one thing changed, or with nothing changed where `change` is empty."""
+    """A rule with one change, or without a change if `change` is empty."""
 
     file: str
     name: str
@@ -92,7 +92,7 @@ def half_and_double(duration: str) -> tuple[str, str]:
 
 
 def other_numbers(number: str) -> tuple[str, ...]:
-    """Say one less and one more of a small whole number, three and five quarters of any other."""
+    """Return one less and one more for a small whole number, three and five quarters for any other."""
     if number == "Inf":
         return ("40",)
     if number.isdigit() and int(number) < 10:
@@ -101,7 +101,7 @@ def other_numbers(number: str) -> tuple[str, ...]:
 
 
 def operands(tokens: list[re.Match[str]], at: int, expr: str) -> tuple[int, int]:
-    """Say where the operands of the set operator tokens[at] begin and end: `and` and `unless` bind closer than `or`."""
+    """Return where the operands of the set operator tokens[at] begin and end. `or` binds less than the others."""
     stops = {"or"} if tokens[at][0] == "or" else {"and", "or", "unless"}
 
     def reach(indexes: range, opening: str, closing: str) -> int | None:
@@ -137,7 +137,7 @@ def replacements(tokens: list[re.Match[str]], at: int, expr: str) -> Iterator[tu
 
 
 def other_texts(token: re.Match[str]) -> Iterable[str]:
-    """Say what may stand in a token's place."""
+    """Return the replacements of a token."""
     text = token[0]
     match token.lastgroup:
         case "duration":
@@ -155,7 +155,7 @@ def other_texts(token: re.Match[str]) -> Iterable[str]:
 
 
 def mutated(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every changed copy of a rule and what was changed in it."""
+    """Yield every changed copy of a rule and a description of the change."""
     expr = str(rule["expr"])
     tokens = list(TOKEN.finditer(expr))
     for at in range(len(tokens)):
@@ -175,7 +175,7 @@ def mutated(rule: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def relevant(groups: list[dict[str, Any]], rule: dict[str, Any]) -> list[dict[str, Any]]:
-    """Keep what the rule's tests look at, for speed: an alert alone, a recording rule among its like."""
+    """Keep only what the rule's tests need, for speed. That is the alert, or all recording rules of the file."""
 
     def keep(other: dict[str, Any]) -> bool:
         return other is rule if "alert" in rule else "record" in other
@@ -204,7 +204,7 @@ def tests_of(mutant: Mutant) -> list[Path]:
 
 
 def failing(batch: list[tuple[Mutant, Path]]) -> list[str]:
-    """Run one unit test file on each mutant, in one promtool; return what it said of each failure, "" for a pass."""
+    """Run a unit test file on each mutant in one promtool. Return the message of each failure, "" for a pass."""
     with tempfile.TemporaryDirectory() as directory:
         tests = []
         for n, (mutant, path) in enumerate(batch):
@@ -221,7 +221,7 @@ def failing(batch: list[tuple[Mutant, Path]]) -> list[str]:
 
 
 def survivors(todo: list[Mutant]) -> Iterator[Mutant]:
-    """Yield the mutants that pass all of their tests; raise ValueError for a rule that fails without a change."""
+    """Yield the mutants that pass all of their tests. Raise ValueError for a rule that fails without a change."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         alive = todo
         for nth in itertools.count():

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Run the demo's vendors, the exporter, Prometheus and Alertmanager on loopback until Ctrl-C.
 
-Prometheus has the rules, Alertmanager the routes and inhibitions of deploy/. Instead of e-mail, Slack, PagerDuty and
-the rest, every notification comes here and is printed. All take free ports; all data goes when the stack stops.
+Prometheus has the rules of deploy/, and Alertmanager its routes and inhibitions. Every notification is printed here and
+not sent by e-mail, Slack, PagerDuty and so on. All take free ports. All data is deleted when the stack stops.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ START_SECONDS = 30.0
 
 @contextmanager
 def webhook(receive: Callable[[dict[str, Any]], None]) -> Iterator[str]:
-    """Take Alertmanager's notifications on a free port; yield the URL to send them to."""
+    """Receive Alertmanager's notifications on a free port. Yield the URL to send them to."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -58,7 +58,7 @@ def webhook(receive: Callable[[dict[str, Any]], None]) -> Iterator[str]:
 
 
 def alertmanager_config(url: str, group_wait: str, group_interval: str) -> str:
-    """Return deploy/'s configuration with every receiver notifying this URL, waiting as given."""
+    """Return the configuration in deploy/ with this URL for every receiver, and with these waits."""
     config = yaml.safe_load((DEPLOY / "alertmanager/alertmanager.yml").read_text())
     for receiver in config["receivers"]:
         name = receiver["name"]
@@ -70,7 +70,7 @@ def alertmanager_config(url: str, group_wait: str, group_interval: str) -> str:
 
 
 def prometheus_config(exporter: str, alertmanager: str, rules: str, interval: str) -> str:
-    """Return deploy/'s configuration for these addresses (host:port), rule files and interval."""
+    """Return the configuration in deploy/ for these addresses (host:port), rule files and interval."""
     config = yaml.safe_load((DEPLOY / "prometheus/single.yml").read_text())
     config["global"] |= {"scrape_interval": interval, "evaluation_interval": interval}
     config["rule_files"] = [rules]
@@ -81,9 +81,9 @@ def prometheus_config(exporter: str, alertmanager: str, rules: str, interval: st
 
 @contextmanager
 def running(name: str, command: Sequence[str], listening: str, log: Path) -> Iterator[str]:
-    """Run a program until the block ends; yield the host and port that `listening` finds in its log."""
+    """Run a program until the block ends. Yield the host and port that `listening` finds in its log."""
     with log.open("w") as output:
-        # A session of its own: Ctrl-C reaches this script alone, which stops them in order.
+        # A new session, so that Ctrl-C reaches only this script, which stops the programs in order.
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         end = time.monotonic() + START_SECONDS
@@ -102,7 +102,7 @@ def running(name: str, command: Sequence[str], listening: str, log: Path) -> Ite
 
 
 def show(notification: dict[str, Any]) -> None:
-    """Print a notification, a line an alert."""
+    """Print a notification with a line for each alert."""
     receiver = notification["receiver"]
     for alert in notification["alerts"]:
         labels = alert["labels"]
@@ -119,7 +119,7 @@ def main() -> int:
             print(f"{program} is missing: install Debian's package {package}", file=sys.stderr)
             return 2
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Also SIGINT, because a shell has it ignored by what it starts in the background.
+        # Handle SIGINT too, because a shell makes background programs ignore it.
         signal.signal(number, signal.default_int_handler)
     listening = r'msg="Listening on" address=(\S+)'
     try:

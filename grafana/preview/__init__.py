@@ -1,1 +1,1 @@
-"""Pictures of the dashboards without a Grafana server: `python -m grafana.preview`, or `make preview`."""
+"""Draws the dashboards without a Grafana server. Run `python -m grafana.preview`, or `make preview`."""

@@ -1,4 +1,4 @@
-"""Draw every dashboard as a PNG in `build/preview/`: `make preview`.
+"""Draw every dashboard as a PNG in `build/preview/`.
 
 A history of the demo is written for a Prometheus on loopback, esbuild bundles the page with Grafana's own
 components, and headless Chromium takes one picture of each dashboard.
@@ -23,7 +23,7 @@ from grafana.server import Prometheus
 
 HERE = Path(__file__).parent
 OUT = HERE.parents[1] / "build/preview"
-HOURS = 54  # the Account dashboard shows two days, and its first hours need some before them
+HOURS = 54  # the Account dashboard shows two days, and its first hours need data from before
 WIDTH = 1600
 CELL, GAP, HEAD = 30, 8, 92  # as in page.tsx
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--history", type=Path, help="folder to keep the history in, for drawing again")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Prometheus is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that Prometheus is stopped
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dashboards-") as name:
         folder = arguments.history or Path(name)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def bundle() -> None:
-    """Put the page and all it imports into one script."""
+    """Bundle the page and its imports into one script."""
     subprocess.run(
         [
             HERE.parent / "node_modules/.bin/esbuild",
@@ -74,7 +74,7 @@ def bundle() -> None:
         check=True,
     )
 
-    # The components fetch their icons from where Grafana serves them.
+    # The components fetch their icons from the paths of a Grafana server.
     icons = HERE.parent / "node_modules/@grafana/ui/dist/public/img"
     shutil.copytree(icons, OUT / "public/build/img", dirs_exist_ok=True)
 

@@ -1,9 +1,8 @@
-"""Two days of the demo in a few minutes: the exporter's own parts on a driven clock, written as TSDB blocks.
+"""Makes two days of the demo in a few minutes, with a simulated clock, and writes them as TSDB blocks.
 
-The simulated vendors answer over loopback as in the demo, the exporter's poller, ledger, store and exposition
-make of it what they always make; only the clock jumps from poll to poll and scrape to scrape. Recording rules
-are then evaluated by promtool, and the alerts by the queries of the rule files, so that the pictures show when
-an alert began.
+The simulated vendors answer over loopback as in the demo. The exporter's poller, ledger, store and exposition work as
+usual. Only the clock jumps from poll to poll and from scrape to scrape. promtool evaluates the recording rules. The
+alerts come from the queries of the rule files, so that the pictures show when an alert began.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from grafana.server import Prometheus
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus/rules"
 SCRAPE_SECONDS = 120.0
-POLL_SECONDS = 290.0  # the demo's troubles return in whole minutes: so polls meet them now and then
+POLL_SECONDS = 290.0  # not whole minutes like the demo's faults, so that polls meet them now and then
 TARGET = 'job="video-api-exporter",instance="exporter-0:10390"'
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class DrivenClock:
-    """A clock that is set to a moment and then goes on by itself, so that polls take the time they take."""
+    """A clock that is set to a time and then runs on, so that polls take real time."""
 
     def __init__(self, start: float) -> None:
         self._start = start
@@ -52,7 +51,7 @@ class DrivenClock:
         self._set_at = time.monotonic()
 
     def set(self, seconds: float) -> None:
-        """Jump to that many seconds after the start, but never back."""
+        """Jump to this many seconds after the start, but never back."""
         self._set_to = max(seconds, self.monotonic())
         self._set_at = time.monotonic()
 
@@ -66,11 +65,11 @@ class DrivenClock:
 
 
 def backfill(folder: Path, start: float, end: float) -> None:
-    """Write the blocks of a Prometheus with what it would know at `end` had it scraped from `start` on."""
-    logging.getLogger("exporter").setLevel(logging.CRITICAL)  # the demo's troubles are meant
+    """Write the blocks that a Prometheus would have at `end` if it had scraped since `start`."""
+    logging.getLogger("exporter").setLevel(logging.CRITICAL)  # the demo's faults are intended
     (folder / "prometheus.yml").write_text("global: {}\n")
     _blocks(folder, _scrapes(folder, start, end))
-    # promtool reads what is stored: rules that read other rules come second.
+    # promtool reads stored blocks, so rules that read other rules come second.
     for reads_rules in (False, True):
         rules = [rule for rule in _rules("record") if ("video_api:" in rule["expr"]) == reads_rules]
         file = folder / "rules.yml"
@@ -87,13 +86,13 @@ def backfill(folder: Path, start: float, end: float) -> None:
 
 
 def _rules(kind: str) -> list[dict[str, Any]]:
-    """Return the rules that record, or those that alert."""
+    """Return the recording rules or the alerting rules."""
     groups = (group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"])
     return [rule for group in groups for rule in group["rules"] if kind in rule]
 
 
 def _run(*command: str) -> None:
-    """Run a program; what it says is shown only where it fails."""
+    """Run a program, and show its output only if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
@@ -161,7 +160,7 @@ def _poller(accounts: Sequence[Account], store: Store, metrics: SelfMetrics, clo
 
 
 def _with_target(line: str, moment: float) -> str:
-    """Return a sample line as Prometheus would store it: with the labels of its target and its time."""
+    """Return a sample line as Prometheus would store it, with the labels of its target and its time."""
     series, value = line.rsplit(" ", 1)
     name, _, labels = series.partition("{")
     return f"{name}{{{TARGET}{',' + labels if labels else '}'} {value} {moment:.3f}\n"
@@ -178,7 +177,7 @@ def _blocks(folder: Path, lines: Iterable[str]) -> None:
 
 
 def _alerts(prometheus: Prometheus, start: float, end: float) -> Iterator[str]:
-    """Yield the series that Prometheus keeps of its alerts, from the expressions of the rule files."""
+    """Yield the series that Prometheus stores for its alerts, from the expressions of the rule files."""
     for rule in _rules("alert"):
         wait = _seconds(rule.get("for", "0s"))
         for series in prometheus.range(rule["expr"], start, end, SCRAPE_SECONDS):
@@ -191,7 +190,7 @@ def _alerts(prometheus: Prometheus, start: float, end: float) -> Iterator[str]:
 
 
 def _runs(moments: Sequence[float]) -> Iterator[tuple[float, float]]:
-    """Yield (since when without a gap, moment) for each moment."""
+    """Yield each time with the time since which there was no gap."""
     began = last = moments[0]
     for moment in moments:
         if moment - last > SCRAPE_SECONDS:
