@@ -127,7 +127,7 @@ STALE = {"alertname": "VideoApiDataStale", "severity": "warning"}
 
 
 @needs_alertmanager
-def test_the_critical_threshold_silences_the_warning_one(running: Server) -> None:
+def test_a_critical_alert_inhibits_the_warning_about_the_same_resource(running: Server) -> None:
     assert inhibited(running, LOW, CRITICALLY_LOW) == {"VideoApiCreditsLow warning"}
     for name in ("VideoApiStorageNearLimit", "VideoApiChannelsNearLimit"):
         pair = ({"alertname": name, "severity": severity} for severity in ("warning", "critical"))
@@ -135,32 +135,32 @@ def test_the_critical_threshold_silences_the_warning_one(running: Server) -> Non
 
 
 @needs_alertmanager
-def test_the_critical_threshold_of_something_else_silences_nothing(running: Server) -> None:
+def test_a_critical_alert_inhibits_no_warning_about_another_resource(running: Server) -> None:
     storage = {"alertname": "VideoApiStorageNearLimit", "severity": "critical"}
     assert inhibited(running, LOW, storage) == set()
 
 
 @needs_alertmanager
-def test_exhausted_silences_what_led_there(running: Server) -> None:
+def test_credits_exhausted_inhibits_the_alerts_before_it(running: Server) -> None:
     lower = {"VideoApiCreditsLow warning", "VideoApiCreditsLow critical"}
     sooner = {"VideoApiCreditsRunOutSoon critical", "VideoApiCreditsRunOutBeforeReset warning"}
     assert inhibited(running, EXHAUSTED, LOW, CRITICALLY_LOW, SOON, BEFORE_RESET) == lower | sooner
 
 
 @needs_alertmanager
-def test_hours_left_silence_days_left(running: Server) -> None:
+def test_hours_left_inhibit_days_left(running: Server) -> None:
     assert inhibited(running, SOON, BEFORE_RESET, LOW) == {"VideoApiCreditsRunOutBeforeReset warning"}
 
 
 @needs_alertmanager
-def test_inactive_silences_ending(running: Server) -> None:
+def test_an_inactive_subscription_inhibits_an_ending_one(running: Server) -> None:
     inactive = {"alertname": "VideoApiSubscriptionInactive", "severity": "critical"}
     ending = {"alertname": "VideoApiSubscriptionEnding", "severity": "warning"}
     assert inhibited(running, inactive, ending) == {"VideoApiSubscriptionEnding warning"}
 
 
 @needs_alertmanager
-def test_a_reason_silences_the_failing_polls_and_these_the_old_figures(running: Server) -> None:
+def test_an_alert_with_a_reason_inhibits_poll_failing_which_inhibits_data_stale(running: Server) -> None:
     both = {"VideoApiPollFailing warning", "VideoApiDataStale warning"}
     assert inhibited(running, FAILING, STALE) == {"VideoApiDataStale warning"}
     for name, severity in (("VideoApiKeyRejected", "critical"), ("VideoApiRateLimited", "warning")):
@@ -169,14 +169,14 @@ def test_a_reason_silences_the_failing_polls_and_these_the_old_figures(running: 
 
 
 @needs_alertmanager
-def test_a_scrape_that_fails_silences_that_nothing_is_scraped(running: Server) -> None:
+def test_exporter_down_inhibits_exporter_absent(running: Server) -> None:
     down = {"alertname": "VideoApiExporterDown", "severity": "critical", "job": "video-api-exporter"}
     absent = {"alertname": "VideoApiExporterAbsent", "severity": "critical"}
     assert inhibited(running, down, absent) == {"VideoApiExporterAbsent critical"}
 
 
 @needs_alertmanager
-def test_an_account_of_the_same_name_at_another_vendor_is_not_silenced(running: Server) -> None:
+def test_an_account_of_the_same_name_at_another_vendor_is_not_inhibited(running: Server) -> None:
     name = next(ACCOUNTS)
     pair = (("videodb", EXHAUSTED), ("vidnavigator", LOW))
     assert silenced(running, [{"provider": provider, "account": name, **alert} for provider, alert in pair]) == []

@@ -131,7 +131,7 @@ def names(firing: Sequence[Labels], scenario: Scenario) -> list[tuple[str, str]]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_a_life_would_have_brought_its_alerts_and_no_other(history: list[Firing], scenario: Scenario) -> None:
+def test_each_simulated_life_fires_its_alerts_and_no_others(history: list[Firing], scenario: Scenario) -> None:
     for hour in checkpoints(scenario.alerts):
         firing = [labels for alert in history for labels in alert.get(round(hour * 3600 / STEP), [])]
         assert names(firing, scenario) == sorted(expected_at(scenario.alerts, hour)), f"hour {hour}"

@@ -46,7 +46,7 @@ def impatient(directory: Path) -> str:
     return str(directory / "*.yml")
 
 
-def test_a_webhook_hears_that_credits_are_low_and_after_a_top_up_that_they_are_not(tmp_path: Path) -> None:
+def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
 
     def alert(receiver: str, status: str) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ def test_a_webhook_hears_that_credits_are_low_and_after_a_top_up_that_they_are_n
             until(lambda: alert("on-call", "resolved"), "who is on call hears it too", PATIENT)
 
 
-def test_the_stack_prints_its_addresses_and_a_notification_and_stops_with_all_it_started(tmp_path: Path) -> None:
+def test_the_stack_prints_addresses_and_a_notification_and_stops_everything_it_started(tmp_path: Path) -> None:
     process = subprocess.Popen(
         # A shell ignores SIGINT for what it starts in the background.
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, ROOT / "scripts/stack.py", "--speed=600"],

@@ -47,7 +47,7 @@ def shorter_by_a_millisecond(expr: str) -> str:
 
 
 @pytest.mark.needs("promtool")
-def test_windows_that_leave_out_their_far_edge_as_in_prometheus_3_change_nothing(tmp_path: Path) -> None:
+def test_rules_work_with_the_window_edges_of_prometheus_3(tmp_path: Path) -> None:
     # On samples with millisecond time stamps, [t-w, t] without its far edge is [t-w+1ms, t].
     assert shorter_by_a_millisecond("x[5h59m59s]") == "x[5h59m58s999ms]"
     for path in FILES:
@@ -80,7 +80,7 @@ def test_no_window_is_a_multiple_of_a_scrape_interval(window: str) -> None:
     assert all(seconds % interval for interval in (5, 10, 15, 30, 60, 120, 300))
 
 
-def test_no_rule_forecasts_on_a_gauge_or_aggregates_labels_away() -> None:
+def test_no_rule_forecasts_on_a_gauge_or_drops_labels() -> None:
     for rule in ALL:
         assert not re.search(r"\b(deriv|predict_linear|delta|idelta|by)\b", rule["expr"]), rule
 
@@ -108,7 +108,7 @@ def test_every_recorded_figure_named_in_a_rule_is_recorded() -> None:
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_happens_where_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_every_alert_says_what_happens_where_and_what_to_do(rule: dict[str, Any]) -> None:
     name, annotations = rule["alert"], rule["annotations"]
     assert set(annotations) == {"summary", "description", "runbook_url"}
     page, _, heading = annotations["runbook_url"].partition("#")
@@ -124,12 +124,12 @@ def test_an_alert_says_what_happens_where_and_what_to_do(rule: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_an_alert_is_explained(rule: dict[str, Any]) -> None:
+def test_every_alert_is_explained(rule: dict[str, Any]) -> None:
     assert f"`{rule['alert']}`" in (ROOT / "docs/alerting.md").read_text()
 
 
 @pytest.mark.parametrize("rule", [rule for rule in ALL if "record" in rule], ids=lambda rule: rule["record"])
-def test_a_recorded_figure_is_explained(rule: dict[str, Any]) -> None:
+def test_every_recording_rule_is_explained(rule: dict[str, Any]) -> None:
     family = rule["record"].replace("video_api:", "video_api_", 1)
     copied = rule["expr"].endswith(f" ({family})")
     assert copied or f"`{rule['record']}`" in (ROOT / "docs/alerting.md").read_text()

@@ -55,7 +55,7 @@ def alerts_of(scenario: Scenario) -> str:
 
 
 @pytest.mark.needs("promtool")
-def test_promtool_fires_what_each_life_calls_for_and_nothing_else(tmp_path: Path) -> None:
+def test_promtool_fires_the_alerts_of_each_life_and_no_others(tmp_path: Path) -> None:
     def firing(expr: str, hour: float, alerts: list[tuple[str, str]]) -> dict[str, object]:
         return {
             "expr": f"count by (alertname, severity) ({expr})",

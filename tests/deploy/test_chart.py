@@ -120,7 +120,7 @@ def forbid_others(schema: Any) -> None:
             forbid_others(part)
 
 
-def test_checkov_finds_nothing_that_is_not_explained(everything: list[Object], tmp_path: Path) -> None:
+def test_checkov_finds_nothing_without_an_explanation(everything: list[Object], tmp_path: Path) -> None:
     file = tmp_path / "rendered.yaml"
     file.write_text(yaml.dump_all(everything))
     settings = ROOT / "deploy/helm/checkov.yaml"
@@ -242,7 +242,7 @@ def test_shards_are_the_pods_of_the_statefulset_by_their_ordinal(everything: lis
     assert index["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
 
 
-def test_the_exporter_takes_the_flags_of_the_chart(everything: list[Object]) -> None:
+def test_the_exporter_accepts_the_flags_of_the_chart(everything: list[Object]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "exporter", *container(everything)["args"]],
         capture_output=True, text=True, check=False, cwd=ROOT,
@@ -275,7 +275,7 @@ def test_probes_ask_the_health_address(everything: list[Object]) -> None:
         assert made[probe]["httpGet"] == {"path": path, "port": "health"}
 
 
-def test_pods_are_what_the_restricted_standard_asks_for(everything: list[Object]) -> None:
+def test_pods_meet_the_restricted_standard(everything: list[Object]) -> None:
     spec = pod(everything)
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -309,7 +309,7 @@ def test_a_changed_account_reloads_and_does_not_restart(tmp_path: Path) -> None:
     assert "shareProcessNamespace" not in pod(without)
 
 
-def test_names_find_each_other(everything: list[Object]) -> None:
+def test_references_between_resources_are_consistent(everything: list[Object]) -> None:
     labels = only(everything, "StatefulSet")["spec"]["template"]["metadata"]["labels"]
     service = only(everything, "Service")
     selectors = [
@@ -339,7 +339,7 @@ def test_the_network_policy_lets_in_scrapes_and_probes_and_out_to_vendors(everyt
 # One copy of rules and dashboards
 
 
-def test_rules_are_the_project_s_own(everything: list[Object]) -> None:
+def test_the_chart_has_the_rules_of_the_project(everything: list[Object]) -> None:
     made = {
         rule["metadata"]["name"].removeprefix("x-video-api-exporter-"): rule["spec"]
         for rule in of_kind(everything, "PrometheusRule")
@@ -349,14 +349,14 @@ def test_rules_are_the_project_s_own(everything: list[Object]) -> None:
     }
 
 
-def test_dashboards_are_the_project_s_own(everything: list[Object]) -> None:
+def test_the_chart_has_the_dashboards_of_the_project(everything: list[Object]) -> None:
     maps = [made for made in of_kind(everything, "ConfigMap") if "grafana_dashboard" in made["metadata"]["labels"]]
     made = {name: json.loads(text) for entry in maps for name, text in entry["data"].items()}
     assert made == {path.name: json.loads(path.read_text()) for path in (ROOT / "grafana/dashboards").glob("*.json")}
     assert all(sum(map(len, entry["data"].values())) < MEBIBYTE for entry in maps)
 
 
-def test_they_are_links_not_copies() -> None:
+def test_the_charts_rules_and_dashboards_are_links_and_not_copies() -> None:
     assert (CHART / "files/rules").resolve() == ROOT / "deploy/prometheus/rules"
     assert (CHART / "files/dashboards").resolve() == ROOT / "grafana/dashboards"
 
@@ -399,13 +399,13 @@ def with_key(**key: Any) -> Object:
         (with_key(apiKey=""), "accounts[0] (a): apiKey is empty"),
     ],
 )
-def test_what_cannot_be_deployed_fails_with_the_value_named(values: Object, message: str, tmp_path: Path) -> None:
+def test_values_that_cannot_be_deployed_fail_with_their_name(values: Object, message: str, tmp_path: Path) -> None:
     done = helm(tmp_path, values)
     assert done.returncode != 0
     assert message in done.stderr
 
 
-def test_a_shard_count_below_1_fails_where_the_schema_is_skipped_too(tmp_path: Path) -> None:
+def test_a_shard_count_below_1_fails_even_without_the_schema(tmp_path: Path) -> None:
     done = helm(tmp_path, {"accounts": [ONE], "shards": -2}, "--skip-schema-validation")
     assert "shards: -2 is not a number of pods" in done.stderr
 

@@ -34,7 +34,7 @@ def mounts(stack: dict[str, Any]) -> list[Path]:
     ]
 
 
-def test_nothing_is_published_but_on_loopback(stack: dict[str, Any]) -> None:
+def test_ports_are_published_on_loopback_only(stack: dict[str, Any]) -> None:
     ports = [port for service in stack["services"].values() for port in service["ports"]]
     assert len(ports) == 4
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
@@ -85,7 +85,7 @@ def test_its_prometheus_has_the_rules_and_scrapes_the_exporter() -> None:
     check(["promtool", "check", "config", str(STACK / "prometheus.yml")])
 
 
-def test_its_accounts_are_a_configuration_that_the_exporter_takes(tmp_path: Path) -> None:
+def test_the_exporter_accepts_the_configuration_with_the_charts_accounts(tmp_path: Path) -> None:
     text = (STACK / "config/config.yaml").read_text()
     for provider in ("vidnavigator", "videodb"):
         (tmp_path / provider).write_text("k")
@@ -96,7 +96,7 @@ def test_its_accounts_are_a_configuration_that_the_exporter_takes(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_linter_finds_nothing_that_is_not_explained(name: str, tmp_path: Path) -> None:
+def test_the_linter_finds_nothing_without_an_explanation(name: str, tmp_path: Path) -> None:
     files = [f"--file={STACK / name}" for name in FILES[name]]
     merged = tmp_path / "compose.yaml"
     merged.write_text(check([str(TOOLS / "docker-compose"), *files, "config"]))

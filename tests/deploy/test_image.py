@@ -114,13 +114,13 @@ def running(image: Containers, vendors: dict[str, Any], tmp_path: Path) -> Itera
     container.stop(seconds=1)
 
 
-def test_adds_at_most_60_megabytes_to_its_base(image: Containers, base_name: str) -> None:
+def test_the_image_adds_at_most_60_megabytes_to_its_base(image: Containers, base_name: str) -> None:
     added = image.image(IMAGE)["Size"] - image.image(base_name)["Size"]
     print(f"{added / MEGABYTE:.1f} MB above {base_name}")
     assert 0 < added <= 60 * MEGABYTE
 
 
-def test_says_what_it_is_and_how_to_run_it(image: Containers) -> None:
+def test_the_image_has_its_labels_and_its_default_command(image: Containers) -> None:
     config = image.image(IMAGE)["Config"]
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["video-api-exporter"]
@@ -134,7 +134,7 @@ def test_says_what_it_is_and_how_to_run_it(image: Containers) -> None:
     assert labels["licenses"] == "Apache-2.0"
 
 
-def test_carries_neither_pip_nor_sources(image: Containers) -> None:
+def test_the_image_has_neither_pip_nor_sources(image: Containers) -> None:
     listing = image.run("--entrypoint=sh", IMAGE, "-c", "ls / /src /dist /build /opt/*/bin 2>&1").stdout
     assert "video-api-exporter" in listing
     assert "pip" not in listing
@@ -142,7 +142,7 @@ def test_carries_neither_pip_nor_sources(image: Containers) -> None:
         assert f"cannot access '{left}'" in listing
 
 
-def test_serves_the_metrics_of_its_accounts_from_a_read_only_root(running: Container) -> None:
+def test_the_image_serves_metrics_from_a_read_only_root(running: Container) -> None:
     metrics = eventually(lambda: running.get(ADDRESS + "/metrics"), lambda text: text.count("video_api_up{") == 2)
     families = {family.name: family.samples for family in text_string_to_metric_families(metrics)}
     balances = {sample.labels["provider"]: sample.value for sample in families["video_api_credits_balance"]}
@@ -151,14 +151,14 @@ def test_serves_the_metrics_of_its_accounts_from_a_read_only_root(running: Conta
     assert (build.labels["version"], build.labels["revision"]) == (__version__, "0123abc")
 
 
-def test_runs_as_its_user_and_as_the_first_process(running: Container) -> None:
+def test_the_exporter_runs_as_its_user_and_as_process_1(running: Container) -> None:
     status = running.exec("cat", "/proc/1/status").stdout
     assert re.search(r"^Uid:\s+10001\s", status, re.MULTILINE)
     assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
     assert "video-api-exporter" in running.exec("cat", "/proc/1/cmdline").stdout
 
 
-def test_stops_at_sigterm_with_status_0_and_its_state_saved(running: Container) -> None:
+def test_sigterm_stops_the_image_with_status_0_and_saves_the_state(running: Container) -> None:
     eventually(lambda: running.get(ADDRESS + "/metrics"), lambda text: text.count("video_api_up{") == 2)
     files = running.exec("ls", "/var/lib/video-api-exporter").stdout
     assert "state.db" in files
@@ -175,14 +175,14 @@ def test_health_check_passes_while_it_serves_and_fails_when_it_hangs(image: Cont
     image.run_podman("kill", "--signal=CONT", running.identity)
 
 
-def test_without_a_configuration_it_says_which_file_it_wants_and_exits_2(image: Containers) -> None:
+def test_without_a_configuration_the_image_names_the_missing_file_and_exits_2(image: Containers) -> None:
     done = image.run("--network=none", "--no-healthcheck", *CONFINED, IMAGE)
     assert done.returncode == 2
     assert "/etc/video-api-exporter/config.yaml" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_state_volume_that_cannot_be_written_is_one_clear_line_and_it_runs(
+def test_an_unwritable_state_volume_logs_one_clear_line_and_the_exporter_runs(
     image: Containers, vendors: dict[str, Any], tmp_path: Path
 ) -> None:
     mounts = deployment(tmp_path, vendors)
@@ -199,7 +199,7 @@ def test_a_state_volume_that_cannot_be_written_is_one_clear_line_and_it_runs(
         container.stop(seconds=1)
 
 
-def test_the_compose_stack_s_demo_runs_in_it(image: Containers) -> None:
+def test_the_demo_of_the_compose_stack_runs_in_the_image(image: Containers) -> None:
     service = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())["services"]["exporter"]
     scratch = [f"--tmpfs={mount}" for mount in service["tmpfs"]]
     demo = image.start("--network=none", *CONFINED, *scratch, f"--user={service['user']}", IMAGE, *service["command"])

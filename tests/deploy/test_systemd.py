@@ -39,7 +39,7 @@ COPY --chmod=600 videodb /etc/video-api-exporter/keys/
 """
 
 
-def test_analysis_finds_no_error(tmp_path: Path) -> None:
+def test_systemd_analyze_finds_no_error(tmp_path: Path) -> None:
     # The program has to be where the unit says, which is the one thing that differs here.
     program = tmp_path / "video-api-exporter"
     program.touch(mode=0o755)
@@ -54,7 +54,7 @@ def test_analysis_finds_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_exposure_is_under_1_5() -> None:
+def test_the_units_exposure_is_under_1_5() -> None:
     check(["systemd-analyze", "security", "--offline=yes", "--threshold=14", str(UNIT)])
 
 
@@ -102,7 +102,7 @@ def shown(container: Container, name: str) -> str:
     return container.exec("systemctl", "show", "--value", f"--property={name}", "video-api-exporter").stdout.strip()
 
 
-def test_it_is_active_only_once_its_port_is_bound(service: Container) -> None:
+def test_the_unit_is_active_only_after_its_port_is_bound(service: Container) -> None:
     # Type=notify: `systemctl start` has returned, so READY=1 was said.
     assert shown(service, "ActiveState") == "active"
     assert shown(service, "WatchdogUSec") == "2min"
@@ -110,7 +110,7 @@ def test_it_is_active_only_once_its_port_is_bound(service: Container) -> None:
     assert service.exec("/opt/video-api-exporter/bin/python3", "-c", code).stdout == "200\n"
 
 
-def test_it_runs_as_nobody_else_with_its_state_and_can_read_its_key(service: Container) -> None:
+def test_the_unit_runs_as_its_own_user_with_its_state_and_its_key(service: Container) -> None:
     status = service.exec("cat", f"/proc/{shown(service, 'MainPID')}/status").stdout
     user = re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE)
     assert user is not None
@@ -123,7 +123,7 @@ def test_it_runs_as_nobody_else_with_its_state_and_can_read_its_key(service: Con
     assert 'reason="credential"' not in re.sub(r"^video_api_poll_failures_total.*$", "", metrics, flags=re.MULTILINE)
 
 
-def test_reload_reaches_it(service: Container) -> None:
+def test_systemctl_reload_reloads_the_configuration(service: Container) -> None:
     service.exec(
         "sh", "-c", "echo 'accounts: 3' >/var/lib/broken && cp /etc/video-api-exporter/config.yaml /var/lib/good"
     )
@@ -139,7 +139,7 @@ def test_reload_reaches_it(service: Container) -> None:
         service.exec("cp", "/var/lib/good", "/etc/video-api-exporter/config.yaml")
 
 
-def test_a_wrong_configuration_is_not_tried_again(systemd: Container) -> None:
+def test_a_wrong_configuration_is_not_restarted(systemd: Container) -> None:
     systemd.exec(
         "sh",
         "-c",
@@ -154,12 +154,12 @@ def test_a_wrong_configuration_is_not_tried_again(systemd: Container) -> None:
         systemctl(systemd, "reset-failed")
 
 
-def test_stop_ends_it_with_status_0(service: Container) -> None:
+def test_systemctl_stop_ends_the_exporter_with_status_0(service: Container) -> None:
     assert systemctl(service, "stop").returncode == 0
     assert (shown(service, "Result"), shown(service, "ExecMainStatus")) == ("success", "0")
 
 
-def test_the_watchdog_restarts_one_that_hangs(service: Container) -> None:
+def test_the_watchdog_restarts_an_exporter_that_hangs(service: Container) -> None:
     # Two minutes are right for users and long for a test.
     drop_in = "/run/systemd/system/video-api-exporter.service.d"
     service.exec(

@@ -23,17 +23,17 @@ RULES = [
 UIDS = {"fleet": "video-api-fleet", "account": "video-api-account", "exporter": "video-api-exporter"}
 
 
-def test_the_committed_files_are_what_make_dashboards_writes() -> None:
+def test_the_committed_dashboards_are_current() -> None:
     committed = {path.name: path.read_text() for path in FOLDER.iterdir()}
     assert committed == rendered(), "run make dashboards"
 
 
-def test_uids_stay_as_links_and_bookmarks_know_them() -> None:
+def test_uids_do_not_change_because_links_and_bookmarks_use_them() -> None:
     assert {name: board["uid"] for name, board in BOARDS.items()} == UIDS
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
-def test_panels_have_numbers_of_their_own_and_do_not_overlap(board: Json) -> None:
+def test_panels_have_unique_numbers_and_do_not_overlap(board: Json) -> None:
     numbers = [panel["id"] for panel in board["panels"]]
     assert len(set(numbers)) == len(numbers)
     for one, other in combinations([panel["gridPos"] for panel in board["panels"]], 2):
@@ -52,7 +52,7 @@ def test_every_panel_says_in_words_that_it_has_no_data() -> None:
         assert words != "No data"
 
 
-def test_every_panel_has_thresholds_and_what_is_not_known_is_grey() -> None:
+def test_every_panel_has_thresholds_and_unknown_values_are_grey() -> None:
     # Grafana colours a missing value as it does the first step.
     for name, panel in panels():
         overridden = [
@@ -68,7 +68,7 @@ def test_every_panel_has_thresholds_and_what_is_not_known_is_grey() -> None:
             assert [step["value"] for step in rising] == sorted(step["value"] for step in rising)
 
 
-def test_links_lead_to_dashboards_that_are_there_and_set_variables_that_they_have() -> None:
+def test_links_lead_to_existing_dashboards_and_variables() -> None:
     links = [link for _, panel in panels() for link in panel_links(panel)]
     assert len(links) > 5
     runbooks = {rule["annotations"]["runbook_url"].partition("#")[0] for rule in RULES if "alert" in rule}
@@ -96,7 +96,7 @@ def panel_links(panel: Json) -> list[Json]:
     ]
 
 
-def test_every_metric_is_exported_recorded_or_prometheus_own() -> None:
+def test_every_metric_is_exported_or_recorded_or_belongs_to_prometheus() -> None:
     exported = {family.name for family in FAMILIES}
     recorded = {rule["record"] for rule in RULES if "record" in rule}
     own = {
@@ -141,7 +141,7 @@ UNLIMITED = (
 )
 
 
-def test_what_can_be_unlimited_is_kept_out_of_sums_and_lines() -> None:
+def test_values_that_can_be_unlimited_are_left_out_of_sums_and_lines() -> None:
     seen = 0
     for name, panel, target in targets():
         for metric in UNLIMITED:
@@ -153,7 +153,7 @@ def test_what_can_be_unlimited_is_kept_out_of_sums_and_lines() -> None:
     assert seen >= 5
 
 
-def test_a_balance_that_is_shown_says_unlimited() -> None:
+def test_an_unlimited_balance_is_shown_as_unlimited() -> None:
     def mapped(mappings: list[Json]) -> bool:
         return any(mapping["options"].get("Infinity", {}).get("text") == "Unlimited" for mapping in mappings)
 
@@ -183,7 +183,7 @@ def test_the_account_variables_follow_each_other() -> None:
             assert used <= set(chain[: chain.index(variable["name"])])
 
 
-def test_provisioning_files_fit_the_compose_stack_and_fix_no_uid() -> None:
+def test_provisioning_files_fit_the_compose_stack_and_set_no_uid() -> None:
     compose = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())["services"]
     scrapes = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())["global"]
     folder = ROOT / "grafana/provisioning"

@@ -96,14 +96,14 @@ def asked(prometheus: Prometheus, target: Json, account: str, at: float) -> list
 
 
 @needs_prometheus
-def test_without_any_data_no_query_has_a_value_so_that_panels_say_it_in_words(prometheus: Prometheus) -> None:
+def test_without_data_no_query_returns_a_value(prometheus: Prometheus) -> None:
     for name, panel, target in targets():
         found = asked(prometheus, target, "new", NOW - 86400)
         assert found == [], f"{name} / {panel['title']}"
 
 
 @needs_prometheus
-def test_an_account_that_was_never_read_shows_that_its_key_is_rejected_and_no_figure(prometheus: Prometheus) -> None:
+def test_an_account_that_was_never_read_shows_the_rejected_key_and_no_figure(prometheus: Prometheus) -> None:
     values = {
         (name, panel["title"], target["refId"]): found[0]["value"][1]
         for name, panel, target in targets()
@@ -120,7 +120,7 @@ def test_an_account_that_was_never_read_shows_that_its_key_is_rejected_and_no_fi
     assert not unknown & {title for _, title, _ in values}
 
 
-def test_every_tile_of_counts_has_words_for_what_is_not_known() -> None:
+def test_every_tile_of_counts_has_a_text_for_unknown() -> None:
     for panel in BOARDS["fleet"]["panels"]:
         if panel["type"] == "stat":
             assert panel["fieldConfig"]["defaults"]["noValue"] in {

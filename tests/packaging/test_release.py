@@ -74,7 +74,7 @@ def test_twine_takes_both(published: Path, wheel: Path) -> None:
     assert output.count("PASSED") == 2
 
 
-def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_has_the_whole_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = (path for path in (ROOT / "exporter").rglob("*") if path.is_file())
@@ -83,7 +83,7 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None
     assert "exporter/py.typed" in packed
 
 
-def test_the_sdist_can_be_built_and_tested_by_who_packages_it(published: Path) -> None:
+def test_a_packager_can_build_and_test_the_sdist(published: Path) -> None:
     (sdist,) = published.glob("video_api_exporter-*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
@@ -131,7 +131,7 @@ def test_the_demo_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> 
     assert demo.returncode == 0
 
 
-def test_what_it_requires_fits_together(installed: Path, tmp_path: Path) -> None:
+def test_the_requirements_fit_together(installed: Path, tmp_path: Path) -> None:
     assert "No broken requirements" in run(installed / "pip", "check", cwd=tmp_path).stdout
 
 
@@ -162,7 +162,7 @@ def wanted(name: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_holds_what_the_project_asks_for(name: str) -> None:
+def test_a_lock_has_the_dependencies_of_the_project(name: str) -> None:
     versions = locked(name)
     for requirement in wanted(name):
         version = versions.get(canonicalize_name(requirement.name))
@@ -173,7 +173,7 @@ def test_a_lock_holds_what_the_project_asks_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_everything_locked_has_hashes_and_names_no_host(name: str) -> None:
+def test_every_lock_has_hashes_and_names_no_host(name: str) -> None:
     text = (ROOT / f"requirements/{name}.txt").read_text()
     entries = re.split(r"^(?=[a-zA-Z])", text, flags=re.MULTILINE)[1:]
     assert entries
@@ -193,7 +193,7 @@ def test_the_lock_installs_from_wheels_on_every_supported_python(python: str, tm
     assert re.search(r"Would install \d\d packages", done.stderr)
 
 
-def test_the_bill_of_materials_is_what_is_locked(published: Path) -> None:
+def test_the_bill_of_materials_lists_the_locked_packages(published: Path) -> None:
     bill = json.loads((published / "video-api-exporter.cdx.json").read_text())
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["name"] == "video-api-exporter"
@@ -242,7 +242,7 @@ def test_zizmor_is_clean() -> None:
     check([str(TOOLS / "zizmor"), "--offline", "--no-progress", str(ROOT / ".github")])
 
 
-def test_github_knows_every_key() -> None:
+def test_github_accepts_every_key() -> None:
     command = [str(TOOLS / "check-jsonschema"), "--builtin-schema"]
     check([*command, "vendor.github-workflows", *map(str, WORKFLOWS)])
     check([*command, "vendor.dependabot", str(ROOT / ".github/dependabot.yml")])
