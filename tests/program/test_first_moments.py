@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,8 +45,9 @@ def started(*arguments: str, number: int = signal.SIGTERM, **streams: object) ->
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     process = subprocess.Popen(command(*arguments), text=True, env=environment(), **streams)  # type: ignore[call-overload]  # streams
     try:
-        pause = threading.Event()
+        pause, end = threading.Event(), time.monotonic() + PATIENT
         while process.poll() is None and not holds(process.pid, number):
+            assert time.monotonic() < end, "it never holds the signal"
             pause.wait(0.001)
         yield process
     finally:
