@@ -1,7 +1,7 @@
-"""The command line: one function per subcommand, and exit statuses.
+"""The commands of the program, with a function for each, and their exit statuses.
 
-0: asked to stop, or done. 1: could not go on. 2: wrong flags or configuration.
-Everything heavy is imported where it is used: ``--help`` and ``check-config`` must answer at once.
+0 means stopped on request or done, 1 that the program could not go on, 2 that flags or configuration are wrong.
+Slow imports are inside functions, because ``--help`` and ``check-config`` must answer at once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from exporter.runtime.output import OutputError, write
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments ask for; return the exit status."""
+    """Run the command that the arguments ask for. Return the exit status."""
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
-        # prometheus_client would keep every metric in files there. That is for servers that fork, and we do not.
+        # prometheus_client would keep every metric in files there. That is for servers that fork, which this is not.
         os.environ.pop(name, None)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an account's name may not fit the terminal's encoding
@@ -51,7 +51,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _without_output(error: OutputError) -> int:
-    # The interpreter must not fail once more when it flushes at the end.
+    # The interpreter must not fail again when it flushes standard output at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if error.is_unread:
         return 1
@@ -59,14 +59,14 @@ def _without_output(error: OutputError) -> int:
 
 
 def _fail(status: int, message: str) -> int:
-    with suppress(OSError):  # who closed standard error sees the status alone
+    with suppress(OSError):  # if standard error is closed, only the exit status remains
         print(message, file=sys.stderr, flush=True)
     return status
 
 
 class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
-        # argparse's own passes over a failure to write. A reader that does not read must not hold the signals.
+        # argparse's own method ignores a failure to write. A reader that does not read must not hold the signals.
         signals.release()
         if file is sys.stdout:
             write(message)
@@ -82,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="video-api-exporter",
         description="Prometheus exporter for accounts with hosted video-AI APIs (VideoDB, VidNavigator)."
-        " Without a command: poll and serve until SIGTERM or SIGINT.",
-        epilog="Each flag has an environment variable: --config.file is VIDEO_API_EXPORTER_CONFIG_FILE.",
+        " Without a command it polls and serves until SIGTERM or SIGINT.",
+        epilog="Each flag has an environment variable, such as VIDEO_API_EXPORTER_CONFIG_FILE for --config.file.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -96,13 +96,13 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run, daemon=run is _demo)
         return added
 
-    check = command("check-config", "Check the configuration and print every problem of it.", _check_config)
-    poll = command("poll", "Poll accounts once and print what they answer; the way to try a key.", _poll)
-    poll.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="name, or provider/name; all by default")
+    check = command("check-config", "Check the configuration and print every mistake in it.", _check_config)
+    poll = command("poll", "Poll accounts once and print the result, to try a key.", _poll)
+    poll.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="name or provider/name (default: all accounts)")
     poll.add_argument("--output", choices=("table", "json", "prometheus"), default="table")
     schema = command("config-schema", "Print the JSON Schema of the configuration, for editors.", _config_schema)
-    schema.add_argument("--web", action="store_true", help="of the web configuration")
-    demo = command("demo", "Serve the metrics of simulated vendors: everything without a key.", _demo)
+    schema.add_argument("--web", action="store_true", help="print the schema of the web configuration")
+    demo = command("demo", "Serve the metrics of simulated vendors, without a key.", _demo)
     demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
     for child, names in (
         (check, ("config.file", "web.config.file")),
@@ -172,7 +172,7 @@ def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from exporter.runtime.redaction import Redactor
 
     redactor = Redactor()
-    # Its table explains the failures: the log tells of more only where somebody asks for it.
+    # The table explains failures, so log only errors unless another level is asked for.
     asked = value("log.level", arguments, {"VIDEO_API_EXPORTER_LOG_LEVEL": "error", **environ})
     log = configure(str(asked), str(value("log.format", arguments, environ)), redactor)
     path = Path(str(value("config.file", arguments, environ)))

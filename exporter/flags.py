@@ -15,7 +15,7 @@ from exporter.runtime.logs import FORMATS, LEVELS
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag; its environment variable is its name in capitals behind ``VIDEO_API_EXPORTER_``."""
+    """A flag. Its environment variable is ``VIDEO_API_EXPORTER_`` and its name in capitals."""
 
     name: str
     help: str
@@ -37,11 +37,11 @@ class Flag:
 
 
 FLAGS: tuple[Flag, ...] = (
-    Flag("config.file", "The configuration.", "config.yaml", metavar="FILE"),
+    Flag("config.file", "The configuration file.", "config.yaml", metavar="FILE"),
     Flag(
         "web.listen-address",
-        "Address to serve on, such as :10390, 127.0.0.1:0 or [::1]:10390. Repeatable; in the variable,"
-        " separate several with commas.",
+        "Address to serve on, such as :10390, 127.0.0.1:0 or [::1]:10390. Repeatable. In the variable,"
+        " separate addresses with commas.",
         DEFAULT_LISTEN,
         metavar="ADDRESS",
         repeatable=True,
@@ -55,7 +55,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("web.enable-lifecycle", "Allow POST /-/reload.", switch=True),
     Flag(
         "web.health-address",
-        "Address that serves /-/healthy and /-/ready alone, plain and open, for probes. Off by default.",
+        "Address that serves only /-/healthy and /-/ready, without TLS or passwords, for probes. Off by default.",
         metavar="ADDRESS",
     ),
     Flag(
@@ -69,20 +69,20 @@ FLAGS: tuple[Flag, ...] = (
     Flag("log.format", "Format of log lines.", "logfmt", choices=FORMATS),
     Flag(
         "shard.index",
-        "Number of this shard, from 0; or the name of a StatefulSet's pod, which ends in it.",
+        "Number of this shard, from 0, or the name of a StatefulSet's pod, which ends in the number.",
         "0",
         metavar="N",
     ),
-    Flag("shard.count", "How many shards share the accounts.", "1", metavar="N"),
+    Flag("shard.count", "Number of shards that share the accounts.", "1", metavar="N"),
 )
 
 
 def add_flags(parser: argparse.ArgumentParser, prefixes: tuple[str, ...] = ("",), listen: str = DEFAULT_LISTEN) -> None:
-    """Add the flags whose names begin with one of these; ``listen`` is the default to show for the addresses."""
+    """Add the flags whose names begin with one of these. ``listen`` is the default to show for the addresses."""
     for flag in FLAGS:
         if not flag.name.startswith(prefixes):
             continue
-        # No default here: a subcommand's would hide what was given before its name.
+        # No default here, because the default of a subcommand would hide a flag that was given before its name.
         default = f" (default: {listen if flag.default == DEFAULT_LISTEN else flag.default})" if flag.default else ""
         if flag.switch:
             parser.add_argument(
@@ -105,7 +105,7 @@ def add_flags(parser: argparse.ArgumentParser, prefixes: tuple[str, ...] = ("",)
 
 
 def value(name: str, arguments: argparse.Namespace, environ: Mapping[str, str]) -> str | list[str] | bool:
-    """Return a flag's value from the command line, else from its variable; raise UsageError."""
+    """Return a flag's value from the command line, or else from its variable. Raises UsageError."""
     flag = next(flag for flag in FLAGS if flag.name == name)
     given = getattr(arguments, flag.field, None)
     if given is not None:
@@ -113,15 +113,15 @@ def value(name: str, arguments: argparse.Namespace, environ: Mapping[str, str]) 
     text = environ.get(flag.variable, "") or flag.default
     if flag.switch:
         if text.lower() not in ("", "0", "1", "true", "false", "yes", "no"):
-            raise UsageError(f"{flag.variable}: {text!r} is neither true nor false")
+            raise UsageError(f"{flag.variable}: must be true or false, not {text!r}")
         return text.lower() in ("1", "true", "yes")
     if flag.choices and text not in flag.choices:
-        raise UsageError(f"{flag.variable}: {text!r} is none of {', '.join(flag.choices)}")
+        raise UsageError(f"{flag.variable}: must be one of {', '.join(flag.choices)}, not {text!r}")
     return [part.strip() for part in text.split(",")] if flag.repeatable else text
 
 
 def options(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Options:
-    """Return the flags, each from the command line or else its variable; raise UsageError."""
+    """Return the options from the command line and the environment variables. Raises UsageError."""
 
     def text(name: str) -> str:
         return str(value(name, arguments, environ))
@@ -132,7 +132,7 @@ def options(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Option
 
     path = text("web.telemetry-path")
     if not re.fullmatch(r"/[\w./-]*", path) or path == "/" or path.startswith(("/-/", "/api/", "/static/")):
-        raise UsageError(f"--web.telemetry-path: {path!r} is no path that can be served; write one such as /metrics")
+        raise UsageError(f"--web.telemetry-path: {path!r} is not a path that can be served. Write one such as /metrics")
 
     def origin(name: str) -> str:
         flag = next(flag for flag in FLAGS if flag.name == name)
@@ -165,7 +165,7 @@ def _whole_number(name: str, text: str, least: int) -> int:
 
 
 def _shard_index(name: str, text: str, count: int) -> int:
-    """Read the index itself, or the name of a StatefulSet's pod, which is a name that ends in `-` and the index."""
+    """Read the index, or the name of a StatefulSet's pod, which ends in `-` and the index."""
     pod = re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?-([0-9]{1,9})", text)
     index = pod[2] if pod else text
     if not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= count:

@@ -1,7 +1,7 @@
 """The requests and cool-downs of each key in the state file, where other processes and the next start see them.
 
-Within one boot, ages are differences of the monotonic clock, which all processes of a machine share
-and which no one sets; only what was written before a reboot is dated by the wall clock.
+Within one boot, ages are differences of the monotonic clock. All processes of a machine share it, and nobody can
+set it. Only rows from before a reboot are dated by the wall clock.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class KeyTarget:
-    """A key at a vendor: what limits and cool-downs are counted for."""
+    """A key at a vendor. Limits and cool-downs are counted for it."""
 
     provider: str
     base_url: str
@@ -55,17 +55,17 @@ class KeyTarget:
 
 
 class Cooldown(NamedTuple):
-    """A cool-down: its end on the monotonic clock decides, its end on the wall clock is shown."""
+    """The end of a cool-down. ``until`` (monotonic clock) decides, ``ends_at`` (wall clock) is shown."""
 
     until: float
     ends_at: float
 
 
 class KeyRecords:
-    """What the file says of keys; each method is one transaction, and raises StateUnavailable where there is none.
+    """The rows of keys in the state file. Each method is one transaction and may raise StateUnavailable.
 
-    A cool-down that could not be written is written with the next change. The caller sees to it that one thread
-    calls at a time. ``boot`` names the machine's present boot, the kernel's own by default.
+    A cool-down that could not be written is written with the next change. Only one thread may call at a time.
+    ``boot`` identifies the machine's present boot, and is the kernel's boot id by default.
     """
 
     def __init__(self, state: StateFile, clock: Clock, boot: str | None = None) -> None:
@@ -82,15 +82,15 @@ class KeyRecords:
             state.read(self._restore)
 
     def restored(self, target: KeyTarget) -> Cooldown | None:
-        """Return the cool-down that the file had at the start; never raises."""
+        """Return the cool-down that the file had at the start. Never raises."""
         return self._restored.get(_digest(self._salt, target)) if self._restored else None
 
     def admit(
         self, target: KeyTarget, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
     ) -> Refusal | None:
-        """Record a request unless ``decide`` refuses it, and return what it returned.
+        """Record a request unless ``decide`` refuses it, and return the result of ``decide``.
 
-        It is given the cool-down of the key and when other processes sent requests, in monotonic seconds.
+        ``decide`` gets the cool-down of the key, and the times of requests by other processes in monotonic seconds.
         """
 
         def work(db: sqlite3.Connection) -> Refusal | None:
@@ -105,12 +105,12 @@ class KeyRecords:
         return self._write(work)
 
     def end_request(self, target: KeyTarget, began: float) -> None:
-        """Count a request that this process sent by ``began``, in monotonic seconds, as one of now."""
+        """Date this process's last request of ``began`` or before (monotonic seconds) to now."""
         now = self._clock.monotonic(), self._clock.wall()
         self._write(lambda db: db.execute(_END_REQUEST, (*now, _digest(_salt(db), target), self._writer, began)))
 
     def put_cooldown(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
-        """Keep a cool-down, unless the file has a longer one of another process; return the one that it has now."""
+        """Write a cool-down, unless the file has a longer one. Return the cool-down that is in the file now."""
         self._unsaved[target] = cooldown
 
         def work(db: sqlite3.Connection) -> Cooldown:
@@ -147,7 +147,7 @@ class KeyRecords:
         return others
 
     def _date_by_this_boot(self, db: sqlite3.Connection) -> None:
-        """Date what an earlier boot wrote by this one, once, so that later jumps of the wall clock change nothing."""
+        """Convert rows of earlier boots to this boot's clock, so that later jumps of the wall clock change nothing."""
         now = self._clock.monotonic()
         for number, *written in db.execute(_REQUESTS).fetchall():
             age = self._age(*written)
@@ -173,7 +173,7 @@ class KeyRecords:
         return Cooldown(self._clock.monotonic() + left, wall + seconds)
 
     def _age(self, boot: str, monotonic: float, wall: float) -> float:
-        """Return how many seconds ago a row was written; never negative."""
+        """Return how many seconds ago a row was written. It is never negative."""
         now = self._clock.monotonic()
         if boot == self._boot and monotonic <= now:
             return now - monotonic
@@ -184,7 +184,7 @@ def _boot_id() -> str:
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
-        # Hidden by a sandbox: rows then count as of this boot unless their clock is ahead of ours.
+        # A sandbox hides it. Then rows count as rows of this boot, unless their clock is ahead of ours.
         return ""
 
 
