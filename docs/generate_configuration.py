@@ -85,16 +85,17 @@ exporter's own user owns it. It warns of plain `http`, because the key would cro
 One thing decides which authorities may sign an API's certificate. It is the first of these that is there:
 
 1. `ca_file` of the account,
-2. `poll.ca_file`,
-3. the variable `REQUESTS_CA_BUNDLE`,
-4. the variable `CURL_CA_BUNDLE`,
-5. the variables `SSL_CERT_FILE` and `SSL_CERT_DIR` together,
-6. the public authorities, as the Python package certifi has them.
+2. the variable `REQUESTS_CA_BUNDLE`,
+3. the variable `CURL_CA_BUNDLE`,
+4. the variables `SSL_CERT_FILE` and `SSL_CERT_DIR` together,
+5. the public authorities, as the Python package certifi has them.
+
+`poll.ca_file` is for a company's own authority. It counts for all accounts that have no `ca_file`, beside what is named
+by the variables or, without them, beside the public authorities.
 
 A `ca_file` names one PEM file. The variables may name directories too, and then each PEM file in the directory
-counts. What is named takes the place of the public authorities and is not added to them, so a bundle for both
-holds both. It may be an intermediate authority or the API's own certificate. A file that is replaced is used from
-the next poll on.
+counts. What an account or a variable names takes the place of the public authorities. It may be an intermediate
+authority or the API's own certificate. A file that is replaced is used from the next poll on.
 
 A `ca_file` that cannot be used is an error. Variables that cannot be used fail the polls of their accounts with
 the reason `connection`. They get a warning at start and are an error for `check-config`.

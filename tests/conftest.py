@@ -76,6 +76,7 @@ def make_account() -> MakeAccount:
             "key": KeySource("literal", secret=key or secrets.token_hex(16)),
             "base_url": PROVIDERS[provider].base_url,
             "ca_file": None,
+            "common_ca_file": None,
             "max_requests_per_minute": 50,
             "collect": ("usage",),
             "credit_rates": {},

@@ -157,10 +157,11 @@ class AccountRules:
         return self._head.place.at("poll", names[0])
 
     def ca_file(self, entry: Entry | None) -> Path | None:
-        """Return the authorities' file, after a look into it."""
-        own = entry.checked.model.ca_file if entry else None
-        place = entry.place.at("ca_file") if entry and own else self._head.place.at("poll", "ca_file")
-        written = own or self._head.poll.ca_file
+        """Return the file of authorities of an account alone, or without an entry of all, after a look into it."""
+        if entry is None:
+            place, written = self._head.place.at("poll", "ca_file"), self._head.poll.ca_file
+        else:
+            place, written = entry.place.at("ca_file"), entry.checked.model.ca_file
         if written is None:
             return None
         path = beside(place, written)

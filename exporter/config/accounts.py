@@ -42,6 +42,7 @@ class Account:
     key: KeySource
     base_url: str
     ca_file: Path | None
+    common_ca_file: Path | None
     max_requests_per_minute: int
     collect: tuple[str, ...]
     credit_rates: Mapping[str, float]

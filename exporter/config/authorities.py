@@ -24,12 +24,16 @@ class Authorities:
     named_by: str
     paths: tuple[str, ...]
     directories: bool = False
+    beside: Authorities | None = None
+    """Others that count too."""
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Trust the certificates of every path that has some; raise ValueError, with a sentence, where none has."""
         flaws = [flaw for path in self.paths if (flaw := self._load(path, context))]
         if len(flaws) == len(self.paths):
             raise ValueError(flaws[0])
+        if self.beside is not None:
+            self.beside.load_into(context)
 
     def _load(self, path: str, context: ssl.SSLContext) -> str | None:
         if not (self.directories and os.path.isdir(path)):
@@ -55,7 +59,8 @@ class Authorities:
 
     def version(self) -> tuple[object, ...]:
         """Return what changes when one of the files, or an entry of a directory, is replaced."""
-        return tuple(_version(path) for path in self.paths)
+        beside = () if self.beside is None else self.beside.version()
+        return (*(_version(path) for path in self.paths), *beside)
 
 
 def authorities_for(ca_file: Path | None, environ: Mapping[str, str]) -> Authorities | None:

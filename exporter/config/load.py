@@ -95,12 +95,13 @@ class _Accounts:
         self._rules = AccountRules(head, providers, environ, report)
         self._set = AccountSet(environ, report, self._rules.flaw_of)
         self._shared: dict[Any, Any] = {}
+        self._common_ca_file: Path | None = None
 
     def all(self, raw: Map) -> Iterator[Account]:
         """Yield every account that is right; report what is wrong with the others."""
         self._rules.times(None)
         self._rules.levels(None)
-        self._rules.ca_file(None)
+        self._common_ca_file = self._rules.ca_file(None)
         for entry in self._entries(raw):
             account = self._account(entry)
             if account is not None:
@@ -152,6 +153,7 @@ class _Accounts:
             key=key,
             base_url=self._share(model.base_url or spec.base_url.rstrip("/")),
             ca_file=self._share(ca_file),
+            common_ca_file=self._common_ca_file,
             max_requests_per_minute=model.max_requests_per_minute,
             collect=self._share(tuple(dict.fromkeys(model.collect or ("usage",)))),
             credit_rates=self._share_mapping(model.credit_rates),

@@ -72,8 +72,7 @@ class Poll(Block):
     )
     ca_file: Annotated[str | None, TEXT] = Field(
         default=None,
-        description="PEM file of the authorities that may sign the certificates of all APIs.",
-        json_schema_extra={"x-default": "the usual variables', else the public ones"},
+        description="PEM file of authorities that may sign the certificates of all APIs, beside the public ones.",
     )
 
 
@@ -157,7 +156,7 @@ class Account(Block):
     ca_file: Annotated[str | None, TEXT] = Field(
         default=None,
         description="PEM file with the authorities that may sign the API's certificate.",
-        json_schema_extra={"x-default": "`poll.ca_file`"},
+        json_schema_extra={"x-default": "the public ones and `poll.ca_file`"},
     )
     max_requests_per_minute: Annotated[int, COUNT] = Field(
         default=50,

@@ -44,14 +44,20 @@ class Transport:
         base_url: str,
         user_agent: str,
         ca_file: Path | None = None,
+        common_ca_file: Path | None = None,
         resolve: Resolve = resolve,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """Take proxy and authorities from ``environ``, where ``ca_file`` does not name the latter."""
+        """Take proxy and authorities from ``environ``, where ``ca_file`` does not name the latter.
+
+        ``common_ca_file`` counts beside them, and not where ``ca_file`` is given.
+        """
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "gzip"}
         self._dialler = Dialler(resolve)
         self._authorities = authorities_for(ca_file, environ) or Authorities("certifi", (certifi.where(),))
+        if ca_file is None and common_ca_file is not None:
+            self._authorities = Authorities("poll.ca_file", (str(common_ca_file),), beside=self._authorities)
         self._trusted: tuple[tuple[object, ...], TlsContext] | None = None
         self._proxy = proxy_for(self._base_url, environ)
 

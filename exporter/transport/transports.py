@@ -15,15 +15,15 @@ class Transports:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._transports: dict[tuple[str, Path | None], Transport] = {}
+        self._transports: dict[tuple[str, Path | None, Path | None], Transport] = {}
 
     def of(self, account: Account) -> Transport:
         """Return the connections to the account's vendor."""
-        where = account.base_url, account.ca_file
+        where = account.base_url, account.ca_file, account.common_ca_file
         with self._lock:
             if where not in self._transports:
                 agent = f"video-api-exporter/{__version__}"
-                self._transports[where] = Transport(account.base_url, agent, account.ca_file)
+                self._transports[where] = Transport(account.base_url, agent, account.ca_file, account.common_ca_file)
             return self._transports[where]
 
     def abort(self) -> None:

@@ -184,6 +184,7 @@ def scrape(name: str, life: Life, runs: Sequence[Run]) -> Series:
         key=KeySource("literal", secret="a key"),
         base_url=PROVIDERS[life.provider].base_url,
         ca_file=None,
+        common_ca_file=None,
         max_requests_per_minute=50,
         collect=("usage", *(path.rpartition("/")[2] for path in life.billing)),
         credit_rates={},

@@ -344,14 +344,15 @@ def test_a_proxy_without_a_scheme_is_a_warning_and_no_problem(tmp_path: Path) ->
     assert KEY not in str(warnings)
 
 
-def test_the_ca_file_of_all_accounts_is_that_of_an_account_without_one(loaded: Load, tmp_path: Path) -> None:
+def test_the_ca_file_of_all_accounts_stands_beside_the_one_of_an_account(loaded: Load, tmp_path: Path) -> None:
     for name in ("all.pem", "own.pem"):
         trustme.CA().cert_pem.write_to_path(str(tmp_path / name))
     config = loaded(
         "poll: {ca_file: all.pem}\naccounts:\n- {name: a, provider: videodb, api_key_env: KEY, ca_file: own.pem}\n"
         "- {name: b, provider: videodb, api_key_env: KEY}\n"
     )
-    assert [account.ca_file for account in config.accounts] == [tmp_path / "own.pem", tmp_path / "all.pem"]
+    assert [account.ca_file for account in config.accounts] == [tmp_path / "own.pem", None]
+    assert [account.common_ca_file for account in config.accounts] == [tmp_path / "all.pem"] * 2
 
 
 def test_authorities_of_the_environment_that_cannot_be_used_are_a_warning_and_for_check_config_a_problem(

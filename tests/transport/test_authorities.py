@@ -44,8 +44,10 @@ def other(tmp_path: Path) -> Path:
     return path
 
 
-def is_trusted(vendors: Vendors, environ: Mapping[str, str], ca_file: Path | None = None) -> bool:
-    transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file, environ=environ)
+def is_trusted(
+    vendors: Vendors, environ: Mapping[str, str], ca_file: Path | None = None, common_ca_file: Path | None = None
+) -> bool:
+    transport = Transport(vendors.vidnavigator_url, "test", ca_file, common_ca_file, environ=environ)
     key = vendors.add(vidnavigator_account())
     try:
         return transport.get("/usage", {}, {"X-API-Key": key}, PATIENT).status == 200
@@ -65,6 +67,16 @@ def test_the_first_that_is_named_decides_alone(vendors: Vendors, good: Path, oth
         ca_file = named.pop("ca_file", None)
         environ = {name: str(path) for name, path in named.items()}
         assert is_trusted(vendors, environ, ca_file) == (first is good)
+
+
+def test_the_ca_file_of_all_accounts_counts_beside_the_others_and_not_beside_an_accounts_own(
+    vendors: Vendors, good: Path, other: Path
+) -> None:
+    assert is_trusted(vendors, {}, common_ca_file=good)
+    assert is_trusted(vendors, {"SSL_CERT_FILE": str(other)}, common_ca_file=good)
+    assert is_trusted(vendors, {"SSL_CERT_FILE": str(good)}, common_ca_file=other)
+    assert is_trusted(vendors, {}, ca_file=good, common_ca_file=other)
+    assert not is_trusted(vendors, {}, ca_file=other, common_ca_file=good)
 
 
 def test_empty_variables_name_nothing(vendors: Vendors, good: Path) -> None:
