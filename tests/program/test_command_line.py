@@ -44,7 +44,7 @@ WRONG_FLAGS = [
     (["--shard.index=-1", "--shard.count=4"], "--shard.index: '-1' is not a valid shard: shards are numbered 0 to 3"),
     (["--shard.index=exporter-", "--shard.count=4"], "--shard.index: 'exporter-' is not a valid shard"),
     (["--shard.index=exporter-1-x", "--shard.count=4"], "--shard.index: 'exporter-1-x' is not a valid shard"),
-    (["--web.telemetry-path=metrics"], "--web.telemetry-path: 'metrics' is no path"),
+    (["--web.telemetry-path=metrics"], "--web.telemetry-path: 'metrics' is not a path"),
     (["--web.listen-address=nonsense:port"], "nonsense:port"),
     (["--web.allowed-hosts=a.example,https://b.example"], "--web.allowed-hosts: 'https://b.example' is no host name"),
     (["demo", "--speed=0"], "--speed"),
