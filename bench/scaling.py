@@ -42,20 +42,21 @@ def accounts(count: int) -> list[Account]:
         for _ in range(min(together, count - len(made))):
             made.append(
                 Account(
-                    "vidnavigator",
-                    f"customer-{len(made):06}",
-                    source,
-                    "https://api.example/v1",
-                    None,
-                    50,
-                    ("usage",),
-                    {},
-                    100,
-                    300.0,
-                    10.0,
-                    900.0,
-                    DEFAULTS,
-                    {},
+                    provider="vidnavigator",
+                    name=f"customer-{len(made):06}",
+                    key=source,
+                    base_url="https://api.example/v1",
+                    ca_file=None,
+                    common_ca_file=None,
+                    max_requests_per_minute=50,
+                    collect=("usage",),
+                    credit_rates={},
+                    max_operations=100,
+                    interval=300.0,
+                    timeout=10.0,
+                    stale_after=900.0,
+                    thresholds=DEFAULTS,
+                    labels={},
                 )
             )
     return made
