@@ -31,8 +31,8 @@ from typing import Any
 
 from bench.processes import ROOT, Process, workplace
 from exporter.demo import apis, faults
-from exporter.demo.faults import Call, Fault
-from exporter.demo.vendors import RateLimit, SimulatedAccount, Vendors, videodb_account
+from exporter.demo.faults import Fault, ReceivedRequest
+from exporter.demo.vendors import KeyLimit, SimulatedAccount, Vendors, videodb_account
 
 SLOW, IDLE = 300, 200
 STEADY, HOSTILE, SHARING = 4, 16, 4
@@ -85,7 +85,7 @@ class Fleet:
             self._add(f"shared{number}", self._spending(), faults.status(500), key=self._shared)
 
     def _add(self, name: str, account: SimulatedAccount, fault: Fault | None = None, **more: Any) -> None:
-        account.fault, account.rate_limit = fault, RateLimit(LIMIT)
+        account.fault, account.rate_limit = fault, KeyLimit(LIMIT)
         key = more.pop("key", None)
         key = self._vendors.add(account, key) if key not in self._vendors.accounts else key
         url = self._vendors.videodb_url if account.api is apis.VIDEODB else self._vendors.vidnavigator_url
@@ -99,11 +99,11 @@ class Fleet:
         return SimulatedAccount(apis.VIDNAVIGATOR, answers)
 
     def _chaos(self) -> Fault:
-        def act(call: Call) -> None:
+        def act(request: ReceivedRequest) -> None:
             if self._chance.random() < 0.4:
-                call.exchange.send_json(200, call.api.success(call.normal()["data"]))  # type: ignore[index]  # an object, as sent
+                request.exchange.send_json(200, request.api.success(request.normal()["data"]))  # type: ignore[index]  # an object, as sent
             else:
-                self._chance.choice(CHAOS).act(call)
+                self._chance.choice(CHAOS).act(request)
 
         return Fault(act)
 

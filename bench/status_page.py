@@ -26,7 +26,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.options import Options
 from exporter.providers import PROVIDERS
-from exporter.providers.base import Options as ParseOptions
+from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure
 from exporter.runtime.clock import SystemClock

@@ -16,7 +16,7 @@ from exporter.metrics.catalogue import FAMILIES, Family
 from exporter.metrics.view import View
 from exporter.polling.ledger import advance
 from exporter.providers import PROVIDERS
-from exporter.providers.base import Options
+from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountKey, AccountState
 
@@ -62,7 +62,7 @@ class Workload:
         config.write_text("accounts: [{name: a, provider: vidnavigator, api_key: abc, labels: {team: media}}]\n")
         account = load(config, PROVIDERS, {}).accounts[0]
         answer = {"status": "success", "data": apis.vidnavigator_usage(services=SERVICES, generated_at=NOW)}
-        usage = parse_usage(answer, Options(account.max_operations, account.credit_rates))
+        usage = parse_usage(answer, ParseOptions(account.max_operations, account.credit_rates))
         state = AccountState(
             parts={"usage": usage},
             part_times={"usage": NOW},

@@ -138,7 +138,8 @@ def name_of(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         if isinstance(rule, Rule):
             return rule.words
     if isinstance(annotation, type) and issubclass(annotation, schema.Block):
-        return f"[block](#{annotation.__name__.lower()})"
+        heading = annotation.__name__.removesuffix("Block").lower()
+        return f"[block](#{heading})"
     arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
     if hasattr(annotation, "__metadata__"):
         return name_of(arguments[0], annotation.__metadata__)
@@ -186,14 +187,14 @@ def providers() -> str:
 def render() -> str:
     keys = "".join(
         (
-            table(schema.Document, "The file"),
+            table(schema.ConfigFile, "The file"),
             table(schema.Poll, "Poll"),
-            table(schema.Thresholds, "Thresholds"),
+            table(schema.ThresholdsBlock, "Thresholds"),
             table(schema.Credits, "Credits"),
             table(schema.Storage, "Storage"),
             table(schema.Channels, "Channels"),
             table(schema.State, "State"),
-            table(schema.Account, "Account"),
+            table(schema.AccountBlock, "Account"),
             providers(),
         )
     )

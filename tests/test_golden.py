@@ -21,7 +21,7 @@ from exporter.polling.poller import Poller
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.runtime.redaction import Redactor
-from exporter.transport.client import RawAnswer
+from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock, MakeAccount
 from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, voyager
 
@@ -43,27 +43,27 @@ INVOICES = {
 }
 RECHARGE = {"success": True, "data": {"enabled": True, "threshold": 10, "amount": 50}}
 
-ANSWERS: dict[str, dict[str, RawAnswer]] = {
+ANSWERS: dict[str, dict[str, RawResponse]] = {
     "videodb-all": {
-        "/billing/usage": RawAnswer(200, {}, json.loads(VIDEODB)),
-        "/billing/invoices": RawAnswer(200, {}, INVOICES),
-        "/billing/auto_recharge": RawAnswer(200, {}, RECHARGE),
+        "/billing/usage": RawResponse(200, {}, json.loads(VIDEODB)),
+        "/billing/invoices": RawResponse(200, {}, INVOICES),
+        "/billing/auto_recharge": RawResponse(200, {}, RECHARGE),
     },
-    "voyager": {"/usage": RawAnswer(200, {}, voyager())},
-    "unlimited": {"/usage": RawAnswer(200, {}, UNLIMITED)},
-    "no subscription": {"/usage": RawAnswer(404, {}, json.loads(NO_SUBSCRIPTION))},
-    "refused": {"/usage": RawAnswer(401, {}, {"message": "bad key"})},
-    "limited": {"/usage": RawAnswer(429, {}, {"retry_after_seconds": 90})},
-    'odd "name" \\ with\u2028marks': {"/usage": RawAnswer(200, {}, voyager(storage={"used_bytes": "?"}))},
+    "voyager": {"/usage": RawResponse(200, {}, voyager())},
+    "unlimited": {"/usage": RawResponse(200, {}, UNLIMITED)},
+    "no subscription": {"/usage": RawResponse(404, {}, json.loads(NO_SUBSCRIPTION))},
+    "refused": {"/usage": RawResponse(401, {}, {"message": "bad key"})},
+    "limited": {"/usage": RawResponse(429, {}, {"retry_after_seconds": 90})},
+    'odd "name" \\ with\u2028marks': {"/usage": RawResponse(200, {}, voyager(storage={"used_bytes": "?"}))},
 }
 
 
 class Answering:
-    def __init__(self, answers: dict[str, RawAnswer], clock: FakeClock) -> None:
+    def __init__(self, answers: dict[str, RawResponse], clock: FakeClock) -> None:
         self._answers = answers
         self._clock = clock
 
-    def get(self, path: str, params: object, headers: object, timeout: float) -> RawAnswer:
+    def get(self, path: str, params: object, headers: object, timeout: float) -> RawResponse:
         self._clock.advance(0.25)
         return self._answers[path]
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from exporter.config.schema import Document
+from exporter.config.schema import ConfigFile
 from exporter.flags import FLAGS
 
 ROOT = Path(__file__).parent.parent
@@ -182,7 +182,7 @@ def test_the_examples_of_the_charts_values_are_by_its_schema() -> None:
 
 
 def test_every_name_with_a_dot_or_a_capital_is_a_key_of_ours_or_a_value_of_the_chart() -> None:
-    schema = Document.model_json_schema()
+    schema = ConfigFile.model_json_schema()
     words = set(re.findall(r"\w+", (CHART / "values.yaml").read_text()))
     foreign = set().union(*FOREIGN_NAMES.values())
     named = {

@@ -25,7 +25,7 @@ class Entry:
 
     place: Place
     raw: Map
-    checked: schema.Checked[schema.Account]
+    checked: schema.Checked[schema.AccountBlock]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Head:
     """Everything but the accounts: what they inherit, and where it is written."""
 
     place: Place
-    checked: schema.Checked[schema.Document]
+    checked: schema.Checked[schema.ConfigFile]
 
     @property
     def poll(self) -> schema.Poll:
@@ -60,7 +60,7 @@ class AccountRules:
         self._providers = providers
         self._environ = environ
         self._report = report
-        self._levels_of: dict[schema.Thresholds | None, tuple[Thresholds, dict[str, str]]] = {}
+        self._levels_of: dict[schema.ThresholdsBlock | None, tuple[Thresholds, dict[str, str]]] = {}
         self._flaws: dict[Authorities, str | None] = {}
 
     def provider(self, entry: Entry) -> ProviderSpec | None:
@@ -182,7 +182,7 @@ def beside(place: Place, path: str) -> str:
     return os.path.abspath(os.path.join(os.path.dirname(place.document.file), path))
 
 
-def _merge(*blocks: schema.Thresholds | None) -> Thresholds:
+def _merge(*blocks: schema.ThresholdsBlock | None) -> Thresholds:
     """Return the default thresholds with all levels that the blocks name in place, later blocks last."""
     pairs: dict[str, Threshold] = {}
     for name in _LEVELS:

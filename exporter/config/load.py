@@ -77,7 +77,7 @@ def _expect(what: str, place: Place, report: Report) -> None:
 
 
 def _check_head(main: Place, raw: Map, report: Report) -> Head:
-    checked = schema.check(schema.Document, {key: value for key, value in raw.items() if key != "accounts"}, {})
+    checked = schema.check(schema.ConfigFile, {key: value for key, value in raw.items() if key != "accounts"}, {})
     for path, sentence in checked.mistakes:
         report.problem(main.at(*path), sentence)
     return Head(main, checked)
@@ -126,7 +126,7 @@ class _Accounts:
         for index, raw in enumerate(listed):
             place = listed_at.at(index)
             if isinstance(raw, Map):
-                checked = schema.check(schema.Account, raw, _STAND_INS)
+                checked = schema.check(schema.AccountBlock, raw, _STAND_INS)
                 for path, sentence in checked.mistakes:
                     self._report.problem(place.at(*path), sentence)
                 yield Entry(place, raw, checked)

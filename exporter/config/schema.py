@@ -113,7 +113,7 @@ class Channels(Block):
     )
 
 
-class Thresholds(Block):
+class ThresholdsBlock(Block):
     """Levels at which alerts fire."""
 
     credits: Credits | None = Field(default=None, description="Levels for the balance.")
@@ -131,7 +131,7 @@ class State(Block):
     )
 
 
-class Account(Block):
+class AccountBlock(Block):
     """One account at a vendor. Provider and name identify it."""
 
     name: Annotated[str, NAME] = Field(description="Value of the `account` label. It must be unique for its provider.")
@@ -188,7 +188,7 @@ class Account(Block):
         description="As `poll.stale_after`.",
         json_schema_extra={"x-default": "`poll.stale_after`, or three intervals of this account"},
     )
-    thresholds: Thresholds | None = Field(
+    thresholds: ThresholdsBlock | None = Field(
         default=None, description="Levels of this account. They override the global levels one by one."
     )
     labels: dict[Annotated[str, LABEL_NAME], Annotated[str, LABEL_VALUE]] | None = Field(
@@ -198,15 +198,15 @@ class Account(Block):
     )
 
 
-class Document(Block):
+class ConfigFile(Block):
     """The whole configuration file."""
 
     poll: Poll | None = Field(default=None, description="Defaults for every account.")
-    thresholds: Thresholds | None = Field(
+    thresholds: ThresholdsBlock | None = Field(
         default=None, description="Levels at which alerts fire, for accounts that do not set their own."
     )
     state: State | None = Field(default=None, description="Where data is kept over a restart.")
-    accounts: list[Account] | None = Field(default=None, description="The accounts to poll.")
+    accounts: list[AccountBlock] | None = Field(default=None, description="The accounts to poll.")
     account_files: list[Annotated[str, TEXT]] | None = Field(
         default=None,
         description="Files with more accounts. Each file is a list as under `accounts`. Patterns such as "
@@ -312,8 +312,8 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, Any]:
     """Return the JSON Schema of the file. The names come from the table of providers."""
-    result = as_json_schema(Document, "video-api-exporter")
-    account = result["$defs"]["Account"]
+    result = as_json_schema(ConfigFile, "video-api-exporter")
+    account = result["$defs"]["AccountBlock"]
     account["properties"]["provider"]["enum"] = sorted(providers)
     account["properties"]["collect"]["anyOf"][0]["items"]["enum"] = sorted(collect)
     account["oneOf"] = [{"required": [name]} for name in KEY_FIELDS]

@@ -76,7 +76,7 @@ class _Frame:
         self.merges: list[Any] = []
 
 
-class _Stop(Exception):
+class _GiveUp(Exception):
     """The rest of the file cannot be made sense of."""
 
 
@@ -108,7 +108,7 @@ class _Builder:
                 if handle is not None:
                     self.line = event.start_mark.line + 1
                     handle(event)
-        except _Stop:
+        except _GiveUp:
             self.document.value = None
         except _SyntaxProblem as error:
             self.document.value = None
@@ -231,7 +231,7 @@ class _Builder:
 
     def stop(self, message: str) -> None:
         self.report(message)
-        raise _Stop
+        raise _GiveUp
 
     def path(self, key: str | None) -> list[str | int]:
         steps: list[str | int] = []

@@ -21,7 +21,7 @@ _NUMBER_MARK = "number-goes-here"
 
 
 @dataclass(frozen=True)
-class Call:
+class ReceivedRequest:
     """A request with its connection, its API, its key and the right answer."""
 
     exchange: Exchange
@@ -35,7 +35,7 @@ class Call:
 class Fault:
     """A wrong answer for `remaining` requests (None means always), on one path or on all."""
 
-    act: Callable[[Call], None]
+    act: Callable[[ReceivedRequest], None]
     remaining: int | None = None
     path: str | None = None
 
@@ -60,12 +60,12 @@ def status(
     `retry_after` is the header (seconds or an HTTP date), `retry_after_seconds` the field of the body.
     """
 
-    def act(call: Call) -> None:
-        value = call.api.refusal(code, message)
+    def act(request: ReceivedRequest) -> None:
+        value = request.api.refusal(code, message)
         if retry_after_seconds is not None:
             value["retry_after_seconds"] = retry_after_seconds
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        call.exchange.send_json(code, value, headers)
+        request.exchange.send_json(code, value, headers)
 
     return Fault(act)
 
@@ -79,15 +79,15 @@ def no_subscription(field: str = "error") -> Fault:
 def repeat_key(code: int = 401) -> Fault:
     """Refuse with a message that contains the caller's key. With 200 the answer is `success: false`."""
 
-    def act(call: Call) -> None:
-        call.exchange.send_json(code, call.api.refusal(code, f"The key {call.key} is not valid."))
+    def act(request: ReceivedRequest) -> None:
+        request.exchange.send_json(code, request.api.refusal(code, f"The key {request.key} is not valid."))
 
     return Fault(act)
 
 
 def success_false(message: str = "The account is locked.") -> Fault:
     """Refuse in a 200 with VideoDB's `success: false` or VidNavigator's `status: error`."""
-    return Fault(lambda call: call.exchange.send_json(200, call.api.refusal(200, message)))
+    return Fault(lambda request: request.exchange.send_json(200, request.api.refusal(200, message)))
 
 
 def processing() -> Fault:
@@ -98,7 +98,7 @@ def processing() -> Fault:
 def body(value: object, *, code: int = 200, headers: Mapping[str, str] | None = None) -> Fault:
     """Answer with these bytes, or with another value as JSON, for wrong envelopes and hand-made answers."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return Fault(lambda call: call.exchange.send(code, data, headers))
+    return Fault(lambda request: request.exchange.send(code, data, headers))
 
 
 def garbage() -> Fault:
@@ -109,9 +109,9 @@ def garbage() -> Fault:
 def truncated_json() -> Fault:
     """Send the first half of the right answer as if it were all."""
 
-    def act(call: Call) -> None:
-        data = _encode(call.normal())
-        call.exchange.send(200, data[: len(data) // 2])
+    def act(request: ReceivedRequest) -> None:
+        data = _encode(request.normal())
+        request.exchange.send(200, data[: len(data) // 2])
 
     return Fault(act)
 
@@ -124,9 +124,9 @@ def deep_json(depth: int = 100_000) -> Fault:
 def bad_numbers(token: str) -> Fault:
     """Write `token` (`NaN`, `Infinity`, `1e400`) for every number of the right answer."""
 
-    def act(call: Call) -> None:
-        text = json.dumps(_mark_numbers(call.normal()))
-        call.exchange.send(200, re.sub(f'"{_NUMBER_MARK}"', token, text).encode())
+    def act(request: ReceivedRequest) -> None:
+        text = json.dumps(_mark_numbers(request.normal()))
+        request.exchange.send(200, re.sub(f'"{_NUMBER_MARK}"', token, text).encode())
 
     return Fault(act)
 
@@ -144,9 +144,9 @@ def _mark_numbers(value: object) -> object:
 def hang(seconds: float | None = None) -> Fault:
     """Send nothing for this many seconds (None means forever), then the right answer."""
 
-    def act(call: Call) -> None:
-        call.exchange.pause(seconds)
-        call.exchange.send_json(200, call.normal())
+    def act(request: ReceivedRequest) -> None:
+        request.exchange.pause(seconds)
+        request.exchange.send_json(200, request.normal())
 
     return Fault(act)
 
@@ -154,11 +154,11 @@ def hang(seconds: float | None = None) -> Fault:
 def drip_headers(interval: float = 0.05) -> Fault:
     """Send a header that never ends, a byte each interval (seconds). Every read succeeds, but no answer comes."""
 
-    def act(call: Call) -> None:
-        call.exchange.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    def act(request: ReceivedRequest) -> None:
+        request.exchange.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         while True:
-            call.exchange.write(b"a")
-            call.exchange.pause(interval)
+            request.exchange.write(b"a")
+            request.exchange.pause(interval)
 
     return Fault(act)
 
@@ -166,12 +166,12 @@ def drip_headers(interval: float = 0.05) -> Fault:
 def drip_body(interval: float = 0.05) -> Fault:
     """Send the right answer, its headers at once and then a byte of the body each interval (seconds)."""
 
-    def act(call: Call) -> None:
-        data = _encode(call.normal())
-        call.exchange.write(call.exchange.head(200, {"Content-Length": str(len(data))}))
+    def act(request: ReceivedRequest) -> None:
+        data = _encode(request.normal())
+        request.exchange.write(request.exchange.head(200, {"Content-Length": str(len(data))}))
         for position in range(len(data)):
-            call.exchange.write(data[position : position + 1])
-            call.exchange.pause(interval)
+            request.exchange.write(data[position : position + 1])
+            request.exchange.pause(interval)
 
     return Fault(act)
 
@@ -179,11 +179,11 @@ def drip_body(interval: float = 0.05) -> Fault:
 def reset(after: int = 0) -> Fault:
     """Reset the connection after this many bytes of the right answer, its headers included."""
 
-    def act(call: Call) -> None:
-        data = _encode(call.normal())
-        whole = call.exchange.head(200, {"Content-Length": str(len(data))}) + data
-        call.exchange.write(whole[:after])
-        call.exchange.reset()
+    def act(request: ReceivedRequest) -> None:
+        data = _encode(request.normal())
+        whole = request.exchange.head(200, {"Content-Length": str(len(data))}) + data
+        request.exchange.write(whole[:after])
+        request.exchange.reset()
 
     return Fault(act)
 
@@ -202,16 +202,16 @@ def big_body(size: int = 50 * MIB, framing: str = "length") -> Fault:
     if framing not in ends:
         raise ValueError(f"framing must be one of {', '.join(ends)}, not {framing!r}")
 
-    def act(call: Call) -> None:
-        last = _encode(call.normal())
+    def act(request: ReceivedRequest) -> None:
+        last = _encode(request.normal())
         marks = {"Content-Length": str(size + len(last))} if framing == "length" else ends[framing]
-        call.exchange.write(call.exchange.head(200, marks))
+        request.exchange.write(request.exchange.head(200, marks))
         blanks = b" " * (64 * 1024)
         sizes = [len(blanks)] * (size // len(blanks)) + [size % len(blanks)]
         for piece in [*(blanks[:count] for count in sizes if count), last]:
-            call.exchange.write(b"%x\r\n%s\r\n" % (len(piece), piece) if framing == "chunked" else piece)
+            request.exchange.write(b"%x\r\n%s\r\n" % (len(piece), piece) if framing == "chunked" else piece)
         if framing == "chunked":
-            call.exchange.write(b"0\r\n\r\n")
+            request.exchange.write(b"0\r\n\r\n")
 
     return Fault(act)
 
@@ -219,9 +219,9 @@ def big_body(size: int = 50 * MIB, framing: str = "length") -> Fault:
 def gzip_bomb(unpacked: int = 128 * MIB) -> Fault:
     """Answer with this many bytes of white space and the right JSON, gzipped to a thousandth of the size."""
 
-    def act(call: Call) -> None:
-        packed = _zipped(unpacked // MIB, _encode(call.normal()))
-        call.exchange.send(200, packed, {"Content-Encoding": "gzip"})
+    def act(request: ReceivedRequest) -> None:
+        packed = _zipped(unpacked // MIB, _encode(request.normal()))
+        request.exchange.send(200, packed, {"Content-Encoding": "gzip"})
 
     return Fault(act)
 

@@ -27,7 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from exporter.demo import apis
 from exporter.demo.apis import VIDEODB, VIDNAVIGATOR, Api, Json
-from exporter.demo.faults import Call, Fault
+from exporter.demo.faults import Fault, ReceivedRequest
 from exporter.demo.loopback import Exchange, LoopbackServer
 
 Clock = Callable[[], float]
@@ -35,7 +35,7 @@ WINDOW_SECONDS = 60.0
 BAN_SECONDS = 60.0
 
 
-class Request(NamedTuple):
+class LoggedRequest(NamedTuple):
     """A request as the vendor saw it, with its time (by the Vendors' clock), its key and its path."""
 
     time: float
@@ -43,7 +43,7 @@ class Request(NamedTuple):
     path: str
 
 
-class RateLimit:
+class KeyLimit:
     """A limit of requests for a key in any sliding minute. One request more bans the key for a minute.
 
     During a ban, requests are refused and not counted, and do not lengthen the ban. Then the count starts at 0.
@@ -83,7 +83,7 @@ class SimulatedAccount:
     api: Api
     answers: dict[str, Any] = field(default_factory=dict)
     fault: Fault | None = None
-    rate_limit: RateLimit | None = None
+    rate_limit: KeyLimit | None = None
 
 
 def videodb_account(
@@ -126,7 +126,7 @@ class Vendors:
         self.lock = threading.RLock()
         self.request_count = 0
         self._clock = clock
-        self._log: deque[Request] = deque(maxlen=log_limit)
+        self._log: deque[LoggedRequest] = deque(maxlen=log_limit)
         self._logged = threading.Condition(self.lock)
         self._servers = {
             api.provider: LoopbackServer(lambda exchange, api=api: self._answer(exchange, api), tls)  # type: ignore[misc]  # the default binds the loop variable
@@ -180,12 +180,12 @@ class Vendors:
         return key
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[LoggedRequest]:
         """Return the logged requests, oldest first, with those for unknown keys and unknown paths."""
         with self.lock:
             return list(self._log)
 
-    def requests_of(self, key: str) -> list[Request]:
+    def requests_of(self, key: str) -> list[LoggedRequest]:
         """Return the logged requests with one key, oldest first."""
         return [request for request in self.requests if request.key == key]
 
@@ -204,7 +204,7 @@ class Vendors:
         key = exchange.headers.get(api.key_header, "")
         with self.lock:
             self.request_count += 1
-            self._log.append(Request(self._clock(), key, path))
+            self._log.append(LoggedRequest(self._clock(), key, path))
             self._logged.notify_all()
         if self.latency:
             exchange.pause(self.latency)
@@ -261,6 +261,6 @@ class Vendors:
                 exchange.send_json(400, api.refusal(400, "limit and offset must be numbers of 0 or more."))
                 return
         if fault:
-            fault.act(Call(exchange, api, key, path, lambda: api.success(data)))
+            fault.act(ReceivedRequest(exchange, api, key, path, lambda: api.success(data)))
         else:
             exchange.send_json(200, api.success(data))

@@ -24,7 +24,7 @@ import yaml
 from exporter.demo import faults
 from exporter.demo.apis import GIB, NAVIGATOR, ODYSSEY, TRIAL, VIDEODB, VOYAGER
 from exporter.demo.faults import Fault
-from exporter.demo.life import Answer, Calendar, Demand, Filling, Service, VideoDbLife, VidNavigatorLife
+from exporter.demo.life import Calendar, DataAt, Demand, Filling, Service, VideoDbLife, VidNavigatorLife
 from exporter.demo.vendors import Clock, SimulatedAccount, Vendors
 
 LAG_SECONDS = 2.0
@@ -196,7 +196,7 @@ class World:
                 self.accounts.append(account)
                 self.keys[account.name] = vendors.add(SimulatedAccount(account.life.api, answers))
 
-    def _answer(self, data: Answer, trouble: Trouble | None) -> Callable[[], object]:
+    def _answer(self, data: DataAt, trouble: Trouble | None) -> Callable[[], object]:
         def answer() -> object:
             real = self._clock()
             fault = trouble.at(real - self.calendar.start) if trouble else None

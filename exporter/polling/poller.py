@@ -14,9 +14,9 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.polling import ledger, refusals
 from exporter.polling.limits import Wait
-from exporter.polling.requests import Call, OutOfTurn, Sender
+from exporter.polling.requests import PollSession, RequestBudgetError, Sender
 from exporter.polling.slots import Slots
-from exporter.providers.base import Options, Provider
+from exporter.providers.base import ParseOptions, Provider
 from exporter.readings import AccountKey, AccountState, Failure, Part, Usage
 from exporter.runtime.logs import fields
 from exporter.state.key_records import KeyTarget
@@ -118,9 +118,9 @@ class Poller:
             return self._put_off(account, state, target, wait, start)
         with self._metrics.polls_in_flight.track_inprogress():
             key_header = self._providers[account.provider].key_header
-            call = Call(self._sender, account, key_header, target, start + account.timeout)
+            session = PollSession(self._sender, account, key_header, target, start + account.timeout)
             try:
-                usage = self._fetch(account, "usage", call)
+                usage = self._fetch(account, "usage", session)
             except PollError as error:
                 if self._is_stopping() and isinstance(error, UnreachableError):
                     # Cut by us: no poll, and due again after the restart.
@@ -129,18 +129,20 @@ class Poller:
                     state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(key))
                 return self._conclude(account, state, start, error, target)
             state = _with_usage(account, state, usage, self._clock.wall())
-            state = self._collect_others(account, state, memory, call)
+            state = self._collect_others(account, state, memory, session)
         return self._conclude(account, state, start, None, target)
 
-    def _fetch(self, account: Account, part: str, call: Call) -> Part:
+    def _fetch(self, account: Account, part: str, session: PollSession) -> Part:
         endpoint = self._providers[account.provider].endpoints[part]
-        options = Options(account.max_operations, account.credit_rates)
+        options = ParseOptions(account.max_operations, account.credit_rates)
         try:
-            return endpoint.fetch(call.get, options)
+            return endpoint.fetch(session.get, options)
         except PollError as error:
-            raise call.cleaned(error) from None
+            raise session.cleaned(error) from None
 
-    def _collect_others(self, account: Account, state: AccountState, memory: _Memory, call: Call) -> AccountState:
+    def _collect_others(
+        self, account: Account, state: AccountState, memory: _Memory, session: PollSession
+    ) -> AccountState:
         """Ask for the billing parts that are due; a failure of theirs counts, and leaves the rest alone."""
         for part in account.collect:
             endpoint = self._providers[account.provider].endpoints[part]
@@ -148,8 +150,8 @@ class Poller:
             if part == "usage" or now - memory.asked.get(part, float("-inf")) < endpoint.every:
                 continue
             try:
-                value = self._fetch(account, part, call)
-            except OutOfTurn:
+                value = self._fetch(account, part, session)
+            except RequestBudgetError:
                 break
             except PollError as error:
                 logger.warning("%s could not be read: %s", part, error, extra=_about(account, reason=error.reason))

@@ -18,11 +18,11 @@ from exporter.errors import (
 )
 from exporter.polling.cooldown import cooldown_seconds
 from exporter.polling.limits import Limits
-from exporter.providers.base import Answer, refusal
+from exporter.providers.base import VendorResponse, refusal
 from exporter.runtime.clock import Clock
 from exporter.runtime.redaction import MESSAGE_RUN, READING_RUN, KeyParts, Redactor, change_texts, escape
 from exporter.state.key_records import KeyTarget
-from exporter.transport.client import RawAnswer
+from exporter.transport.client import RawResponse
 
 ATTEMPTS = 3
 """How often one request is sent at most, the first time included."""
@@ -33,14 +33,14 @@ _LONGEST_TEXT = 20_000
 """Characters that are kept of any text in an answer."""
 
 
-class Connection(Protocol):
+class VendorClient(Protocol):
     """What sends a request: a ``transport.Transport``."""
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
+    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawResponse:
         """Return the answer within ``timeout`` seconds; raise a PollError."""
 
 
-class OutOfTurn(PollError):
+class RequestBudgetError(PollError):
     """The key may send no further request now; its first one was sent."""
 
     reason = RateLimitedError.reason
@@ -50,14 +50,14 @@ class OutOfTurn(PollError):
 class Sender:
     """What every request needs. ``pause`` waits some seconds, less when the program stops, and then returns true."""
 
-    connect: Callable[[Account], Connection]
+    client_of: Callable[[Account], VendorClient]
     limits: Limits
     redactor: Redactor
     clock: Clock
     pause: Callable[[float], object]
 
 
-class Call:
+class PollSession:
     """The requests of one poll, all with one key. The first one must be admitted already; all end by the deadline."""
 
     def __init__(self, sender: Sender, account: Account, key_header: str, target: KeyTarget, deadline: float) -> None:
@@ -68,7 +68,7 @@ class Call:
         self._deadline = deadline
         self._admitted = True
 
-    def get(self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()) -> Answer:
+    def get(self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()) -> VendorResponse:
         """Send a GET; try again after a connection failure or a 5xx while time and the key's limits allow."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -95,18 +95,18 @@ class Call:
         self._admitted = self._sender.limits.admit(self._target, self._account.max_requests_per_minute) is None
         return self._admitted
 
-    def _once(self, path: str, params: Mapping[str, str], accept: tuple[int, ...]) -> Answer:
+    def _once(self, path: str, params: Mapping[str, str], accept: tuple[int, ...]) -> VendorResponse:
         if not self._admitted and not self._admit():
-            raise OutOfTurn("the key's requests of this minute are used up")
+            raise RequestBudgetError("the key's requests of this minute are used up")
         self._admitted = False
         left = self._left()
         if left <= 0:
             raise PollTimeoutError("no time was left for this request")
         limits, clock = self._sender.limits, self._sender.clock
-        connection = self._sender.connect(self._account)
+        client = self._sender.client_of(self._account)
         began = clock.monotonic()
         try:
-            raw = connection.get(path, params, {self._key_header: self._target.key}, left)
+            raw = client.get(path, params, {self._key_header: self._target.key}, left)
         finally:
             limits.end_request(self._target, began)
         cooldown = cooldown_seconds(raw.status, raw.headers, raw.document, clock.wall())
@@ -114,7 +114,7 @@ class Call:
             limits.cool_down(self._target, cooldown)
         document = self._without_keys(raw.document)
         if 200 <= raw.status < 300 or raw.status in accept:
-            return Answer(raw.status, document)
+            return VendorResponse(raw.status, document)
         raise refusal(raw.status, document)
 
     def _without_keys(self, document: object) -> object:

@@ -56,7 +56,7 @@ def data_object(data: object) -> Mapping[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class VendorResponse:
     """A vendor's answer with a status that the caller accepts. ``document`` is the decoded JSON."""
 
     status: int
@@ -66,12 +66,14 @@ class Answer:
 class Get(Protocol):
     """Sends a GET with the account's key, within the poll's deadline and the key's limits."""
 
-    def __call__(self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()) -> Answer:
+    def __call__(
+        self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()
+    ) -> VendorResponse:
         """Return the answer. Raise a PollError for any status except 2xx and those in ``accept``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ParseOptions:
     """The settings of an account for reading its answers."""
 
     max_operations: int = 100
@@ -82,7 +84,7 @@ class Options:
 class Endpoint:
     """A part to collect. ``every`` is the minimum time in seconds between two requests. 0 means at each poll."""
 
-    fetch: Callable[[Get, Options], Part]
+    fetch: Callable[[Get, ParseOptions], Part]
     every: float = 0.0
 
 

@@ -85,7 +85,7 @@ def _offset(text: str) -> timedelta:
     return -offset if text[0] == "-" else offset
 
 
-class Block:
+class FieldReader:
     """An object of an answer. All blocks of an answer note the paths of rejected fields in one list."""
 
     def __init__(self, values: Mapping[str, object], path: str, rejected: list[str]) -> None:
@@ -142,7 +142,7 @@ class Block:
             self.reject(name)
         return moment
 
-    def block(self, name: str) -> Block | None:
+    def nested(self, name: str) -> FieldReader | None:
         """Return a field that is an object."""
         value = self._values.get(name)
         if value is None:
@@ -150,7 +150,7 @@ class Block:
         if not isinstance(value, Mapping):
             self.reject(name)
             return None
-        return Block(value, f"{self._path}.{name}" if self._path else name, self._rejected)
+        return FieldReader(value, f"{self._path}.{name}" if self._path else name, self._rejected)
 
     def names(self) -> Iterator[str]:
         """Return the names of all fields, for objects whose names are not known in advance."""

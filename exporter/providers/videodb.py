@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporter import errors
-from exporter.providers.base import Endpoint, Get, Options, Provider, data_object, envelope
-from exporter.providers.fields import Block, label
+from exporter.providers.base import Endpoint, Get, ParseOptions, Provider, data_object, envelope
+from exporter.providers.fields import FieldReader, label
 from exporter.providers.operations import OTHER, largest, summed
 from exporter.readings import AutoRecharge, Invoices, Pool, Usage
 
@@ -23,17 +23,17 @@ def _succeeded(document: Mapping[str, object]) -> bool:
     return document.get("success") is True
 
 
-def fetch_usage(get: Get, options: Options) -> Usage:
+def fetch_usage(get: Get, options: ParseOptions) -> Usage:
     """Ask for the balance and this month's use."""
     return parse_usage(get("/billing/usage").document, options)
 
 
-def parse_usage(document: object, options: Options) -> Usage:
+def parse_usage(document: object, options: ParseOptions) -> Usage:
     """Read an answer of ``/billing/usage``. Raise InvalidResponseError for a wrong envelope."""
     rejected: list[str] = []
-    data = Block(data_object(envelope(document, _succeeded)), "data", rejected)
+    data = FieldReader(data_object(envelope(document, _succeeded)), "data", rejected)
     balance = data.number("credit_balance", "credits_remaining")
-    breakdown = data.block("breakdown")
+    breakdown = data.nested("breakdown")
     used: dict[str, float] = {}
     folded = 0
     if breakdown is not None:
@@ -53,7 +53,7 @@ def parse_usage(document: object, options: Options) -> Usage:
     )
 
 
-def fetch_invoices(get: Get, _options: Options) -> Invoices:
+def fetch_invoices(get: Get, _options: ParseOptions) -> Invoices:
     """Ask for the latest invoices."""
     return parse_invoices(get("/billing/invoices", {"limit": str(LATEST_INVOICES), "offset": "0"}).document)
 
@@ -64,13 +64,13 @@ def parse_invoices(document: object) -> Invoices:
     if not isinstance(data, list):
         raise errors.InvalidResponseError("the answer has no data list")
     rejected: list[str] = []
-    dated: list[tuple[float, int, Block]] = []
+    dated: list[tuple[float, int, FieldReader]] = []
     for position, entry in enumerate(data):
         path = f"data[{position}]"
         if not isinstance(entry, Mapping):
             rejected.append(path)
             continue
-        invoice = Block(entry, path, rejected)
+        invoice = FieldReader(entry, path, rejected)
         at = invoice.time("created_at", "date")
         dated.append((at if at is not None else float("-inf"), -position, invoice))
     dated.sort(key=lambda item: item[:2], reverse=True)
@@ -94,7 +94,7 @@ def parse_invoices(document: object) -> Invoices:
     )
 
 
-def fetch_auto_recharge(get: Get, _options: Options) -> AutoRecharge:
+def fetch_auto_recharge(get: Get, _options: ParseOptions) -> AutoRecharge:
     """Ask for the settings of the automatic top-up."""
     return parse_auto_recharge(get("/billing/auto_recharge").document)
 
@@ -102,7 +102,7 @@ def fetch_auto_recharge(get: Get, _options: Options) -> AutoRecharge:
 def parse_auto_recharge(document: object) -> AutoRecharge:
     """Read an answer of ``/billing/auto_recharge``. Raise InvalidResponseError for a wrong envelope."""
     rejected: list[str] = []
-    data = Block(data_object(envelope(document, _succeeded)), "data", rejected)
+    data = FieldReader(data_object(envelope(document, _succeeded)), "data", rejected)
     return AutoRecharge(
         enabled=data.flag("enabled"),
         threshold=data.number("threshold"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf, isfinite, isinf
 
-from exporter.providers.base import Endpoint, Get, Options, Provider, data_object, envelope, refusal
-from exporter.providers.fields import Block, exact_sum, label
+from exporter.providers.base import Endpoint, Get, ParseOptions, Provider, data_object, envelope, refusal
+from exporter.providers.fields import FieldReader, exact_sum, label
 from exporter.providers.operations import OTHER, largest, summed
 from exporter.readings import Period, Pool, Quota, ServiceUse, Subscription, Usage
 
@@ -32,7 +32,7 @@ CREDIT_RATES: Mapping[str, float] = {
 _ACTIVE = ("active", "trialing")
 
 
-def fetch_usage(get: Get, options: Options) -> Usage:
+def fetch_usage(get: Get, options: ParseOptions) -> Usage:
     """Ask for credits, service counters, storage and channels."""
     answer = get("/usage", accept=(404,))
     if answer.status == 404 and not _no_subscription(answer.document):
@@ -47,19 +47,21 @@ def _no_subscription(document: object) -> bool:
     )
 
 
-def parse_usage(document: object, options: Options) -> Usage:
+def parse_usage(document: object, options: ParseOptions) -> Usage:
     """Read an answer of ``/usage`` or ``no_subscription``. Raise InvalidResponseError for a wrong envelope."""
     if _no_subscription(document):
         return Usage(subscribed=False)
     rejected: list[str] = []
-    data = Block(data_object(envelope(document, lambda answer: answer.get("status") == "success")), "data", rejected)
-    billing = data.block("billing_period")
+    data = FieldReader(
+        data_object(envelope(document, lambda answer: answer.get("status") == "success")), "data", rejected
+    )
+    billing = data.nested("billing_period")
     billing_period = _period(billing)
     interval = billing.text("interval") if billing is not None else None
-    credits = data.block("credits") or Block({}, "data.credits", rejected)
+    credits = data.nested("credits") or FieldReader({}, "data.credits", rejected)
     total, remaining = credits.number("monthly_total"), credits.number("monthly_remaining")
     purchased = credits.number("purchased")
-    services, used_by_operation, folded = _services(data.block("usage"), options)
+    services, used_by_operation, folded = _services(data.nested("usage"), options)
     return Usage(
         balance=_balance(remaining, purchased, purchased_sent=credits.sent("purchased")),
         monthly_limit=total,
@@ -69,10 +71,10 @@ def parse_usage(document: object, options: Options) -> Usage:
         used_by_operation=used_by_operation,
         services=services,
         folded_operations=folded,
-        storage=_quota(data.block("storage"), "used_bytes", "limit_bytes", "remaining_bytes"),
-        channels=_quota(data.block("channels_indexed"), "used", "limit", "remaining"),
-        subscription=_subscription(data.block("subscription"), interval),
-        usage_period=_period(data.block("usage_period")),
+        storage=_quota(data.nested("storage"), "used_bytes", "limit_bytes", "remaining_bytes"),
+        channels=_quota(data.nested("channels_indexed"), "used", "limit", "remaining"),
+        subscription=_subscription(data.nested("subscription"), interval),
+        usage_period=_period(data.nested("usage_period")),
         billing_period=billing_period,
         generated_at=data.time("generated_at"),
         pools={
@@ -97,14 +99,16 @@ def _difference(total: float | None, remaining: float | None) -> float | None:
     return exact_sum(total, -remaining)
 
 
-def _services(usage: Block | None, options: Options) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
+def _services(
+    usage: FieldReader | None, options: ParseOptions
+) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
     """Return the counters, their cost in credits if a rate is known, and the number of folded operations."""
     if usage is None:
         return (), {}, 0
     rates = {**CREDIT_RATES, **options.credit_rates}
     uses: list[tuple[str, str, float, float | None]] = []
     for name in usage.names():
-        service = usage.block(name)
+        service = usage.nested(name)
         if service is None:
             continue
         used, unit = service.number("used"), service.text("unit")
@@ -126,18 +130,18 @@ def _services(usage: Block | None, options: Options) -> tuple[tuple[ServiceUse, 
     return services, dict(sorted(credits.items())), folded
 
 
-def _quota(block: Block | None, used_name: str, limit_name: str, remaining_name: str) -> Quota | None:
-    if block is None:
+def _quota(reader: FieldReader | None, used_name: str, limit_name: str, remaining_name: str) -> Quota | None:
+    if reader is None:
         return None
-    used, limit = block.number(used_name), block.number(limit_name)
-    return Quota(used, limit, block.number(remaining_name), _ratio(block, used, limit))
+    used, limit = reader.number(used_name), reader.number(limit_name)
+    return Quota(used, limit, reader.number(remaining_name), _ratio(reader, used, limit))
 
 
-def _ratio(block: Block, used: float | None, limit: float | None) -> float | None:
-    if block.sent("percentage"):
-        percentage = block.number("percentage")
+def _ratio(reader: FieldReader, used: float | None, limit: float | None) -> float | None:
+    if reader.sent("percentage"):
+        percentage = reader.number("percentage")
         if percentage is not None and isinf(percentage):
-            block.reject("percentage")
+            reader.reject("percentage")
             return None
         return None if percentage is None else round(percentage / 100, 6)
     if limit == inf:
@@ -147,21 +151,21 @@ def _ratio(block: Block, used: float | None, limit: float | None) -> float | Non
     return used / limit
 
 
-def _period(block: Block | None) -> Period | None:
-    return None if block is None else Period(block.time("start"), block.time("end"))
+def _period(reader: FieldReader | None) -> Period | None:
+    return None if reader is None else Period(reader.time("start"), reader.time("end"))
 
 
-def _subscription(block: Block | None, billing_interval: str | None) -> Subscription | None:
-    if block is None:
+def _subscription(reader: FieldReader | None, billing_interval: str | None) -> Subscription | None:
+    if reader is None:
         return None
-    status = block.text("status")
+    status = reader.text("status")
     return Subscription(
-        plan_id=label(block.text("plan_id") or ""),
-        plan_name=label(block.text("plan_name") or ""),
-        interval=label(block.text("interval") or billing_interval or ""),
+        plan_id=label(reader.text("plan_id") or ""),
+        plan_name=label(reader.text("plan_name") or ""),
+        interval=label(reader.text("interval") or billing_interval or ""),
         status=label(status or ""),
         active=None if status is None else status in _ACTIVE,
-        cancel_at_period_end=block.flag("cancel_at_period_end"),
+        cancel_at_period_end=reader.flag("cancel_at_period_end"),
     )
 
 

@@ -28,7 +28,7 @@ from exporter.transport.translation import translated
 
 
 @dataclass(frozen=True, slots=True)
-class RawAnswer:
+class RawResponse:
     """An answer with any status. ``document`` is None where the body is no JSON; header names are lower case."""
 
     status: int
@@ -61,7 +61,7 @@ class Transport:
         self._trusted: tuple[tuple[object, ...], TlsContext] | None = None
         self._proxy = proxy_for(self._base_url, environ)
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
+    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawResponse:
         """Return the answer to one GET within ``timeout`` seconds, whatever its status.
 
         Raises PollTimeoutError, UnreachableError, or InvalidResponseError for a 2xx whose body is no JSON or
@@ -116,5 +116,5 @@ class Transport:
         return self._trusted[1]
 
 
-def _answer(status: int, headers: Iterable[tuple[str, str]], document: object = None) -> RawAnswer:
-    return RawAnswer(status, {name.lower(): value for name, value in headers}, document)
+def _answer(status: int, headers: Iterable[tuple[str, str]], document: object = None) -> RawResponse:
+    return RawResponse(status, {name.lower(): value for name, value in headers}, document)

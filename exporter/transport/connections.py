@@ -21,7 +21,7 @@ from exporter.transport.sockets import TlsContext, TlsSocket
 Connect = Callable[[str, int], socket.socket]
 
 
-class Response(http.client.HTTPResponse):
+class FinalResponse(http.client.HTTPResponse):
     """Reads past every interim response (RFC 9110, section 15.2); http.client reads past 100 alone."""
 
     def _read_status(self) -> tuple[str, int, str]:
@@ -39,11 +39,11 @@ class Call:
 
     def __init__(self, connect: Connect) -> None:
         self.connect = connect
-        self.response: Response | None = None
+        self.response: FinalResponse | None = None
 
-    def respond(self, *args: Any, **kwargs: Any) -> Response:
+    def respond(self, *args: Any, **kwargs: Any) -> FinalResponse:
         """Make the response that http.client fills, and keep it."""
-        self.response = Response(*args, **kwargs)
+        self.response = FinalResponse(*args, **kwargs)
         return self.response
 
     def head(self) -> tuple[int | None, list[tuple[str, str]]]:

@@ -27,7 +27,7 @@ from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.redaction import Redactor
-from exporter.transport.client import RawAnswer
+from exporter.transport.client import RawResponse
 from tests.alerts.programs import RULES
 
 HOURS = 144
@@ -54,7 +54,7 @@ class Life:
     purchased: float = 0
     period_ends: float = 480
     events: dict[float, Callable[[Life], None]] = field(default_factory=dict)
-    trouble: Callable[[float], RawAnswer | PollError | None] = lambda hour: None
+    trouble: Callable[[float], RawResponse | PollError | None] = lambda hour: None
     change: Callable[[apis.Json, float], Any] = lambda data, hour: data
     """What is different in the answer."""
     billing: Mapping[str, Callable[[float], Any]] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class _Vendor:
     def __init__(self, life: Life, clock: _Clock) -> None:
         self.life, self.clock = life, clock
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
+    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawResponse:
         hour = self.clock.now / 3600
         self.life.advance(hour)
         trouble = self.life.trouble(hour)
@@ -129,7 +129,7 @@ class _Vendor:
         if trouble is not None:
             return trouble
         api = apis.VIDEODB if self.life.provider == "videodb" else apis.VIDNAVIGATOR
-        return RawAnswer(200, {}, api.success(self.life.data(path)))
+        return RawResponse(200, {}, api.success(self.life.data(path)))
 
 
 class _Exporter:

@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter.demo import apis
 from exporter.errors import UnreachableError
-from exporter.transport.client import RawAnswer
+from exporter.transport.client import RawResponse
 from tests.alerts.lives import HOURS, Life, Run
 
 Expected = dict[tuple[str, str], tuple[float, float]]
@@ -52,9 +52,9 @@ def without(*blocks: str) -> Callable[[apis.Json, float], apis.Json]:
     return lambda data, hour: {name: value for name, value in data.items() if name not in blocks}
 
 
-NO_SUBSCRIPTION = RawAnswer(404, {}, {"status": "error", "error": "no_subscription", "message": "Not subscribed."})
-REFUSED = RawAnswer(401, {}, {"status": "error", "message": "The API key is not valid."})
-TOO_MANY = RawAnswer(429, {}, {"status": "error", "message": "Too many requests.", "retry_after_seconds": 60})
+NO_SUBSCRIPTION = RawResponse(404, {}, {"status": "error", "error": "no_subscription", "message": "Not subscribed."})
+REFUSED = RawResponse(401, {}, {"status": "error", "message": "The API key is not valid."})
+TOO_MANY = RawResponse(429, {}, {"status": "error", "message": "Too many requests.", "retry_after_seconds": 60})
 
 LOW = ("VideoApiCreditsLow", "warning")
 CRITICALLY_LOW = ("VideoApiCreditsLow", "critical")

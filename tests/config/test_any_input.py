@@ -27,7 +27,7 @@ scalars = (
     | st.sampled_from(["5m", "20%", "usage", "${KEY}", "${NO}", "https://a.example", "x" * 300])
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 )
-BLOCKS = (schema.Document, schema.Account, schema.Credits)
+BLOCKS = (schema.ConfigFile, schema.AccountBlock, schema.Credits)
 names = st.sampled_from(sorted({name for block in BLOCKS for name in block.model_fields}))
 values = st.recursive(
     scalars,

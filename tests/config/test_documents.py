@@ -22,14 +22,14 @@ from exporter.providers import PROVIDERS
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
 BLOCKS = (
-    schema.Document,
+    schema.ConfigFile,
     schema.Poll,
-    schema.Thresholds,
+    schema.ThresholdsBlock,
     schema.Credits,
     schema.Storage,
     schema.Channels,
     schema.State,
-    schema.Account,
+    schema.AccountBlock,
 )
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.config.accounts import Config
 from exporter.config.load import load
-from exporter.config.schema import Account
+from exporter.config.schema import AccountBlock
 from exporter.errors import ConfigError, CredentialError
 from exporter.providers import PROVIDERS
 
@@ -83,7 +83,7 @@ def test_the_line_and_the_field_are_named_instead(field: str) -> None:
 
 def test_a_checked_account_shows_no_key_source() -> None:
     values: Mapping[str, str] = {"api_key_file": "sk4242", "api_key_env": "sk4242", "api_key": "sk4242"}
-    assert "sk4242" not in repr(Account(name="a", provider="videodb", **values))  # type: ignore[arg-type]  # all texts
+    assert "sk4242" not in repr(AccountBlock(name="a", provider="videodb", **values))  # type: ignore[arg-type]  # all texts
 
 
 def test_a_traceback_of_an_unreadable_key_shows_no_path(caplog: pytest.LogCaptureFixture) -> None:

@@ -22,7 +22,7 @@ from vidnavigator.exceptions import (
 from exporter.demo import faults
 from exporter.demo.apis import ODYSSEY
 from exporter.demo.faults import Fault
-from exporter.demo.vendors import RateLimit, Vendors, videodb_account, vidnavigator_account
+from exporter.demo.vendors import KeyLimit, Vendors, videodb_account, vidnavigator_account
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def test_the_clients_know_a_key_that_is_not_accepted(vendors: Vendors) -> None:
 
 def test_the_vidnavigator_client_sees_the_rate_limit(vendors: Vendors) -> None:
     key = vendors.add(vidnavigator_account())
-    vendors.accounts[key].rate_limit = RateLimit(1)
+    vendors.accounts[key].rate_limit = KeyLimit(1)
     with vidnavigator_client(vendors, key) as client:
         client.get_usage()
         with pytest.raises(RateLimitExceeded) as caught:

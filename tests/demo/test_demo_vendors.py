@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.demo import apis, faults
-from exporter.demo.vendors import RateLimit, Vendors, videodb_account, vidnavigator_account
+from exporter.demo.vendors import KeyLimit, Vendors, videodb_account, vidnavigator_account
 
 HEADERS = {"videodb": "x-access-token", "vidnavigator": "X-API-Key"}
 
@@ -224,7 +224,7 @@ class Time:
 def test_one_request_over_the_limit_bans_the_key_for_a_minute(vendors: Vendors) -> None:
     clock = Time()
     key, other = vendors.add(vidnavigator_account()), vendors.add(vidnavigator_account())
-    vendors.accounts[key].rate_limit = limit = RateLimit(2, clock)
+    vendors.accounts[key].rate_limit = limit = KeyLimit(2, clock)
     assert [ask(vendors, "vidnavigator", "/usage", key)[0] for _ in range(2)] == [200, 200]
     status, answer, headers = ask(vendors, "vidnavigator", "/usage", key)
     assert (status, headers["Retry-After"], answer["retry_after_seconds"]) == (429, "60", 60)
@@ -239,7 +239,7 @@ def test_one_request_over_the_limit_bans_the_key_for_a_minute(vendors: Vendors) 
 
 def test_a_faulty_answer_counts_towards_the_limit(vendors: Vendors) -> None:
     key = vendors.add(vidnavigator_account())
-    vendors.accounts[key].rate_limit = RateLimit(1, Time())
+    vendors.accounts[key].rate_limit = KeyLimit(1, Time())
     vendors.accounts[key].fault = faults.status(503)
     assert [ask(vendors, "vidnavigator", "/usage", key)[0] for _ in range(2)] == [503, 429]
 
@@ -251,7 +251,7 @@ def test_the_ban_falls_on_the_first_request_that_is_one_too_many_in_a_minute(
     per_minute: int, gaps: list[float]
 ) -> None:
     clock = Time()
-    limit = RateLimit(per_minute, clock)
+    limit = KeyLimit(per_minute, clock)
     moments: list[float] = []
     for gap in gaps:
         clock.now += gap

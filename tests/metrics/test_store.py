@@ -12,7 +12,7 @@ from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.providers.base import Options
+from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountKey, AccountState, Invoices, Ledger
 from tests.conftest import FakeClock, MakeAccount
@@ -35,7 +35,7 @@ class Shown:
     def polled(self, **changes: object) -> AccountState:
         wall = self.clock.wall()
         state = AccountState(
-            parts={"usage": parse_usage(voyager(), Options())},
+            parts={"usage": parse_usage(voyager(), ParseOptions())},
             part_times={"usage": wall},
             ledger=Ledger(),
             last_poll=wall,

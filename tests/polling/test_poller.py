@@ -28,18 +28,18 @@ from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.redaction import Redactor
-from exporter.transport.client import RawAnswer
+from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock, MakeAccount
 from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, videodb, voyager
 
-Step = RawAnswer | PollError | Exception
+Step = RawResponse | PollError | Exception
 
 
-def answer(document: object, status: int = 200, **headers: str) -> RawAnswer:
-    return RawAnswer(status, {name.replace("_", "-"): value for name, value in headers.items()}, document)
+def answer(document: object, status: int = 200, **headers: str) -> RawResponse:
+    return RawResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, document)
 
 
-def good(**blocks: object) -> RawAnswer:
+def good(**blocks: object) -> RawResponse:
     return answer(voyager(**blocks))
 
 
@@ -52,7 +52,7 @@ class Vendor:
         self.latency = 0.0
         self._clock = clock
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawAnswer:
+    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawResponse:
         self.asked.append((path, headers))
         self._clock.advance(self.latency)
         steps = self.steps[path]
@@ -615,7 +615,7 @@ def test_a_zero_that_the_next_answer_takes_back_is_shown_and_never_booked_even_o
 
 
 def test_a_zero_from_the_warning_threshold_of_the_reading_before_is_booked_at_once(bench: Bench) -> None:
-    def credits(remaining: float, total: float | None) -> RawAnswer:
+    def credits(remaining: float, total: float | None) -> RawResponse:
         return good(credits={"monthly_remaining": remaining, "monthly_total": total, "purchased": 0})
 
     bench.poll(credits(100, 1000))

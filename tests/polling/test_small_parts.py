@@ -20,7 +20,7 @@ from exporter.metrics.view import View
 from exporter.polling.shards import accounts_of_shard, shard_of
 from exporter.polling.slots import Slots
 from exporter.providers import PROVIDERS
-from exporter.providers.base import Options
+from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure, Usage
 from exporter.runtime.systemd import Notifier
@@ -111,12 +111,12 @@ class TestSummary:
         self, make_account: MakeAccount, remaining: float, level: str
     ) -> None:
         credits = {"monthly_total": 80, "monthly_remaining": remaining, "purchased": 50}
-        usage = parse_usage(voyager(credits=credits), Options())
+        usage = parse_usage(voyager(credits=credits), ParseOptions())
         row = summary(self.view(make_account, usage, AccountState(parts={"usage": usage}, polls=1)), START)
         assert row["credits"]["level"] == level
 
     def test_the_runway_is_the_balance_at_the_periods_mean_spend(self, make_account: MakeAccount) -> None:
-        usage = parse_usage(voyager(), Options())
+        usage = parse_usage(voyager(), ParseOptions())
         start = 1773532800.0
         row = summary(self.view(make_account, usage, AccountState(parts={"usage": usage}, polls=1)), start + 17_500)
         assert row["credits"]["runway_seconds"] == pytest.approx(112_500)

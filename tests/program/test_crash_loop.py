@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from exporter.demo import apis, faults
-from exporter.demo.faults import Call, Fault
-from exporter.demo.vendors import RateLimit, SimulatedAccount, Vendors, videodb_account, vidnavigator_account
+from exporter.demo.faults import Fault, ReceivedRequest
+from exporter.demo.vendors import KeyLimit, SimulatedAccount, Vendors, videodb_account, vidnavigator_account
 from tests.program.running import PATIENT, Program, command, environment, run, running, until
 
 LIMIT, PLENTY = 12, 60
@@ -43,11 +43,11 @@ def every_other(fault: Fault) -> Fault:
     """Commit a fault at every second request."""
     turns = iter(range(10_000))
 
-    def act(call: Call) -> None:
+    def act(request: ReceivedRequest) -> None:
         if next(turns) % 2:
-            call.exchange.send_json(200, call.normal())
+            request.exchange.send_json(200, request.normal())
         else:
-            fault.act(call)
+            fault.act(request)
 
     return Fault(act)
 
@@ -75,7 +75,7 @@ class Site:
         self.configure()
 
     def key(self, account: SimulatedAccount, limit: int = LIMIT) -> str:
-        account.rate_limit = RateLimit(limit)
+        account.rate_limit = KeyLimit(limit)
         return self.vendors.add(account)
 
     def add(self, name: str, key: str, **more: Any) -> None:
@@ -93,7 +93,7 @@ class Site:
             }
         )
 
-    def limit(self, key: str) -> RateLimit:
+    def limit(self, key: str) -> KeyLimit:
         found = self.vendors.accounts[key].rate_limit
         assert found is not None
         return found
@@ -218,7 +218,7 @@ def test_a_crash_loop_loses_nothing_and_never_asks_too_often(site: Site) -> None
 def test_keys_are_the_same_to_the_limit_wherever_they_are_written(vendors: Vendors, tmp_path: Path) -> None:
     key = secrets.token_hex(16)
     account = vendors.add(vidnavigator_account(), key)
-    vendors.accounts[account].rate_limit = RateLimit(2)
+    vendors.accounts[account].rate_limit = KeyLimit(2)
     (tmp_path / "key").write_text(key)
     (tmp_path / "key").chmod(0o600)
     common = {"provider": "vidnavigator", "base_url": vendors.vidnavigator_url, "max_requests_per_minute": 2}

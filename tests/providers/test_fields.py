@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import InvalidResponseError
 from exporter.providers import videodb, vidnavigator
-from exporter.providers.base import Options
+from exporter.providers.base import ParseOptions
 from exporter.providers.fields import exact_sum, label, parse_number, parse_time
 from exporter.providers.operations import OTHER
 from tests.providers.answers import VOYAGER
@@ -93,12 +93,12 @@ def test_sums_are_exact_decimals() -> None:
 def test_a_parser_raises_only_invalid_response_errors(document: Any) -> None:
     for parse in (vidnavigator.parse_usage, videodb.parse_usage):
         with suppress(InvalidResponseError):
-            parse(document, Options())
+            parse(document, ParseOptions())
 
 
 @given(st.dictionaries(st.sampled_from(list(json.loads(VOYAGER)["data"])), JSON), st.integers(1, 5))
 def test_figures_are_numbers_and_operations_are_bounded_for_any_data(data: Any, most: int) -> None:
-    usage = vidnavigator.parse_usage({"status": "success", "data": data}, Options(max_operations=most))
+    usage = vidnavigator.parse_usage({"status": "success", "data": data}, ParseOptions(max_operations=most))
     for value in (usage.balance, usage.monthly_limit, usage.generated_at):
         assert value is None or value == value
     assert len({use.operation for use in usage.services} - {OTHER}) <= most
@@ -107,7 +107,7 @@ def test_figures_are_numbers_and_operations_are_bounded_for_any_data(data: Any, 
 
 @given(st.dictionaries(st.text(max_size=5), st.floats(0, 1e6), max_size=30), st.integers(1, 10))
 def test_folding_loses_no_credit(breakdown: dict[str, float], most: int) -> None:
-    usage = videodb.parse_usage({"success": True, "data": {"breakdown": breakdown}}, Options(max_operations=most))
+    usage = videodb.parse_usage({"success": True, "data": {"breakdown": breakdown}}, ParseOptions(max_operations=most))
     assert sum(usage.used_by_operation.values()) == pytest.approx(sum(breakdown.values()))
     kept = [name for name in usage.used_by_operation if name != OTHER]
     assert usage.folded_operations == len(breakdown) - len(kept) or OTHER in breakdown

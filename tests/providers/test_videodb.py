@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from exporter.errors import InvalidResponseError
-from exporter.providers.base import Answer, Options
+from exporter.providers.base import ParseOptions, VendorResponse
 from exporter.providers.videodb import fetch_invoices, parse_auto_recharge, parse_invoices, parse_usage
 from exporter.readings import AutoRecharge, Invoices, Pool, Usage
 from tests.providers.answers import VIDEODB, videodb
 
 
 def read(document: Any, **options: Any) -> Usage:
-    return parse_usage(document, Options(**options))
+    return parse_usage(document, ParseOptions(**options))
 
 
 def test_the_documented_answer_gives_every_figure() -> None:
@@ -108,11 +108,11 @@ def test_an_unknown_status_and_an_invalid_entry_are_rejected() -> None:
 def test_invoices_are_asked_for_with_the_vendors_paging() -> None:
     asked: list[object] = []
 
-    def get(path: str, params: Any = None, accept: tuple[int, ...] = ()) -> Answer:
+    def get(path: str, params: Any = None, accept: tuple[int, ...] = ()) -> VendorResponse:
         asked.append((path, params))
-        return Answer(200, {"success": True, "data": []})
+        return VendorResponse(200, {"success": True, "data": []})
 
-    fetch_invoices(get, Options())
+    fetch_invoices(get, ParseOptions())
     assert asked == [("/billing/invoices", {"limit": "12", "offset": "0"})]
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from exporter.errors import ClientError, InvalidResponseError
-from exporter.providers.base import Answer, Options
+from exporter.providers.base import ParseOptions, VendorResponse
 from exporter.providers.vidnavigator import fetch_usage, parse_usage
 from exporter.readings import Period, Pool, Quota, ServiceUse, Subscription, Usage
 from tests.providers.answers import NO_SUBSCRIPTION, VOYAGER, voyager
 
 
 def read(document: Any, **options: Any) -> Usage:
-    return parse_usage(document, Options(**options))
+    return parse_usage(document, ParseOptions(**options))
 
 
 def test_the_documented_answer_gives_every_figure() -> None:
@@ -66,7 +66,7 @@ def test_no_subscription_is_an_answer_and_not_a_failure(spelling: str) -> None:
         spelling: "no_subscription",
         "message": "You are not subscribed to any plan.",
     }
-    usage = fetch_usage(lambda path, params=None, accept=(): Answer(404, document), Options())
+    usage = fetch_usage(lambda path, params=None, accept=(): VendorResponse(404, document), ParseOptions())
     assert usage == Usage(subscribed=False)
     assert read(json.loads(NO_SUBSCRIPTION)) == usage
 
@@ -74,7 +74,7 @@ def test_no_subscription_is_an_answer_and_not_a_failure(spelling: str) -> None:
 def test_any_other_404_is_a_client_error_with_the_vendors_message() -> None:
     document = {"status": "error", "error": "not_found", "message": "No such route."}
     with pytest.raises(ClientError, match=r"HTTP 404: No such route\."):
-        fetch_usage(lambda path, params=None, accept=(): Answer(404, document), Options())
+        fetch_usage(lambda path, params=None, accept=(): VendorResponse(404, document), ParseOptions())
 
 
 def test_unlimited_is_infinite_and_its_ratio_is_0() -> None:

@@ -19,7 +19,7 @@ from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.options import Options
-from exporter.providers.base import Options as ParseOptions
+from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure, Usage
 from exporter.status.page import StatusPage

@@ -12,7 +12,7 @@ import trustme
 
 from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from exporter.transport.client import RawAnswer, Transport
+from exporter.transport.client import RawResponse, Transport
 
 PATIENT = 20.0
 """Seconds; far more than any answer on loopback takes."""
@@ -21,7 +21,7 @@ PATIENT = 20.0
 IMPATIENT = 0.3
 
 
-def ask(vendors: Vendors, transport: Transport, fault: Fault | None = None, timeout: float = PATIENT) -> RawAnswer:
+def ask(vendors: Vendors, transport: Transport, fault: Fault | None = None, timeout: float = PATIENT) -> RawResponse:
     key = vendors.add(vidnavigator_account())
     vendors.accounts[key].fault = fault
     return transport.get("/usage", {}, {"X-API-Key": key}, timeout)
