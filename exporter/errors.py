@@ -4,7 +4,7 @@
     ├── UsageError            a flag is wrong, exit status 2
     ├── ConfigError           the configuration is wrong, has every problem, exit status 2
     ├── StartError            the program cannot start (port taken, state file in use), exit status 1
-    ├── StateUnavailable      the state file cannot be used now, the caller continues from memory
+    ├── StateUnavailableError the state file cannot be used now, the caller continues from memory
     └── PollError             a poll of an account failed, ``reason`` is the value of the metric's label
         ├── CredentialError       credential        key file or variable unreadable, empty, not sendable
         ├── AuthError             auth              401
@@ -40,7 +40,7 @@ class StartError(ExporterError):
     """The program cannot start. The message is one line for the operator."""
 
 
-class StateUnavailable(ExporterError):
+class StateUnavailableError(ExporterError):
     """The state file cannot be read or written now. The failure is already counted and logged."""
 
 

@@ -8,37 +8,37 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import translate
 
-from exporter.config.document import Place
+from exporter.config.document import Location
 from exporter.config.report import Report
 
 LARGEST = 100_000
 """Files that one pattern may match."""
 
 
-def account_files(patterns: Iterable[str], main: Place, report: Report) -> list[str]:
+def account_files(patterns: Iterable[str], main: Location, report: Report) -> list[str]:
     """Return the files that the patterns match, by pattern and name, none twice; report what matches nothing."""
     found: dict[str, str] = {os.path.realpath(main.document.file): ""}
     for index, pattern in enumerate(patterns):
-        place = main.at("account_files", index)
-        for match in _matches(os.path.dirname(main.document.file), pattern, place, report):
+        location = main.at("account_files", index)
+        for match in _matches(os.path.dirname(main.document.file), pattern, location, report):
             if not os.path.isdir(match):
                 found.setdefault(os.path.realpath(match), match)
             elif not glob.has_magic(pattern):
-                report.problem(place, f"is a directory; write {os.path.join(pattern, '*.yaml')}")
+                report.problem(location, f"is a directory; write {os.path.join(pattern, '*.yaml')}")
     return [file for file in found.values() if file]
 
 
-def _matches(folder: str, pattern: str, place: Place, report: Report) -> list[str]:
+def _matches(folder: str, pattern: str, location: Location, report: Report) -> list[str]:
     matches: list[str] = []
     for match in find(folder, pattern):
         if len(matches) == LARGEST:
-            report.problem(place, f"matches more than {LARGEST} files; write a narrower pattern")
+            report.problem(location, f"matches more than {LARGEST} files; write a narrower pattern")
             return []
         matches.append(match)
     if not matches and glob.has_magic(pattern):
-        report.warn(place, "matches no file")
+        report.warn(location, "matches no file")
     elif not matches:
-        report.problem(place, "there is no such file (a path is relative to the file it stands in)")
+        report.problem(location, "there is no such file (a path is relative to the file it stands in)")
     return sorted(matches)
 
 

@@ -11,7 +11,7 @@ from exporter.config import schema, thresholds
 from exporter.config.accounts import ProviderSpec
 from exporter.config.authorities import Authorities
 from exporter.config.credentials import KEY_FIELDS, KeySource
-from exporter.config.document import Map, Place
+from exporter.config.document import Location, Map
 from exporter.config.durations import format_duration
 from exporter.config.report import Report
 from exporter.config.thresholds import Threshold, Thresholds
@@ -23,7 +23,7 @@ _LEVELS = ("credits", "storage", "channels")
 class Entry:
     """An account as it is written, and what the schema says of it."""
 
-    place: Place
+    location: Location
     raw: Map
     checked: schema.Checked[schema.AccountBlock]
 
@@ -32,7 +32,7 @@ class Entry:
 class Head:
     """Everything but the accounts: what they inherit, and where it is written."""
 
-    place: Place
+    location: Location
     checked: schema.Checked[schema.ConfigFile]
 
     @property
@@ -61,43 +61,43 @@ class AccountRules:
         self._environ = environ
         self._report = report
         self._levels_of: dict[schema.ThresholdsBlock | None, tuple[Thresholds, dict[str, str]]] = {}
-        self._flaws: dict[Authorities, str | None] = {}
+        self._problems: dict[Authorities, str | None] = {}
 
     def provider(self, entry: Entry) -> ProviderSpec | None:
         """Return the provider, after a check that it exists and has what is asked of it."""
-        model, place = entry.checked.model, entry.place
+        model, location = entry.checked.model, entry.location
         if entry.checked.hits("provider"):
             return None
         spec = self._providers.get(model.provider)
         if spec is None:
-            self._report.problem(place.at("provider"), schema.unknown("provider", model.provider, self._providers))
+            self._report.problem(location.at("provider"), schema.unknown("provider", model.provider, self._providers))
             return None
         for index, name in enumerate(model.collect or ()):
             if name not in spec.collect:
                 known = schema.unknown(f"thing to collect from {model.provider}:", name, spec.collect)
-                self._report.problem(place.at("collect", index), known)
+                self._report.problem(location.at("collect", index), known)
         if model.collect is not None and "usage" not in model.collect:
-            self._report.problem(place.at("collect"), "must hold usage: all else rests on it")
+            self._report.problem(location.at("collect"), "must hold usage: all else rests on it")
         if model.credit_rates and not spec.credit_rates:
             message = f"{model.provider} counts in credits itself; leave this out"
-            self._report.problem(place.at("credit_rates"), message)
+            self._report.problem(location.at("credit_rates"), message)
         return spec
 
     def key(self, entry: Entry) -> KeySource | None:
         """Return where the key comes from."""
-        model, place = entry.checked.model, entry.place
+        model, location = entry.checked.model, entry.location
         if any(entry.checked.hits(name) for name in KEY_FIELDS):
             return None
         given = [name for name in entry.raw if name in KEY_FIELDS]
         if not given:
-            self._report.problem(place, f"no key: give one of {', '.join(KEY_FIELDS)}")
+            self._report.problem(location, f"no key: give one of {', '.join(KEY_FIELDS)}")
             return None
         if len(given) > 1:
             both = " and ".join(given)
-            self._report.problem(place.at(given[-1]), f"the key is given in more than one way: {both}; keep one")
+            self._report.problem(location.at(given[-1]), f"the key is given in more than one way: {both}; keep one")
             return None
         if model.api_key_file is not None:
-            return KeySource("file", beside(place, model.api_key_file))
+            return KeySource("file", beside(location, model.api_key_file))
         if model.api_key_env is not None:
             return KeySource("env", model.api_key_env, environ=self._environ)
         return KeySource("literal", secret=model.api_key or "")
@@ -116,7 +116,7 @@ class AccountRules:
             if self._head.checked.hits("thresholds", name) or (entry and entry.checked.hits("thresholds", name)):
                 continue
             written = entry.raw.get("thresholds") if entry else None
-            there = entry.place if entry and isinstance(written, Map) and name in written else self._head.place
+            there = entry.location if entry and isinstance(written, Map) and name in written else self._head.location
             self._report.problem(there.at("thresholds", name), sentence)
         return levels
 
@@ -149,37 +149,37 @@ class AccountRules:
                 return False
         return True
 
-    def _written(self, entry: Entry | None, *names: str) -> Place:
+    def _written(self, entry: Entry | None, *names: str) -> Location:
         """Return where the first of these times is written: with the account, else under ``poll``."""
         for name in names:
             if entry is not None and name in entry.raw:
-                return entry.place.at(name)
-        return self._head.place.at("poll", names[0])
+                return entry.location.at(name)
+        return self._head.location.at("poll", names[0])
 
     def ca_file(self, entry: Entry | None) -> Path | None:
         """Return the file of authorities of an account alone, or without an entry of all, after a look into it."""
         if entry is None:
-            place, written = self._head.place.at("poll", "ca_file"), self._head.poll.ca_file
+            location, written = self._head.location.at("poll", "ca_file"), self._head.poll.ca_file
         else:
-            place, written = entry.place.at("ca_file"), entry.checked.model.ca_file
+            location, written = entry.location.at("ca_file"), entry.checked.model.ca_file
         if written is None:
             return None
-        path = beside(place, written)
-        flaw = self.flaw_of(Authorities("ca_file", (path,)))
-        if flaw:
-            self._report.problem(place, flaw)
+        path = beside(location, written)
+        problem = self.problem_of(Authorities("ca_file", (path,)))
+        if problem:
+            self._report.problem(location, problem)
         return Path(path)
 
-    def flaw_of(self, authorities: Authorities) -> str | None:
+    def problem_of(self, authorities: Authorities) -> str | None:
         """Return why these cannot serve as authorities. Thousands of accounts may name the same ones."""
-        if authorities not in self._flaws:
-            self._flaws[authorities] = authorities.flaw()
-        return self._flaws[authorities]
+        if authorities not in self._problems:
+            self._problems[authorities] = authorities.problem()
+        return self._problems[authorities]
 
 
-def beside(place: Place, path: str) -> str:
+def beside(location: Location, path: str) -> str:
     """Return a path, which is relative to the file it is written in, as an absolute one."""
-    return os.path.abspath(os.path.join(os.path.dirname(place.document.file), path))
+    return os.path.abspath(os.path.join(os.path.dirname(location.document.file), path))
 
 
 def _merge(*blocks: schema.ThresholdsBlock | None) -> Thresholds:

@@ -9,7 +9,7 @@ from exporter.config.account_rules import Entry
 from exporter.config.accounts import Account
 from exporter.config.authorities import Authorities, authorities_for
 from exporter.config.credentials import KeySource
-from exporter.config.document import Place
+from exporter.config.document import Location
 from exporter.config.key_budget import KeyUses
 from exporter.config.proxies import proxy_for
 from exporter.config.report import Report
@@ -25,44 +25,44 @@ class AccountSet:
     """Takes the accounts one by one."""
 
     def __init__(
-        self, environ: Mapping[str, str], report: Report, flaw_of: Callable[[Authorities], str | None]
+        self, environ: Mapping[str, str], report: Report, problem_of: Callable[[Authorities], str | None]
     ) -> None:
         self._environ = environ
         self._report = report
-        self._flaw_of = flaw_of
-        self._places: dict[AccountKey, Place] = {}
+        self._problem_of = problem_of
+        self._locations: dict[AccountKey, Location] = {}
         self._keys = KeyUses()
         self._reached: set[tuple[str, Path | None]] = set()
 
     def claim_name(self, entry: Entry) -> None:
         """Report an account that another one has the provider and the name of."""
-        model, place = entry.checked.model, entry.place
+        model, location = entry.checked.model, entry.location
         if entry.checked.hits("name"):
             return
-        first = self._places.setdefault((model.provider, model.name), place)
-        if first is not place:
+        first = self._locations.setdefault((model.provider, model.name), location)
+        if first is not location:
             known_as = f"{model.provider}/{model.name}"
             where = f"{first.document.file}:{first.document.line(first.path)}"
-            self._report.problem(place.at("name"), f"duplicate account {known_as}, first at {where}; rename one")
+            self._report.problem(location.at("name"), f"duplicate account {known_as}, first at {where}; rename one")
 
-    def read_key(self, place: Place, source: KeySource) -> None:
+    def read_key(self, location: Location, source: KeySource) -> None:
         """Report a key that cannot be read or sent, or that others can read."""
         key = self._keys.read(source)
         if isinstance(key, CredentialError):
-            self._report.doubt(place, str(key))
+            self._report.doubt(location, str(key))
         elif (readable := source.warning()) and self._report.is_first(source.where):
-            self._report.warn(place, readable)
+            self._report.warn(location, readable)
 
-    def add(self, place: Place, account: Account) -> None:
+    def add(self, location: Location, account: Account) -> None:
         """Add an account that is right by itself."""
         url = account.base_url
         if url.startswith("http://") and not is_loopback(url) and self._report.is_first(url):
-            self._report.warn(place.at("base_url"), f"{url} has the key sent unencrypted; use https")
-        self._check_way(place, url, account.ca_file)
+            self._report.warn(location.at("base_url"), f"{url} has the key sent unencrypted; use https")
+        self._check_way(location, url, account.ca_file)
         rate = 60 / account.interval + _BILLING_CALLS * (len(account.collect) - 1)
-        self._keys.add(place, account, rate)
+        self._keys.add(location, account, rate)
 
-    def _check_way(self, place: Place, url: str, ca_file: Path | None) -> None:
+    def _check_way(self, location: Location, url: str, ca_file: Path | None) -> None:
         """Report what is wrong with the variables that decide how a URL is reached."""
         if (url, ca_file) in self._reached:
             return
@@ -70,16 +70,16 @@ class AccountSet:
         proxy = proxy_for(url, self._environ)
         for remark in proxy.remarks if proxy else ():
             if self._report.is_first(remark):
-                self._report.warn(place, remark)
-        flaws = [proxy.flaw] if proxy and proxy.flaw else []
+                self._report.warn(location, remark)
+        problems = [proxy.problem] if proxy and proxy.problem else []
         authorities = authorities_for(None, self._environ)
-        if authorities and ca_file is None and url.startswith("https:") and (flaw := self._flaw_of(authorities)):
-            flaws.append(f"{authorities.named_by}: {flaw}")
-        for flaw in flaws:
-            if self._report.is_first(flaw):
-                self._report.doubt(place, flaw)
+        if authorities and ca_file is None and url.startswith("https:") and (problem := self._problem_of(authorities)):
+            problems.append(f"{authorities.named_by}: {problem}")
+        for problem in problems:
+            if self._report.is_first(problem):
+                self._report.doubt(location, problem)
 
     def finish(self) -> None:
         """Report every key that its accounts together ask for more than it allows."""
-        for place, sentence in self._keys.excesses():
-            self._report.problem(place, sentence)
+        for location, sentence in self._keys.excesses():
+            self._report.problem(location, sentence)

@@ -29,9 +29,9 @@ class Authorities:
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Trust the certificates of every path that has some; raise ValueError, with a sentence, where none has."""
-        flaws = [flaw for path in self.paths if (flaw := self._load(path, context))]
-        if len(flaws) == len(self.paths):
-            raise ValueError(flaws[0])
+        problems = [problem for path in self.paths if (problem := self._load(path, context))]
+        if len(problems) == len(self.paths):
+            raise ValueError(problems[0])
         if self.beside is not None:
             self.beside.load_into(context)
 
@@ -47,7 +47,7 @@ class Authorities:
             return f"{path} holds no file with a certificate in PEM form (-----BEGIN CERTIFICATE-----)"
         return None
 
-    def flaw(self) -> str | None:
+    def problem(self) -> str | None:
         """Return why these cannot serve as authorities, or None where they can."""
         import ssl  # few configurations name such a file, and check-config must answer at once
 

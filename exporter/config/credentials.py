@@ -27,7 +27,7 @@ _UTF_16 = "is UTF-16 text, as Windows PowerShell writes it; save it as UTF-8"
 _ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*[ \t]*=[ \t]*[^=\s]", re.MULTILINE)
 
 
-def flaw(key: str) -> str | None:
+def key_problem(key: str) -> str | None:
     """Return why a text cannot be sent as a key in an HTTP header, or None where it can."""
     if not key:
         return "is empty"
@@ -82,13 +82,13 @@ class KeySource:
         """
         if self.kind == "literal":
             key = self.secret
-            wrong = flaw(key)
+            wrong = key_problem(key)
         elif self.kind == "env":
             value = self.environ.get(self.where)
             if value is None:
                 raise self._error("is not set")
             key = value.strip(_WHITE)
-            wrong = _slip(key) or flaw(key)
+            wrong = _slip(key) or key_problem(key)
         else:
             try:
                 data = read_file(self.where).removeprefix(codecs.BOM_UTF8)
@@ -97,7 +97,7 @@ class KeySource:
             except ValueError:
                 raise self._error("cannot be read: no file can have this name") from None
             key = data.decode("latin-1").strip(_WHITE)
-            wrong = _UTF_16 if _is_utf_16(data) else _slip(key) or flaw(key)
+            wrong = _UTF_16 if _is_utf_16(data) else _slip(key) or key_problem(key)
         if wrong:
             raise self._error(wrong)
         return key

@@ -1,6 +1,6 @@
 """What a configuration file says, as plain values that know their lines.
 
-A ``Place`` is a path into a file. It turns a sentence into a ``Problem`` with file, line and path.
+A ``Location`` is a path into a file. It turns a sentence into a ``Problem`` with file, line and path.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A path in a file."""
 
     document: Document
     path: Path = ()
 
-    def at(self, *steps: str | int) -> Place:
-        """Return a place further inside."""
-        return Place(self.document, (*self.path, *steps))
+    def at(self, *steps: str | int) -> Location:
+        """Return a location further inside."""
+        return Location(self.document, (*self.path, *steps))
 
     def problem(self, message: str) -> Problem:
         """Return a problem that is here, with its line."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
-from exporter.config.document import Place
+from exporter.config.document import Location
 from exporter.errors import CredentialError
 
 _NAMED = 3
@@ -17,7 +17,7 @@ _NAMED = 3
 class _Use:
     rate: float = 0.0
     limit: int | None = None
-    place: Place | None = None
+    location: Location | None = None
     names: list[str] = field(default_factory=list)
 
 
@@ -43,7 +43,7 @@ class KeyUses:
             self._keys[source] = key
         return key
 
-    def add(self, place: Place, account: Account, rate: float) -> None:
+    def add(self, location: Location, account: Account, rate: float) -> None:
         """Add an account that makes ``rate`` requests a minute."""
         source, limit = account.key, account.max_requests_per_minute
         key = self.read(source)
@@ -52,18 +52,18 @@ class KeyUses:
         use.rate += rate
         use.names.append(account.name)
         if use.limit is None or limit < use.limit:
-            use.limit, use.place = limit, place
+            use.limit, use.location = limit, location
 
-    def excesses(self) -> Iterator[tuple[Place, str]]:
+    def excesses(self) -> Iterator[tuple[Location, str]]:
         """Yield a message for each key whose accounts need more requests than it may make."""
         for use in self._uses.values():
-            if use.limit is None or use.place is None or use.rate <= use.limit + 1e-9:
+            if use.limit is None or use.location is None or use.rate <= use.limit + 1e-9:
                 continue
             names = ", ".join(use.names[:_NAMED])
             if len(use.names) > _NAMED:
                 names += f" and {len(use.names) - _NAMED} more"
             yield (
-                use.place,
+                use.location,
                 f"the accounts with this key ({names}) make {use.rate:.4g} requests a minute in sum, but "
                 f"max_requests_per_minute allows {use.limit}. Use longer intervals or more keys",
             )

@@ -17,7 +17,7 @@ from exporter.config.account_rules import AccountRules, Entry, Head, beside
 from exporter.config.account_set import AccountSet
 from exporter.config.accounts import Account, Config, ProviderSpec
 from exporter.config.credentials import KEY_FIELDS
-from exporter.config.document import UNREADABLE, Map, Place, Seq
+from exporter.config.document import UNREADABLE, Location, Map, Seq
 from exporter.config.report import Report
 from exporter.config.rules import kind
 
@@ -61,22 +61,22 @@ def json_schema(providers: Mapping[str, ProviderSpec]) -> dict[str, Any]:
     return schema.json_schema(providers, {name for spec in providers.values() for name in spec.collect})
 
 
-def _read(file: str, environ: Mapping[str, str], report: Report) -> Place:
+def _read(file: str, environ: Mapping[str, str], report: Report) -> Location:
     document = yaml.read(file, environ)
     report.read(document)
-    return Place(document)
+    return Location(document)
 
 
-def _expect(what: str, place: Place, report: Report) -> None:
+def _expect(what: str, location: Location, report: Report) -> None:
     """Report a document that is something else, unless it could not be read at all."""
-    value, problems = place.document.value, place.document.problems
+    value, problems = location.document.value, location.document.problems
     if value is None and not problems:
-        report.problem(place, f"the file is empty; it must hold {what}")
+        report.problem(location, f"the file is empty; it must hold {what}")
     elif value is not None and value is not UNREADABLE:
-        report.problem(place, f"must be {what}, not {kind(value)}")
+        report.problem(location, f"must be {what}, not {kind(value)}")
 
 
-def _check_head(main: Place, raw: Map, report: Report) -> Head:
+def _check_head(main: Location, raw: Map, report: Report) -> Head:
     checked = schema.check(schema.ConfigFile, {key: value for key, value in raw.items() if key != "accounts"}, {})
     for path, sentence in checked.mistakes:
         report.problem(main.at(*path), sentence)
@@ -93,7 +93,7 @@ class _Accounts:
         self._environ = environ
         self._report = report
         self._rules = AccountRules(head, providers, environ, report)
-        self._set = AccountSet(environ, report, self._rules.flaw_of)
+        self._set = AccountSet(environ, report, self._rules.problem_of)
         self._shared: dict[Any, Any] = {}
         self._common_ca_file: Path | None = None
 
@@ -105,33 +105,33 @@ class _Accounts:
         for entry in self._entries(raw):
             account = self._account(entry)
             if account is not None:
-                self._set.add(entry.place, account)
+                self._set.add(entry.location, account)
                 yield account
         self._set.finish()
 
     def _entries(self, raw: Map) -> Iterator[Entry]:
-        main, listed = self._head.place, raw.get("accounts")
+        main, listed = self._head.location, raw.get("accounts")
         if isinstance(listed, Seq):
             yield from self._items(main.at("accounts"), listed)
         elif listed is not None and listed is not UNREADABLE:
             self._report.problem(main.at("accounts"), f"must be a list (`- name: ...`), not {kind(listed)}")
         for file in account_files(self._head.checked.model.account_files or (), main, self._report):
-            place = _read(file, self._environ, self._report)
-            if isinstance(place.document.value, Seq):
-                yield from self._items(place, place.document.value)
+            location = _read(file, self._environ, self._report)
+            if isinstance(location.document.value, Seq):
+                yield from self._items(location, location.document.value)
             else:
-                _expect("a list of accounts (`- name: ...`; `[]` for none)", place, self._report)
+                _expect("a list of accounts (`- name: ...`; `[]` for none)", location, self._report)
 
-    def _items(self, listed_at: Place, listed: Seq) -> Iterator[Entry]:
+    def _items(self, listed_at: Location, listed: Seq) -> Iterator[Entry]:
         for index, raw in enumerate(listed):
-            place = listed_at.at(index)
+            location = listed_at.at(index)
             if isinstance(raw, Map):
                 checked = schema.check(schema.AccountBlock, raw, _STAND_INS)
                 for path, sentence in checked.mistakes:
-                    self._report.problem(place.at(*path), sentence)
-                yield Entry(place, raw, checked)
+                    self._report.problem(location.at(*path), sentence)
+                yield Entry(location, raw, checked)
             elif raw is not UNREADABLE:
-                self._report.problem(place, f"must be a mapping (`name: ...`), not {kind(raw)}")
+                self._report.problem(location, f"must be a mapping (`name: ...`), not {kind(raw)}")
 
     def _account(self, entry: Entry) -> Account | None:
         """Return the account of an entry, or None where something about it is wrong."""
@@ -141,7 +141,7 @@ class _Accounts:
             self._set.claim_name(entry)
         key = self._rules.key(entry)
         if key is not None:
-            self._set.read_key(entry.place.at(next(name for name in entry.raw if name in KEY_FIELDS)), key)
+            self._set.read_key(entry.location.at(next(name for name in entry.raw if name in KEY_FIELDS)), key)
         levels = self._rules.levels(entry)
         times = self._rules.times(entry)
         ca_file = self._rules.ca_file(entry)

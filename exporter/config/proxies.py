@@ -23,12 +23,12 @@ _FORM = "write it as http://host:port, with special characters of a password per
 class Proxy:
     """The proxy for a URL: where it is, why it cannot be used, and what should be changed in the variables.
 
-    ``url`` is empty where there is a ``flaw``.
+    ``url`` is empty where there is a ``problem``.
     """
 
     variable: str
     url: str = field(default="", repr=False)
-    flaw: str | None = None
+    problem: str | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -55,14 +55,14 @@ def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _proxy(variable: str, text: str, remarks: tuple[str, ...]) -> Proxy:
-    def flawed(sentence: str) -> Proxy:
-        return Proxy(variable, flaw=f"environment variable {variable} {sentence}", remarks=remarks)
+    def unusable(sentence: str) -> Proxy:
+        return Proxy(variable, problem=f"environment variable {variable} {sentence}", remarks=remarks)
 
     if text != text.strip():
         text = text.strip()
         remarks += (f"environment variable {variable} begins or ends with white space, which is left out",)
     if not (text.isascii() and text.isprintable()) or " " in text:
-        return flawed(f"holds a space, a control or a non-ASCII character; {_FORM}")
+        return unusable(f"holds a space, a control or a non-ASCII character; {_FORM}")
     if "://" not in text:
         text = f"http://{text}"
         remarks += (f"environment variable {variable} has no scheme and is taken as http; {_FORM}",)
@@ -70,14 +70,14 @@ def _proxy(variable: str, text: str, remarks: tuple[str, ...]) -> Proxy:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        return flawed(f"is not a valid URL; {_FORM}")
+        return unusable(f"is not a valid URL; {_FORM}")
     if parts.scheme in _UNSUPPORTED:
-        return flawed(f"names a {parts.scheme} proxy; only http and https proxies can be used")
+        return unusable(f"names a {parts.scheme} proxy; only http and https proxies can be used")
     if parts.scheme not in _PORTS:
-        return flawed(f"has a scheme that is neither http nor https; {_FORM}")
+        return unusable(f"has a scheme that is neither http nor https; {_FORM}")
     host = parts.hostname or ""
     if not is_host(host) or parts.path not in ("", "/") or any(sign in text for sign in "?#\\"):
-        return flawed(f"is not the address of a proxy; {_FORM}")
+        return unusable(f"is not the address of a proxy; {_FORM}")
     login, at, _ = parts.netloc.rpartition("@")
     bracketed = f"[{host}]" if ":" in host else host
     where = f"{parts.scheme}://{login}{at}{bracketed}:{port or _PORTS[parts.scheme]}"

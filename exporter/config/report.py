@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exporter.config.document import Document, Place
+from exporter.config.document import Document, Location
 from exporter.errors import ConfigError, Problem
 
 
@@ -28,17 +28,17 @@ class Report:
         """Return how many problems there are so far."""
         return len(self._problems)
 
-    def problem(self, place: Place, message: str) -> None:
+    def problem(self, location: Location, message: str) -> None:
         """Add a mistake that refuses the configuration."""
-        self._problems[place.problem(message)] = None
+        self._problems[location.problem(message)] = None
 
-    def warn(self, place: Place, message: str) -> None:
+    def warn(self, location: Location, message: str) -> None:
         """Add what should be changed but stops nothing."""
-        self._warnings[place.problem(message)] = None
+        self._warnings[location.problem(message)] = None
 
-    def doubt(self, place: Place, message: str) -> None:
+    def doubt(self, location: Location, message: str) -> None:
         """Add what may be right when it is used: a problem with ``strict``, else a warning."""
-        (self.problem if self._strict else self.warn)(place, message)
+        (self.problem if self._strict else self.warn)(location, message)
 
     def is_first(self, subject: str) -> bool:
         """Tell whether nothing was said of a file or URL yet, because thousands of accounts may share it."""

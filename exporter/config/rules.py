@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import core_schema
 
-from exporter.config.credentials import KEY_FIELDS, flaw
+from exporter.config.credentials import KEY_FIELDS, key_problem
 from exporter.config.durations import parse_duration
 from exporter.config.hosts import is_host
 from exporter.config.thresholds import Level
@@ -181,7 +181,7 @@ def _variable(value: object) -> str:
 def _key(value: object) -> str:
     if not isinstance(value, str):
         text(value)
-    wrong = flaw(str(value))
+    wrong = key_problem(str(value))
     if wrong:
         raise ValueError(wrong)
     return str(value)

@@ -23,7 +23,7 @@ class _Entry:
     account: Account
     state: AccountState
     render: Renderer
-    settled: bool
+    first_poll_done: bool
     expiry: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The wall time at which each part came, and the monotonic time at which it becomes stale."""
 
@@ -63,7 +63,7 @@ class Store:
                     account,
                     state,
                     Renderer(names, values),
-                    settled=before.settled if before else state.polls > 0,
+                    first_poll_done=before.first_poll_done if before else state.polls > 0,
                     expiry=before.expiry if before and before.account.stale_after == account.stale_after else {},
                 )
                 entries[key] = entry
@@ -82,10 +82,10 @@ class Store:
         entry = self._entries.get(key)
         return entry.state if entry else AccountState()
 
-    def publish(self, account: Account, state: AccountState, *, settled: bool = True) -> bool:
+    def publish(self, account: Account, state: AccountState, *, first_poll_done: bool = True) -> bool:
         """Show a new state. Return False if the account is no longer served with this configuration.
 
-        ``settled`` tells that the account's first poll ended or that its key is in cool-down.
+        ``first_poll_done`` tells that the account's first poll ended or that its key is in cool-down.
         Raises ValueError and keeps the old state if a value cannot be exported.
         """
         key = account.id
@@ -100,13 +100,13 @@ class Store:
             except ValueError:
                 entry.state = shown
                 raise
-            entry.settled = entry.settled or settled
+            entry.first_poll_done = entry.first_poll_done or first_poll_done
             return True
 
-    def all_settled(self) -> bool:
+    def first_polls_done(self) -> bool:
         """Return whether every account was polled once, restored, or found in cool-down."""
         with self._lock:
-            return all(entry.settled for entry in self._entries.values())
+            return all(entry.first_poll_done for entry in self._entries.values())
 
     def withdraw_stale(self) -> None:
         """Withdraw the data that became too old since the last call. Call this before each scrape."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from exporter.errors import StateUnavailable
+from exporter.errors import StateUnavailableError
 from exporter.runtime.clock import Clock
 from exporter.state.key_records import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, KeyRecords, KeyTarget
 
@@ -50,7 +50,7 @@ class Limits:
         with self._mutex:
             wait = self._decide(target, per_minute, [])
             if wait is None and self._records is not None:
-                with suppress(StateUnavailable):  # then memory alone decides
+                with suppress(StateUnavailableError):  # then memory alone decides
                     wait = self._records.admit(target, decide)
             if wait is None:
                 self._requests.setdefault(target, []).append(self._clock.monotonic())
@@ -65,7 +65,7 @@ class Limits:
                 times.remove(started)
             times.append(self._clock.monotonic())
             if self._records is not None:
-                with suppress(StateUnavailable):
+                with suppress(StateUnavailableError):
                     self._records.end_request(target, began)
 
     def cool_down(self, target: KeyTarget, seconds: float) -> None:
@@ -80,7 +80,7 @@ class Limits:
                 return
             self._cooldowns[target] = cooldown = Cooldown(now + seconds, self._clock.wall() + seconds)
             if self._records is not None:
-                with suppress(StateUnavailable):
+                with suppress(StateUnavailableError):
                     self._cooldowns[target] = self._records.put_cooldown(target, cooldown)
 
     def cooldown(self, target: KeyTarget) -> float | None:

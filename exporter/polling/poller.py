@@ -168,7 +168,7 @@ class Poller:
         slot = self._slots.after(account.id, account.interval, now)
         next_due = min(slot, now + wait.seconds)
         resting = replace(self._with_cooldown(state, target), next_poll=self._wall(max(next_due, now + wait.seconds)))
-        self._store.publish(account, resting, settled=wait.reason == "cooldown")
+        self._store.publish(account, resting, first_poll_done=wait.reason == "cooldown")
         logger.debug("put off for %.1f s: %s", wait.seconds, wait.reason, extra=_about(account))
         return Result(next_due, wait)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from exporter.errors import StateUnavailable
+from exporter.errors import StateUnavailableError
 from exporter.runtime.clock import Clock
 from exporter.state.sqlite import StateFile
 
@@ -62,7 +62,7 @@ class Cooldown(NamedTuple):
 
 
 class KeyRecords:
-    """The rows of keys in the state file. Each method is one transaction and may raise StateUnavailable.
+    """The rows of keys in the state file. Each method is one transaction and may raise StateUnavailableError.
 
     A cool-down that could not be written is written with the next change. Only one thread may call at a time.
     ``boot`` identifies the machine's present boot, and is the kernel's boot id by default.
@@ -76,9 +76,9 @@ class KeyRecords:
         self._unsaved: dict[KeyTarget, Cooldown] = {}
         self._restored: dict[bytes, Cooldown] = {}
         self._salt = b""
-        with suppress(StateUnavailable):
+        with suppress(StateUnavailableError):
             state.write(self._date_by_this_boot)
-        with suppress(StateUnavailable):
+        with suppress(StateUnavailableError):
             state.read(self._restore)
 
     def restored(self, target: KeyTarget) -> Cooldown | None:

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from exporter.errors import StartError, StateUnavailable
+from exporter.errors import StartError, StateUnavailableError
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.clock import Clock
 from exporter.state.database import FAULTS, Database, Unusable, is_corrupt, open_for_reading
@@ -60,7 +60,7 @@ class StateFile:
         state = cls(path, clock, exclusive=exclusive)
         with suppress(OSError):  # the connection fails for the same reason and reports it
             state._database.prepare()
-        with suppress(StateUnavailable):
+        with suppress(StateUnavailableError):
             state.write(lambda _: None)
         return state
 
@@ -89,7 +89,7 @@ class StateFile:
                 except (ValueError, TypeError) as error:  # a bad row must not affect the others
                     logger.warning("state file %s: skipping account %s, counters at 0: %s", self._path, name, error)
 
-        with suppress(StateUnavailable):
+        with suppress(StateUnavailableError):
             self.read(read)
         return states
 
@@ -98,7 +98,7 @@ class StateFile:
         content = _encode(state)
         with self._mutex:
             self._unsaved[account] = content
-            with suppress(StateUnavailable):
+            with suppress(StateUnavailableError):
                 self.write(self._put_accounts)
                 self._unsaved.clear()
 
@@ -115,14 +115,14 @@ class StateFile:
             gone = [(name,) for (name,) in old if name not in kept]
             db.executemany("DELETE FROM accounts WHERE account = ?", gone)
 
-        with suppress(StateUnavailable):
+        with suppress(StateUnavailableError):
             self.write(drop)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in a transaction and commit it. StateUnavailable means that nothing was written."""
+        """Run ``work`` in a transaction and commit it. StateUnavailableError means that nothing was written."""
         with self._mutex:
             if self._closed:
-                raise StateUnavailable(f"state file {self._path} is closed")
+                raise StateUnavailableError(f"state file {self._path} is closed")
             try:
                 try:
                     result = self._commit(work)
@@ -132,8 +132,8 @@ class StateFile:
                     result = self._commit(work)
             except (*FAULTS, Unusable, StartError) as error:
                 self._failed(error)
-                raise StateUnavailable(str(error)) from error
-            except StateUnavailable:
+                raise StateUnavailableError(str(error)) from error
+            except StateUnavailableError:
                 self._failures += 1
                 raise
             if self._complaints:
@@ -142,7 +142,7 @@ class StateFile:
             return result
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` on the last committed data, also on a full or read-only disk. Raises StateUnavailable."""
+        """Run ``work`` on the last committed data, also on a full or read-only disk. Raises StateUnavailableError."""
         with self._mutex:
             try:
                 if self._database.connection is not None:
@@ -152,14 +152,14 @@ class StateFile:
             except (*FAULTS, Unusable) as error:
                 if not self._complaints:
                     self._complain(error)
-                raise StateUnavailable(str(error)) from error
+                raise StateUnavailableError(str(error)) from error
 
     def close(self) -> None:
         """Write unsaved states, close the file and release its lock. Later saves are ignored."""
         with self._mutex:
             if self._unsaved:
                 self._retry_at = float("-inf")
-                with suppress(StateUnavailable):
+                with suppress(StateUnavailableError):
                     self.write(self._put_accounts)
             self._closed = True
             self._database.close()
@@ -213,7 +213,7 @@ class StateFile:
             self._database.close()  # the next daemon would not see a lock on the old file
         if self._database.connection is None:
             if self._clock.monotonic() < self._retry_at:
-                raise StateUnavailable(f"state file {self._path} failed less than {_RETRY_SECONDS:.0f} s ago")
+                raise StateUnavailableError(f"state file {self._path} failed less than {_RETRY_SECONDS:.0f} s ago")
             self._database.prepare()
             try:
                 return self._database.connect()

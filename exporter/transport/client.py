@@ -99,8 +99,8 @@ class Transport:
     def _proxies(self) -> dict[str, str]:
         if self._proxy is None:
             return {}
-        if self._proxy.flaw:
-            raise UnreachableError(self._proxy.flaw)
+        if self._proxy.problem:
+            raise UnreachableError(self._proxy.problem)
         return {"all": self._proxy.url}
 
     def _context(self) -> TlsContext | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.config import schema, yaml
-from exporter.config.document import Map, Place, Unreadable
+from exporter.config.document import Location, Map, Unreadable
 from exporter.config.rules import kind
 from exporter.errors import ConfigError, Problem
 from exporter.runtime.files import read_file
@@ -70,7 +70,7 @@ def read(path: Path, environ: Mapping[str, str]) -> Reading:
     """Read the file, and every file that it names."""
     stamps = {path: stamp(path)}
     document = yaml.read(str(path), environ)
-    root = Place(document)
+    root = Location(document)
     raw = document.value if isinstance(document.value, Map) else {}
     if not isinstance(document.value, (Map, Unreadable)) and document.value is not None:
         message = f"must be a mapping (lines with `key: value`), not {kind(document.value)}"
@@ -129,7 +129,7 @@ class _Section:
     """A block of the file, whose values are checked against each other."""
 
     name: str
-    root: Place
+    root: Location
     raw: Mapping[str, object]
     checked: schema.Checked[WebFile]
     findings: _Findings

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.config.credentials import KeySource, flaw
+from exporter.config.credentials import KeySource, key_problem
 from exporter.errors import CredentialError
 
 KEY = secrets.token_hex(16)
@@ -117,7 +117,7 @@ def test_what_is_no_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:
 @given(st.text(max_size=20))
 def test_a_key_is_taken_exactly_when_a_header_carries_it_unchanged(key: str) -> None:
     sendable = all(" " <= character <= "~" for character in key) and key == key.strip() != ""
-    assert (flaw(key) is None) == sendable
+    assert (key_problem(key) is None) == sendable
 
 
 def test_where_a_key_comes_from_is_stable_and_never_the_key() -> None:

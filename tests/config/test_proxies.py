@@ -31,7 +31,7 @@ def test_the_variable_of_the_urls_scheme_is_used_and_no_other_one_is_looked_at(
 ) -> None:
     proxy = proxy_for(URL, environ)
     assert (proxy and proxy.variable) == variable
-    assert proxy is None or (proxy.url, proxy.flaw) == ("http://a:1", None)
+    assert proxy is None or (proxy.url, proxy.problem) == ("http://a:1", None)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_variable_of_the_urls_scheme_is_used_and_no_other_one_is_looked_at(
 def test_a_good_proxy_is_taken_without_a_remark(text: str, url: str) -> None:
     proxy = proxy_for(URL, {"HTTPS_PROXY": text})
     assert proxy is not None
-    assert (proxy.url, proxy.flaw, proxy.remarks) == (url, None, ())
+    assert (proxy.url, proxy.problem, proxy.remarks) == (url, None, ())
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_a_good_proxy_is_taken_without_a_remark(text: str, url: str) -> None:
 def test_what_is_clear_is_taken_with_a_remark(text: str, url: str, remark: str) -> None:
     proxy = proxy_for(URL, {"HTTPS_PROXY": text})
     assert proxy is not None
-    assert (proxy.url, proxy.flaw) == (url, None)
+    assert (proxy.url, proxy.problem) == (url, None)
     assert proxy.remarks == (f"environment variable HTTPS_PROXY {remark}",)
 
 
 @pytest.mark.parametrize(
-    ("text", "flaw"),
+    ("text", "problem"),
     [
         ("socks5://proxy:1080", "names a socks5 proxy; only http and https proxies can be used"),
         ("SOCKS5h://proxy:1080", "names a socks5h proxy; only http and https proxies can be used"),
@@ -81,10 +81,10 @@ def test_what_is_clear_is_taken_with_a_remark(text: str, url: str, remark: str) 
         ("http://user:pässword@proxy", f"holds a space, a control or a non-ASCII character; {FORM}"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_explained(text: str, flaw: str) -> None:
+def test_a_proxy_that_cannot_be_used_is_explained(text: str, problem: str) -> None:
     proxy = proxy_for(URL, {"HTTPS_PROXY": text})
     assert proxy is not None
-    assert (proxy.url, proxy.flaw) == ("", f"environment variable HTTPS_PROXY {flaw}")
+    assert (proxy.url, proxy.problem) == ("", f"environment variable HTTPS_PROXY {problem}")
 
 
 @pytest.mark.parametrize(
@@ -142,5 +142,5 @@ def test_any_text_is_taken_or_explained_and_never_repeated(text: str) -> None:
     for value in (text, f"user:{secret}@{text}", f"http://{text}{secret}@host:1", f"{text}://u:{secret}@{text}"):
         proxy = proxy_for(URL, {"HTTPS_PROXY": value, "NO_PROXY": f"{secret}@x,{text}"})
         if proxy is not None:
-            assert bool(proxy.url) != bool(proxy.flaw)
+            assert bool(proxy.url) != bool(proxy.problem)
             assert secret not in repr(proxy)

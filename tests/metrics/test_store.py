@@ -203,17 +203,17 @@ def test_a_reload_that_brings_a_new_label_puts_it_on_unchanged_accounts_too(
     ]
 
 
-def test_the_store_is_settled_when_every_account_was_polled_restored_or_found_in_cooldown(
+def test_first_polls_are_done_when_every_account_was_polled_restored_or_found_in_cooldown(
     shown: Shown, make_account: MakeAccount
 ) -> None:
     polled, restored, resting = (make_account(name=name) for name in ("polled", "restored", "resting"))
     shown.store.replace([polled, restored, resting], (), {("vidnavigator", "restored"): shown.polled()})
     shown.store.publish(polled, shown.polled())
-    assert not shown.store.all_settled()
-    shown.store.publish(resting, AccountState(), settled=False)
-    assert not shown.store.all_settled()
-    shown.store.publish(resting, AccountState(), settled=True)
-    assert shown.store.all_settled()
+    assert not shown.store.first_polls_done()
+    shown.store.publish(resting, AccountState(), first_poll_done=False)
+    assert not shown.store.first_polls_done()
+    shown.store.publish(resting, AccountState(), first_poll_done=True)
+    assert shown.store.first_polls_done()
 
 
 def test_a_scrape_never_mixes_two_polls_of_one_account(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
-from exporter.errors import StateUnavailable
+from exporter.errors import StateUnavailableError
 from exporter.readings import AccountKey, AccountState
 from exporter.state.sqlite import StateFile
 
@@ -13,7 +13,7 @@ from exporter.state.sqlite import StateFile
 def everything(file: StateFile) -> dict[AccountKey, AccountState]:
     """Return every account in the file whose name can be read."""
     rows: list[tuple[str]] = []
-    with suppress(StateUnavailable):
+    with suppress(StateUnavailableError):
         rows = file.read(lambda db: db.execute("SELECT account FROM accounts").fetchall())
     names: list[AccountKey] = []
     for (name,) in rows:
