@@ -95,9 +95,9 @@ def test_ssl_cert_file_and_ssl_cert_dir_count_together(vendors: Vendors, good: P
     directory = good.parent / "more"
     directory.mkdir()
     good.rename(directory / "good.pem")
-    several = os.pathsep.join(["/nonexistent", str(directory)])
+    several = os.pathsep.join([str(good.parent / "missing"), str(directory)])
     assert is_trusted(vendors, {"SSL_CERT_FILE": str(other), "SSL_CERT_DIR": several})
-    assert is_trusted(vendors, {"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": several})
+    assert is_trusted(vendors, {"SSL_CERT_FILE": str(good.parent / "missing"), "SSL_CERT_DIR": several})
 
 
 def test_a_file_added_to_a_directory_is_used_by_the_next_handshake(vendors: Vendors, good: Path, other: Path) -> None:
@@ -111,12 +111,13 @@ def test_a_file_added_to_a_directory_is_used_by_the_next_handshake(vendors: Vend
     assert transport.get("/usage", {}, {"X-API-Key": key}, PATIENT).status == 200
 
 
-def test_a_variable_that_names_nothing_usable_is_named_in_the_failure() -> None:
-    transport = Transport("https://127.0.0.1:9", "test", environ={"SSL_CERT_FILE": "/nonexistent"})
+def test_a_variable_that_names_nothing_usable_is_named_in_the_failure(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    transport = Transport("https://127.0.0.1:9", "test", environ={"SSL_CERT_FILE": str(missing)})
     with pytest.raises(UnreachableError) as caught:
         transport.get("/", {}, {}, PATIENT)
     assert str(caught.value) == (
-        "environment variable SSL_CERT_FILE cannot be used: /nonexistent cannot be read: No such file or directory"
+        f"environment variable SSL_CERT_FILE cannot be used: {missing} cannot be read: No such file or directory"
     )
 
 
