@@ -83,7 +83,7 @@ def age_in_intervals() -> str:
 def tiles() -> list[tuple[int, Json]]:
     """Return the first row, which shows whether the exporter runs and keeps up."""
     up = per_account(MANY, "video_api_up")
-    rest = per_account(MANY, "video_api_cooldown_until_timestamp_seconds")
+    cooldown = per_account(MANY, "video_api_cooldown_until_timestamp_seconds")
     return [
         (
             3,
@@ -120,7 +120,7 @@ def tiles() -> list[tuple[int, Json]]:
             stat(
                 "In cool-down",
                 "Accounts whose key is in cool-down after the vendor asked for fewer requests.",
-                Query(f"count({rest} > time()) or 0 * count({up})", instant=True),
+                Query(f"count({cooldown} > time()) or 0 * count({up})", instant=True),
                 no_value="No account polled yet",
                 thresholds=steps(GREEN, (1, ORANGE)),
             ),
@@ -360,8 +360,8 @@ def durations() -> list[tuple[int, Json]]:
 
 def freshness() -> list[tuple[int, Json]]:
     """Return cool-downs and the age of the exported figures."""
-    rests = MANY("video_api_cooldown_until_timestamp_seconds")
-    begun = f"max by ({ACCOUNT}) (changes({rests}[$__rate_interval]))"
+    cooldowns = MANY("video_api_cooldown_until_timestamp_seconds")
+    begun = f"max by ({ACCOUNT}) (changes({cooldowns}[$__rate_interval]))"
     bad = {"rejected": "video_api_rejected_fields", "folded": "video_api_folded_operations"}
     return [
         (
@@ -392,7 +392,7 @@ def freshness() -> list[tuple[int, Json]]:
                 "names a wait.",
                 Query(f"sum by (provider) ({begun})", "{{provider}}"),
                 unit=COUNT,
-                no_value="No key has had to rest",
+                no_value="No key has been in cool-down",
                 draw="bars",
                 stacked=True,
                 legend=("sum",),

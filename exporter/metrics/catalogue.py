@@ -303,7 +303,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _gauge(
         "cooldown_until_timestamp_seconds",
-        "End of the present or last rest that the vendor asked of the key (429, 503), Unix time.",
+        "End of the present or last cool-down of the key, which a 429 or 503 starts, Unix time.",
         of_state(lambda state: state.cooldown_until),
     ),
     _gauge("rejected_fields", "Fields of the last answer that could not be read.", rejected),

@@ -1,4 +1,4 @@
-"""How long a vendor asks a key to rest: ``Retry-After``, and the same in the body of an answer."""
+"""The length of a cool-down, from ``Retry-After`` and the same in the body of a response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def cooldown_seconds(status: int, headers: Mapping[str, str], body: object, now_wall: float) -> float | None:
-    """Return how long a key must rest after this answer, in seconds; None where the vendor asks for no rest.
+    """Return the seconds of the cool-down that this response starts, or None if it starts none.
 
     After a 429 that is the longest of ``Retry-After``, the body's ``retry_after_seconds`` and 60 s; after a
     503 the longest wait it names, if any. Both are capped at 6 h, and what cannot be read counts as not sent.

@@ -84,7 +84,7 @@ class Limits:
                     self._cooldowns[target] = self._records.put_cooldown(target, cooldown)
 
     def cooldown(self, target: KeyTarget) -> float | None:
-        """Return the seconds that this key still rests; None where it does not."""
+        """Return the seconds for which this key is still in cool-down, or None if it is not."""
         with self._mutex:
             known = self._cooldown_of(target)
         if known is None:

@@ -34,7 +34,7 @@ class Result:
 
 @dataclass(slots=True)
 class _Memory:
-    """Of one account, in monotonic seconds: when each part was asked for, and until when a refused key rests."""
+    """Of one account, in monotonic seconds: when each part was asked for, and the end of a refused key's wait."""
 
     asked: dict[str, float] = field(default_factory=dict)
     refused_until: float = float("-inf")
@@ -143,7 +143,7 @@ class Poller:
     def _collect_others(
         self, account: Account, state: AccountState, memory: _Memory, session: PollSession
     ) -> AccountState:
-        """Ask for the billing parts that are due; a failure of theirs counts, and leaves the rest alone."""
+        """Ask for the billing parts that are due; a failure of theirs counts, and does not touch the others."""
         for part in account.collect:
             endpoint = self._providers[account.provider].endpoints[part]
             now = self._clock.monotonic()
@@ -167,8 +167,8 @@ class Poller:
         """Come back when the key may be used; such a poll is no poll, and counts nowhere."""
         slot = self._slots.after(account.id, account.interval, now)
         next_due = min(slot, now + wait.seconds)
-        resting = replace(self._with_cooldown(state, target), next_poll=self._wall(max(next_due, now + wait.seconds)))
-        self._store.publish(account, resting, first_poll_done=wait.reason == "cooldown")
+        put_off = replace(self._with_cooldown(state, target), next_poll=self._wall(max(next_due, now + wait.seconds)))
+        self._store.publish(account, put_off, first_poll_done=wait.reason == "cooldown")
         logger.debug("put off for %.1f s: %s", wait.seconds, wait.reason, extra=_about(account))
         return Result(next_due, wait)
 
@@ -186,8 +186,8 @@ class Poller:
         next_due = next_poll = self._slots.after(key, account.interval, max(now, start + account.interval / 2))
         state = _with_outcome(state, error)
         if isinstance(error, (AuthError, ForbiddenError)):
-            rest = refusals.rest_seconds(account.interval, state.refusals)
-            memory.refused_until = now + rest - account.interval / 2
+            backoff = refusals.backoff_seconds(account.interval, state.refusals)
+            memory.refused_until = now + backoff - account.interval / 2
             state = replace(state, refused_until=self._wall(memory.refused_until))
         while state.refusals and next_poll < memory.refused_until:
             next_poll += account.interval
@@ -230,7 +230,7 @@ class Poller:
                 {part: now - max(0.0, wall - asked) for part, asked in state.part_asked.items()}
             )
             if state.refused_until is not None:
-                memory.refused_until = now + min(refusals.LONGEST_REST, state.refused_until - wall)
+                memory.refused_until = now + min(refusals.LONGEST_BACKOFF_SECONDS, state.refused_until - wall)
         return memory
 
     def _wall(self, monotonic: float) -> float:

@@ -1,4 +1,4 @@
-"""What is remembered of a key that the vendor refused (401, 403): a salted hash, and how long it rests."""
+"""What is remembered of a key that the vendor refused (401, 403): a salted hash, and how long it is not used."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hashlib
 import hmac
 import secrets
 
-LONGEST_REST = 3600.0
-"""The longest time in seconds between two polls with a key that the vendor refuses."""
+LONGEST_BACKOFF_SECONDS = 3600.0
+"""The longest time between two polls with a key that the vendor refuses."""
 
 
-def rest_seconds(interval: float, refusals: int) -> float:
-    """Return how long a key rests after so many refusals in a row: twice as long each time, up to an hour."""
-    return max(interval, min(LONGEST_REST, interval * 2.0 ** min(refusals, 20)))
+def backoff_seconds(interval: float, refusals: int) -> float:
+    """Return how long a key is not used after so many refusals in a row. The time doubles each time, up to an hour."""
+    return max(interval, min(LONGEST_BACKOFF_SECONDS, interval * 2.0 ** min(refusals, 20)))
 
 
 def hashed(key: str, salt: str | None = None) -> str:

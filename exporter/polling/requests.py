@@ -75,8 +75,8 @@ class PollSession:
                 return self._once(path, params or {}, accept)
             except (UnreachableError, ServerError):
                 backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
-                is_resting = self._sender.limits.cooldown(self._target) is not None
-                if attempt == ATTEMPTS or backoff >= self._left() or is_resting:
+                is_cooling_down = self._sender.limits.cooldown(self._target) is not None
+                if attempt == ATTEMPTS or backoff >= self._left() or is_cooling_down:
                     raise
                 if self._sender.pause(backoff) or not self._admit():
                     raise

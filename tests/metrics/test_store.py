@@ -206,13 +206,13 @@ def test_a_reload_that_brings_a_new_label_puts_it_on_unchanged_accounts_too(
 def test_first_polls_are_done_when_every_account_was_polled_restored_or_found_in_cooldown(
     shown: Shown, make_account: MakeAccount
 ) -> None:
-    polled, restored, resting = (make_account(name=name) for name in ("polled", "restored", "resting"))
-    shown.store.replace([polled, restored, resting], (), {("vidnavigator", "restored"): shown.polled()})
+    polled, restored, cooling = (make_account(name=name) for name in ("polled", "restored", "cooling"))
+    shown.store.replace([polled, restored, cooling], (), {("vidnavigator", "restored"): shown.polled()})
     shown.store.publish(polled, shown.polled())
     assert not shown.store.first_polls_done()
-    shown.store.publish(resting, AccountState(), first_poll_done=False)
+    shown.store.publish(cooling, AccountState(), first_poll_done=False)
     assert not shown.store.first_polls_done()
-    shown.store.publish(resting, AccountState(), first_poll_done=True)
+    shown.store.publish(cooling, AccountState(), first_poll_done=True)
     assert shown.store.first_polls_done()
 
 

@@ -1,4 +1,4 @@
-"""How long an answer tells us to rest."""
+"""The length of the cool-down that a response starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def in_seconds(seconds: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("headers", "body", "rest"),
+    ("headers", "body", "cooldown"),
     [
         ({}, None, 60),
         ({"Retry-After": "5"}, None, 60),
@@ -45,8 +45,10 @@ def in_seconds(seconds: float) -> str:
         ({"Retry-After": in_seconds(86400 * 365)}, None, 6 * 3600),
     ],
 )
-def test_a_429_rests_for_the_longest_wait_that_is_named(headers: dict[str, str], body: object, rest: float) -> None:
-    assert cooldown_seconds(429, headers, body, NOW) == rest
+def test_a_429_starts_a_cooldown_of_the_longest_wait_that_is_named(
+    headers: dict[str, str], body: object, cooldown: float
+) -> None:
+    assert cooldown_seconds(429, headers, body, NOW) == cooldown
 
 
 @pytest.mark.parametrize("number", ["-5", "nan", "inf", "1e9", "0x10", "soon", "", "٣٠٠", "9" * 400, "5;6"])
@@ -79,7 +81,7 @@ def test_a_body_that_names_no_readable_wait_counts_as_none(body: object) -> None
 
 
 @pytest.mark.parametrize(
-    ("headers", "body", "rest"),
+    ("headers", "body", "cooldown"),
     [
         ({}, None, None),
         ({"Retry-After": "5"}, None, 5),
@@ -90,14 +92,14 @@ def test_a_body_that_names_no_readable_wait_counts_as_none(body: object) -> None
         ({"Retry-After": "86400"}, None, 6 * 3600),
     ],
 )
-def test_a_503_rests_for_the_wait_that_it_names_if_any(
-    headers: dict[str, str], body: object, rest: float | None
+def test_a_503_starts_a_cooldown_of_the_wait_that_it_names_if_any(
+    headers: dict[str, str], body: object, cooldown: float | None
 ) -> None:
-    assert cooldown_seconds(503, headers, body, NOW) == rest
+    assert cooldown_seconds(503, headers, body, NOW) == cooldown
 
 
 @pytest.mark.parametrize("status", [200, 301, 401, 404, 500, 502])
-def test_other_answers_ask_for_no_rest(status: int) -> None:
+def test_other_responses_start_no_cooldown(status: int) -> None:
     assert cooldown_seconds(status, {"Retry-After": "90"}, {"retry_after_seconds": 90}, NOW) is None
 
 

@@ -125,8 +125,10 @@ def test_the_minute_of_a_request_runs_from_its_end(start: Start, clock: Any) -> 
     assert start().admit(key, 1) is None
 
 
-@given(started=st.floats(0, 1e8), step=st.floats(0, 59), per_minute=st.integers(1, 3), rest=st.floats(0.1, 1e4))
-def test_waiting_exactly_as_long_as_told_is_enough(started: float, step: float, per_minute: int, rest: float) -> None:
+@given(started=st.floats(0, 1e8), step=st.floats(0, 59), per_minute=st.integers(1, 3), cooldown=st.floats(0.1, 1e4))
+def test_waiting_exactly_as_long_as_told_is_enough(
+    started: float, step: float, per_minute: int, cooldown: float
+) -> None:
     clock, key = FakeClock(), target()
     clock.monotonic_time = started
     limits = Limits(clock, None)
@@ -137,7 +139,7 @@ def test_waiting_exactly_as_long_as_told_is_enough(started: float, step: float, 
     assert wait is not None
     clock.advance(wait.seconds)
     assert limits.admit(key, per_minute) is None
-    limits.cool_down(key, rest)
+    limits.cool_down(key, cooldown)
     wait = limits.admit(key, per_minute)
     assert wait is not None
     clock.advance(wait.seconds)
@@ -196,7 +198,7 @@ def test_a_jump_of_the_wall_clock_neither_forgets_nor_blocks(start: Start, clock
 # -- cool-downs
 
 
-def test_a_resting_key_sends_nothing_until_the_rest_is_over(clock: Any) -> None:
+def test_a_key_in_cooldown_sends_nothing_until_it_is_over(clock: Any) -> None:
     limits, key = Limits(clock, None), target()
     limits.cool_down(key, 90)
     assert limits.cooldown(key) == 90
@@ -207,7 +209,7 @@ def test_a_resting_key_sends_nothing_until_the_rest_is_over(clock: Any) -> None:
     assert limits.admit(key, 50) is None
 
 
-def test_a_rest_is_extended_never_shortened(start: Start, clock: Any) -> None:
+def test_a_cooldown_is_extended_never_shortened(start: Start, clock: Any) -> None:
     limits, key = start(), target()
     limits.cool_down(key, 100)
     clock.advance(10)
@@ -218,7 +220,7 @@ def test_a_rest_is_extended_never_shortened(start: Start, clock: Any) -> None:
     assert start().cooldown(key) == 200
 
 
-def test_a_shorter_rest_of_another_process_does_not_shorten_ours(start: Start) -> None:
+def test_a_shorter_cooldown_of_another_process_does_not_shorten_ours(start: Start) -> None:
     daemon, poll, key = start(), start(by_hand=True), target()
     daemon.cool_down(key, 100)
     poll.cool_down(key, 60)
@@ -226,23 +228,23 @@ def test_a_shorter_rest_of_another_process_does_not_shorten_ours(start: Start) -
     assert start().cooldown(key) == 100
 
 
-@pytest.mark.parametrize(("asked", "rest"), [(1e9, 6 * HOUR), (float("inf"), 6 * HOUR)])
-def test_at_most_six_hours_are_believed(start: Start, asked: float, rest: float) -> None:
+@pytest.mark.parametrize(("asked", "cooldown"), [(1e9, 6 * HOUR), (float("inf"), 6 * HOUR)])
+def test_at_most_six_hours_are_believed(start: Start, asked: float, cooldown: float) -> None:
     limits, key = start(), target()
     limits.cool_down(key, asked)
-    assert limits.cooldown(key) == rest
-    assert start().cooldown(key) == rest
+    assert limits.cooldown(key) == cooldown
+    assert start().cooldown(key) == cooldown
 
 
 @pytest.mark.parametrize("asked", [0.0, -5.0, float("nan"), float("-inf")])
-def test_no_rest_is_no_rest(start: Start, asked: float) -> None:
+def test_a_cooldown_without_a_positive_length_is_none(start: Start, asked: float) -> None:
     limits, key = start(), target()
     limits.cool_down(key, asked)
     assert (limits.cooldown(key), limits.cooldown_until(key)) == (None, None)
     assert limits.admit(key, 1) is None
 
 
-def test_the_end_of_the_last_rest_stays_known(start: Start, clock: Any) -> None:
+def test_the_end_of_the_last_cooldown_stays_known(start: Start, clock: Any) -> None:
     limits, key = start(), target()
     assert limits.cooldown_until(key) is None
     limits.cool_down(key, 90)
@@ -254,7 +256,7 @@ def test_the_end_of_the_last_rest_stays_known(start: Start, clock: Any) -> None:
     assert again.cooldown_until(key) == pytest.approx(end)
 
 
-def test_a_rest_that_ended_a_month_ago_is_forgotten(start: Start, clock: Any) -> None:
+def test_a_cooldown_that_ended_a_month_ago_is_forgotten(start: Start, clock: Any) -> None:
     key = target()
     start().cool_down(key, 90)
     clock.advance(29 * 86400)
@@ -264,7 +266,7 @@ def test_a_rest_that_ended_a_month_ago_is_forgotten(start: Start, clock: Any) ->
 
 
 @pytest.mark.parametrize("jump", [0.0, HOUR, -HOUR])
-def test_a_rest_outlives_a_restart_whatever_the_wall_clock_does(start: Start, clock: Any, jump: float) -> None:
+def test_a_cooldown_outlives_a_restart_whatever_the_wall_clock_does(start: Start, clock: Any, jump: float) -> None:
     key = target()
     start().cool_down(key, 600)
     clock.advance(100)
@@ -276,7 +278,7 @@ def test_a_rest_outlives_a_restart_whatever_the_wall_clock_does(start: Start, cl
     assert limits.admit(key, 50) is None
 
 
-def test_a_running_process_sees_a_rest_that_another_one_met(start: Start) -> None:
+def test_a_running_process_sees_a_cooldown_that_another_one_met(start: Start) -> None:
     daemon, poll, key = start(), start(by_hand=True), target()
     assert daemon.admit(key, 50) is None
     poll.cool_down(key, 300)
@@ -323,7 +325,7 @@ def test_a_reboot_within_the_minute_forgets_nothing(start: Start, clock: Any) ->
     assert admitted(limits, key, 5, 9) == 5
 
 
-def test_a_rest_of_an_earlier_boot_ends_by_the_wall_clock(start: Start, clock: Any) -> None:
+def test_a_cooldown_of_an_earlier_boot_ends_by_the_wall_clock(start: Start, clock: Any) -> None:
     key = target()
     start().cool_down(key, 1000)
     clock.jump(HOUR)
@@ -332,18 +334,18 @@ def test_a_rest_of_an_earlier_boot_ends_by_the_wall_clock(start: Start, clock: A
 
 
 def test_a_clock_set_back_during_a_reboot_blocks_for_a_minute_at_most(start: Start, clock: Any) -> None:
-    key, resting = target(), target()
+    key, cooling = target(), target()
     limits = start()
-    limits.cool_down(resting, 600)
+    limits.cool_down(cooling, 600)
     assert admitted(limits, key, 5, 9) == 5
     clock.jump(-HOUR)
     clock.monotonic_time = 12.0
     limits = start(boot="second")
-    assert limits.cooldown(resting) == pytest.approx(600)
+    assert limits.cooldown(cooling) == pytest.approx(600)
     clock.advance(60)
     assert admitted(limits, key, 5, 9) == 5
     clock.advance(540)
-    assert limits.cooldown(resting) is None
+    assert limits.cooldown(cooling) is None
 
 
 def test_without_a_boot_id_a_clock_that_went_back_tells_a_reboot(start: Start, clock: Any) -> None:
@@ -373,17 +375,17 @@ def test_the_file_does_not_gather_old_requests(start: Start, clock: Any, path: P
 
 
 def test_where_the_file_cannot_be_written_memory_alone_decides(start: Start, path: Path, clock: Any) -> None:
-    limits, key, resting = start(), target(), target()
+    limits, key, cooling = start(), target(), target()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        limits.cool_down(resting, 600)
+        limits.cool_down(cooling, 600)
         assert admitted(limits, key, 50, 60) == 50
-        assert limits.cooldown(resting) == 600
-        assert isinstance(limits.admit(resting, 50), Wait)
+        assert limits.cooldown(cooling) == 600
+        assert isinstance(limits.admit(cooling, 50), Wait)
         other.execute("ROLLBACK")
     clock.advance(60)
-    assert limits.admit(key, 50) is None  # and the rest is in the file as soon as that can be written
-    assert start().cooldown(resting) == pytest.approx(540)
+    assert limits.admit(key, 50) is None  # and the cool-down is in the file as soon as that can be written
+    assert start().cooldown(cooling) == pytest.approx(540)
 
 
 def test_no_key_nor_hash_of_one_can_be_found_in_the_files(start: Start, path: Path, tmp_path: Path) -> None:

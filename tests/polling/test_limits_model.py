@@ -29,7 +29,7 @@ class Processes(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY)
         self.path = Path(self.folder.name, "state.db")
         self.sent: dict[KeyTarget, list[float]] = {key: [] for key in KEYS}
-        self.resting: dict[KeyTarget, float] = dict.fromkeys(KEYS, 0.0)
+        self.cooling: dict[KeyTarget, float] = dict.fromkeys(KEYS, 0.0)
         self.files: dict[bool, StateFile] = {}
         self.limits: dict[bool, Limits] = {}
         for by_hand in (False, True):
@@ -62,12 +62,12 @@ class Processes(RuleBasedStateMachine):
             recent = [at for at in self.sent[key] if at > now - 60]
             wait = self.limits[by_hand].admit(key, PER_MINUTE)
             if wait is None:
-                assert now >= self.resting[key] - 1e-6
+                assert now >= self.cooling[key] - 1e-6
                 assert len(recent) < PER_MINUTE
                 self.sent[key].append(now)
             elif wait.reason == "cooldown":
                 # Another process may have extended it: that is seen when this wait is over.
-                assert 0 < wait.seconds < self.resting[key] - now + 0.01
+                assert 0 < wait.seconds < self.cooling[key] - now + 0.01
             else:
                 assert abs(wait.seconds - (recent[-PER_MINUTE] + 60 - now)) < 0.01
 
@@ -90,9 +90,9 @@ class Processes(RuleBasedStateMachine):
         raise AssertionError("still waiting")
 
     @rule(by_hand=st.booleans(), key=keys, seconds=st.sampled_from([1.0, 60.0, 500.0]))
-    def told_to_rest(self, by_hand: bool, key: KeyTarget, seconds: float) -> None:
+    def told_to_cool_down(self, by_hand: bool, key: KeyTarget, seconds: float) -> None:
         self.limits[by_hand].cool_down(key, seconds)
-        self.resting[key] = max(self.resting[key], self.clock.monotonic() + seconds)
+        self.cooling[key] = max(self.cooling[key], self.clock.monotonic() + seconds)
 
 
 TestProcesses = Processes.TestCase

@@ -232,7 +232,7 @@ def test_no_attempt_is_made_that_could_not_end_in_time(bench: Bench) -> None:
     assert len(bench.vendor.asked) == 1
 
 
-def test_after_a_429_the_key_rests_for_the_longest_time_named(bench: Bench) -> None:
+def test_after_a_429_the_cooldown_is_the_longest_time_named(bench: Bench) -> None:
     bench.poll(answer({"retry_after_seconds": 90}, 429, retry_after="75"))
     asked = len(bench.vendor.asked)
     bench.clock.advance(89)
@@ -289,7 +289,7 @@ def test_a_refused_key_that_was_replaced_is_tried_at_the_next_slot(
     assert bench.value("up") == 1
 
 
-def test_a_reload_lifts_the_rest_of_a_refused_key_but_no_cooldown(bench: Bench) -> None:
+def test_a_reload_ends_the_backoff_of_a_refused_key_but_no_cooldown(bench: Bench) -> None:
     bench.poll(answer({}, 403))
     bench.poller.lift_refusals()
     assert bench.poll(answer({}, 429)).wait is None
@@ -627,7 +627,7 @@ def test_a_zero_from_the_warning_threshold_of_the_reading_before_is_booked_at_on
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_the_next_poll_after_an_answer_that_starts_a_rest_is_shown_at_its_end_at_once(
+def test_the_next_poll_after_a_response_that_starts_a_cooldown_is_shown_at_its_end_at_once(
     bench: Bench, status: int
 ) -> None:
     bench.poll(answer({}, status, retry_after="3000"))
@@ -635,7 +635,7 @@ def test_the_next_poll_after_an_answer_that_starts_a_rest_is_shown_at_its_end_at
     assert bench.value("next_poll_timestamp_seconds") == bench.value("cooldown_until_timestamp_seconds")
 
 
-def test_a_rest_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench) -> None:
+def test_a_cooldown_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench) -> None:
     bench.account = replace(bench.account, interval=100_000.0)
     bench.start({})
     result = bench.poll(answer({}, 429))

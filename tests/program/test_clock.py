@@ -51,7 +51,7 @@ class Watch:
 
 
 class Site:
-    """A program with a clock of its own, an account that is well and one whose key rests."""
+    """A program with a clock of its own, an account that is well and one whose key is in cool-down."""
 
     def __init__(self, directory: Path, vendors: Vendors, stack: ExitStack, jump: float) -> None:
         directory.mkdir()
@@ -123,7 +123,7 @@ def test_values_are_neither_stale_nor_lost(site: Site) -> None:
     assert site.program.value("credits_spent_total", "well") == 0
 
 
-def test_a_resting_key_rests_on(site: Site) -> None:
+def test_a_cooldown_goes_on_while_the_clock_is_set(site: Site) -> None:
     assert len(site.vendors.requests_of(site.limited)) == 1
     assert site.program.value("polls_total", "limited") == 1
 
@@ -133,7 +133,7 @@ def test_it_is_healthy(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", JUMPS)
-def test_a_clock_that_was_set_while_nobody_was_here_holds_up_no_poll_and_ends_no_rest(
+def test_a_clock_that_was_set_while_nobody_was_here_holds_up_no_poll_and_ends_no_cooldown(
     sites: dict[str, Site], name: str
 ) -> None:
     off = sites[f"off {name}"]

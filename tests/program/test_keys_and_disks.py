@@ -38,14 +38,14 @@ def config(vendors: Vendors, tmp_path: Path) -> Path:
     return stateful(tmp_path, accounts, poll={"interval": "1h", "timeout": "5s"})
 
 
-def test_a_new_key_in_its_file_is_used_at_the_next_poll_and_a_refused_one_rests_until_then_or_a_reload(
+def test_a_new_key_in_its_file_is_used_at_the_next_poll_and_a_refused_one_waits_until_then_or_a_reload(
     vendors: Vendors, config: Path, tmp_path: Path
 ) -> None:
     with running(f"--config.file={config}") as program:
         program.ready()
         assert program.value("last_poll_failure", "refused", reason="auth") == 1
         assert program.value("last_poll_failure", "made good", reason="auth") == 1
-    # What was refused while polled once an hour rests for long, by whatever interval it is looked at now.
+    # What was refused while polled once an hour waits for long, by whatever interval it is looked at now.
     document = json.loads(config.read_text())
     document["poll"]["interval"] = "10s"
     config.write_text(json.dumps(document))
@@ -57,7 +57,7 @@ def test_a_new_key_in_its_file_is_used_at_the_next_poll_and_a_refused_one_rests_
         put(tmp_path / "rotated", vendors.add(vidnavigator_account()))
         until(lambda: program.value("polls_total", "refused") >= 3, "two polls with the new key")  # type: ignore[operator]  # it is there
         assert program.value("up", "refused") == 1
-        assert len(vendors.requests_of(good)) == 1, "the other key rests on, good as it is by now"
+        assert len(vendors.requests_of(good)) == 1, "the other key is still not used, good as it is by now"
         assert program.get("/-/reload", "POST")[0] == 200
         until(lambda: program.value("up", "made good") == 1, "its next turn")
         until(lambda: program.value("polls_total", "rotated") >= 2, "a poll with the rotated key")  # type: ignore[operator]  # it is there
