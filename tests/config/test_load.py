@@ -499,3 +499,17 @@ def test_paths_are_relative_to_the_file_that_they_are_written_in(
     assert [account.key.read() for account in config.accounts] == ["key-in-etc", "key-in-etc/accounts"]
     assert config.accounts[1].key.identity == f"file:{tmp_path}/etc/accounts/key"
     assert config.state_path == tmp_path / "etc/state.db"
+
+
+def test_a_vendor_without_storage_and_channels_has_no_thresholds_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    key = secrets.token_hex(8)
+    path.write_text(
+        "accounts:\n"
+        f"  - {{name: db, provider: videodb, api_key: {key}x}}\n"
+        f"  - {{name: nav, provider: vidnavigator, api_key: {key}x}}\n"
+    )
+    db, nav = load(path, PROVIDERS, {}).accounts
+    assert (db.thresholds.storage, db.thresholds.channels) == (None, None)
+    assert nav.thresholds == DEFAULTS
+    assert db.thresholds.credits == DEFAULTS.credits

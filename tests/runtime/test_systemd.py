@@ -1,0 +1,29 @@
+"""What systemd is told."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from exporter.runtime.systemd import Notifier
+
+
+def test_it_is_told_through_its_socket(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        server.settimeout(10)
+        notifier = Notifier({"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "30000000"})
+        notifier.send("READY=1", "STATUS=polling")
+        assert server.recv(1000) == b"READY=1\nSTATUS=polling"
+    assert notifier.wants_watchdog
+
+
+def test_without_systemd_nothing_is_sent() -> None:
+    notifier = Notifier({})
+    notifier.send("READY=1")
+    assert not notifier.wants_watchdog
+
+
+def test_a_socket_that_is_gone_stops_nothing(tmp_path: Path) -> None:
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).send("READY=1")
