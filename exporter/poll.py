@@ -6,8 +6,8 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from exporter import __version__
 from exporter.config.accounts import Account, Config
@@ -26,8 +26,19 @@ from exporter.runtime.output import write
 from exporter.runtime.redaction import Redactor
 from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
-from exporter.status.summary import summary
+from exporter.status.json import as_json
+from exporter.status.summary import EXPLANATIONS, Fill, Summary, summary
+from exporter.status.words import amount, percent
 from exporter.transport.transports import Transports
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An account after its poll, the paths of rejected fields, and why it had to wait, if it had to."""
+
+    account: Summary
+    rejected: list[str]
+    waits: str | None
 
 
 def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[str, str], redactor: Redactor) -> int:
@@ -55,21 +66,22 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
     finally:
         if state is not None:
             state.close()
-    rows = [
-        {
-            **summary(view, clock.wall()),
-            "rejected": [path for part in view.state.parts.values() for path in part.rejected],
-            "waits": _in_words(wait),
-        }
+    outcomes = [
+        Outcome(
+            summary(view, clock.wall()),
+            [path for part in view.state.parts.values() for path in part.rejected],
+            _in_words(wait),
+        )
         for view, wait in zip(store.views(), waits, strict=True)
     ]
     if output == "prometheus":
         write(exposition.body("", "").data)
     elif output == "json":
+        rows = [{**as_json(each.account), "rejected": each.rejected, "waits": each.waits} for each in outcomes]
         write(json.dumps(rows, indent=2) + "\n")
     else:
-        write(_table(rows) + "\n")
-    return 1 if any(row["failure"] or row["waits"] for row in rows) else 0
+        write(_table(outcomes) + "\n")
+    return 1 if any(each.account.failure or each.waits for each in outcomes) else 0
 
 
 def _polled(
@@ -118,33 +130,33 @@ def _in_words(wait: Wait | None) -> str | None:
     return f"not polled for another {wait.seconds:.0f} s, because {why[wait.reason]}"
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+def _table(outcomes: Sequence[Outcome]) -> str:
     """Return a table with one line for each account, and explanations of failures below it."""
     lines = [("ACCOUNT", "RESULT", "BALANCE", "MONTHLY LIMIT", "PLAN", "STORAGE", "CHANNELS")]
     notes = []
-    for row in rows:
-        name = _printable(f"{row['provider']}/{row['account']}")
-        failure, credits = row["failure"], row["credits"]
-        result = "waits" if row["waits"] else failure["reason"] if failure else "ok"
-        if row["waits"]:
-            notes.append(f"{name}: {row['waits']}")
+    for outcome in outcomes:
+        account, failure = outcome.account, outcome.account.failure
+        name = _printable(f"{account.provider}/{account.name}")
+        result = "waits" if outcome.waits else failure.reason if failure else "ok"
+        if outcome.waits:
+            notes.append(f"{name}: {outcome.waits}")
         elif failure:
-            notes.append(f"{name}: {failure['explanation']} {_printable(failure['message'])}")
-        elif row["subscription"] == "none":
+            notes.append(f"{name}: {EXPLANATIONS[failure.reason]} {_printable(failure.message)}")
+        elif account.subscription == "none":
             result = "no subscription"
-        elif credits["balance"] is None:
+        elif account.credits.balance is None:
             notes.append(f"{name}: the answer has no balance that can be read")
-        if row["rejected"]:
-            notes.append(f"{name}: fields that could not be read: {_printable(', '.join(row['rejected'][:10]))}")
+        if outcome.rejected:
+            notes.append(f"{name}: fields that could not be read: {_printable(', '.join(outcome.rejected[:10]))}")
         lines.append(
             (
                 name,
                 result,
-                _amount(credits["balance"]),
-                _amount(credits["monthly_limit"]),
-                _printable(row["plan"] or "-"),
-                _share(row["storage"]),
-                _share(row["channels"]),
+                _amount(account.credits.balance),
+                _amount(account.credits.monthly_limit),
+                _printable(account.plan or "-"),
+                _share(account.storage),
+                _share(account.channels),
             )
         )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -152,14 +164,12 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*table, "", *notes] if notes else table)
 
 
-def _amount(value: float | str | None) -> str:
-    if value is None:
-        return "-"
-    return value if isinstance(value, str) else f"{value:,.10g}"
+def _amount(value: float | None) -> str:
+    return "-" if value is None else amount(value)
 
 
-def _share(quota: Mapping[str, Any] | None) -> str:
-    return "-" if quota is None or quota["ratio"] is None else f"{quota['ratio']:.1%}"
+def _share(fill: Fill | None) -> str:
+    return "-" if fill is None or fill.ratio is None else percent(fill.ratio, space="")
 
 
 def _printable(text: str) -> str:

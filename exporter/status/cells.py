@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any, NamedTuple
+from math import inf
+from typing import NamedTuple
 
-from exporter.status.selection import Row
-from exporter.status.words import NONE, UNKNOWN, amount, duration, past, percent, runway, size
+from exporter.status.summary import Attention, CreditSummary, Fill, Summary
+from exporter.status.words import NONE, UNKNOWN, UNLIMITED, amount, duration, iso, past, percent, size
 
 COLUMNS = {
     "plan": "Plan",
@@ -41,72 +41,92 @@ class Cell(NamedTuple):
     at: str = ""
 
 
-def cells(row: Row, now: float) -> dict[str, Any]:
-    """Return the values for the template at the wall time ``now``. ``columns`` have their CSS classes."""
+class Row(NamedTuple):
+    """The texts of an account's row. ``columns`` are cells with their CSS classes."""
+
+    name: str
+    provider: str
+    labels: str
+    severity: str
+    attention: tuple[Attention, ...]
+    message: str
+    since: str
+    columns: list[tuple[str, Cell]]
+
+
+def row(account: Summary, now: float) -> Row:
+    """Return the row of an account at the wall time ``now``."""
     figures = (
-        _plan(row, now),
-        _balance(row),
-        Cell(runway(row)),
-        _quota(row["storage"], size),
-        _quota(row["channels"], amount),
-        _last(row, now),
-        _next(row, now),
+        _plan(account, now),
+        _balance(account.credits),
+        _runway(account.credits),
+        _quota(account.storage, size),
+        _quota(account.channels, amount),
+        _last(account, now),
+        _next(account, now),
     )
-    return {
-        "name": row["account"],
-        "provider": row["provider"],
-        "labels": ", ".join(f"{name}={value}" for name, value in row["labels"].items()),
-        "severity": row["severity"],
-        "attention": [item["text"] for item in row["attention"]],
-        "message": row["failure"]["message"] if row["failure"] else "",
-        "since": _since(row, now),
-        "columns": [(column + _MUTED.get(cell.text, ""), cell) for column, cell in zip(COLUMNS, figures, strict=True)],
-    }
+    return Row(
+        name=account.name,
+        provider=account.provider,
+        labels=", ".join(f"{name}={value}" for name, value in account.labels.items()),
+        severity=account.severity,
+        attention=account.attention,
+        message=account.failure.message if account.failure else "",
+        since=_since(account, now),
+        columns=[(column + _MUTED.get(cell.text, ""), cell) for column, cell in zip(COLUMNS, figures, strict=True)],
+    )
 
 
-def _since(row: Row, now: float) -> str:
+def _since(account: Summary, now: float) -> str:
     """Return when the last good answer came, if figures are missing now."""
-    if not row["stale"] and not row["failure"]:
+    if not account.stale and not account.failure:
         return ""
-    good = _unix(row["last_success"])
+    good = account.last_success
     return "No good answer yet." if good is None else f"Last good answer {past(now - good)}."
 
 
-def _plan(row: Row, now: float) -> Cell:
-    if row["stale"] or row["last_success"] is None:
+def _plan(account: Summary, now: float) -> Cell:
+    if account.stale or account.last_success is None:
         return Cell(UNKNOWN)
-    end = _unix(row["period_end"])
-    notes = [row["subscription"]] if row["plan"] and row["subscription"] else []
+    end = account.period_end
+    notes = [account.subscription] if account.plan and account.subscription else []
     if end is not None:
         notes.append(f"period ends in {duration(end - now)}" if end > now else f"period ended {past(now - end)}")
-    return Cell(row["plan"] or NONE, ", ".join(notes))
+    return Cell(account.plan or NONE, ", ".join(notes))
 
 
-def _balance(row: Row) -> Cell:
-    credits = row["credits"]
-    balance, limit = credits["balance"], credits["monthly_limit"]
-    warning, critical = credits["warning_below"], credits["critical_below"]
-    if balance is None or isinstance(balance, str):
+def _balance(credits: CreditSummary) -> Cell:
+    balance, limit = credits.balance, credits.monthly_limit
+    warning, critical = credits.warning_below, credits.critical_below
+    if balance is None or balance == inf:
         return Cell(amount(balance))
     note = f"warning < {amount(warning)}, critical < {amount(critical)}"
     # Without a limit the bar ends at four times the warning level, so a balance far above it looks full.
-    whole = max(limit, balance) if isinstance(limit, (int, float)) else 4 * warning
-    level = "critical" if credits["level"] == "exhausted" else credits["level"]
+    whole = 4 * warning if limit is None or limit == inf else max(limit, balance)
+    level = "critical" if credits.level == "exhausted" else credits.level or ""
     bar = _bar(balance / whole, warning / whole, critical / whole, level) if whole > 0 else None
     of = f" of {amount(limit)} a month" if limit is not None else ""
     return Cell(amount(balance) + of, note, bar)
 
 
-def _quota(quota: dict[str, Any] | None, write: Callable[[float | str | None], str]) -> Cell:
-    if quota is None:
+def _runway(credits: CreditSummary) -> Cell:
+    """Return how long the balance lasts at the mean spend of this period."""
+    if credits.runway is None:
+        return Cell("nothing spent yet" if credits.balance is not None and credits.monthly_used == 0 else UNKNOWN)
+    if credits.runway == inf:
+        return Cell(UNLIMITED)
+    return Cell(duration(credits.runway) if credits.runway else "used up")
+
+
+def _quota(fill: Fill | None, write: Callable[[float | None], str]) -> Cell:
+    if fill is None:
         return Cell(NONE)
-    used, limit, ratio = quota["used"], quota["limit"], quota["ratio"]
-    if used is None and ratio is None:
+    if fill.used is None and fill.ratio is None:
         return Cell(UNKNOWN)
-    if ratio is None or isinstance(limit, str):
-        return Cell(write(used), limit if isinstance(limit, str) else f"limit {write(limit)}")
-    bar = _bar(ratio, quota["warning_from"], quota["critical_from"], quota["level"])
-    return Cell(percent(ratio), f"{write(used)} of {write(limit)}", bar)
+    if fill.ratio is None or fill.limit == inf:
+        return Cell(write(fill.used), UNLIMITED if fill.limit == inf else f"limit {write(fill.limit)}")
+    bar = _bar(fill.ratio, fill.warning_from, fill.critical_from, fill.level or "")
+    return Cell(percent(fill.ratio), f"{write(fill.used)} of {write(fill.limit)}", bar)
 
 
 def _bar(ratio: float, warning: float, critical: float, level: str) -> Bar:
@@ -118,21 +138,17 @@ def _width(ratio: float) -> str:
     return f"{min(max(ratio, 0.0), 1.0) * 100:.4g}"
 
 
-def _last(row: Row, now: float) -> Cell:
-    at = _unix(row["last_poll"])
-    return Cell("never") if at is None else Cell(past(now - at), at=row["last_poll"])
+def _last(account: Summary, now: float) -> Cell:
+    at = account.last_poll
+    return Cell("never") if at is None else Cell(past(now - at), at=iso(at))
 
 
-def _next(row: Row, now: float) -> Cell:
-    rest, due = _unix(row["cooldown_until"]), _unix(row["next_poll"])
+def _next(account: Summary, now: float) -> Cell:
+    rest, due = account.cooldown_until, account.next_poll
     if rest is not None:
-        return Cell("cool-down", f"{duration(rest - now)} more", at=row["cooldown_until"])
+        return Cell("cool-down", f"{duration(rest - now)} more", at=iso(rest))
     if due is None:
         return Cell(UNKNOWN)
     late = now - due
     text = f"in {duration(-late)}" if late < -1 else "now" if late < _LATE else f"{duration(late)} late"
-    return Cell(text, at=row["next_poll"])
-
-
-def _unix(time: str | None) -> float | None:
-    return None if time is None else datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
+    return Cell(text, at=iso(due))

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,9 +18,11 @@ from exporter.metrics.negotiation import gzip_accepted
 from exporter.metrics.view import View
 from exporter.options import Options
 from exporter.runtime.clock import Clock
-from exporter.status.cells import COLUMNS, cells
-from exporter.status.selection import SORTS, Row, Selection
-from exporter.status.summary import EXPLANATIONS, SEVERITIES, summary
+from exporter.status.cells import COLUMNS, row
+from exporter.status.json import as_json
+from exporter.status.selection import SORTS, Selection
+from exporter.status.summary import EXPLANATIONS, SEVERITIES, Summary, summary
+from exporter.status.words import iso
 from exporter.web.messages import Request, Response, Route, text_response
 
 ROWS = 1000
@@ -91,13 +92,14 @@ class StatusPage:
             return text_response(400, str(error))
         now = self._clock.wall()
         document = {
-            "generated": _iso(now),
+            "generated": iso(now),
             "version": self._version,
             "shard": {"index": self._options.shard_index, "count": self._options.shard_count},
         }
         # Encode account by account, because one call for all would block other threads, and with them scrapes.
         accounts = ",\n".join(
-            json.dumps(row, allow_nan=False) for row in selection.chosen(selection.found(self._rows(now)))
+            json.dumps(as_json(account), allow_nan=False)
+            for account in selection.chosen(selection.found(self._accounts(now)))
         )
         body = f'{json.dumps(document)[:-1]}, "accounts": [\n{accounts}\n]}}\n'
         return _answer(request, body.encode(), "application/json")
@@ -107,28 +109,28 @@ class StatusPage:
         keep = (("cache-control", "max-age=31536000, immutable"),)
         return Response(200, self._assets[name], _ASSETS[name], keep)
 
-    def _rows(self, now: float) -> list[Row]:
+    def _accounts(self, now: float) -> list[Summary]:
         return [summary(view, now) for view in self._views()]
 
     def _page(self, selection: Selection) -> str:
         now = self._clock.wall()
-        rows = self._rows(now)
-        found = selection.found(rows)
+        accounts = self._accounts(now)
+        found = selection.found(accounts)
         chosen = selection.chosen(found)
         first = (selection.page - 1) * ROWS
         shown = chosen[first : first + ROWS]
-        counts = Counter(row["severity"] for row in found)
+        counts = Counter(account.severity for account in found)
         return self._template.render(
             selection=selection,
-            title=_title(Counter(row["severity"] for row in rows)),
-            generated=_iso(now),
-            notice=_notice(rows, self._options.shard_count > 1),
-            total=len(rows),
+            title=_title(Counter(account.severity for account in accounts)),
+            generated=iso(now),
+            notice=_notice(accounts, self._options.shard_count > 1),
+            total=len(accounts),
             counts={"": len(found), **{severity: counts[severity] for severity in SEVERITIES}},
-            providers=sorted({row["provider"] for row in rows} | ({selection.provider} - {""})),
+            providers=sorted({account.provider for account in accounts} | ({selection.provider} - {""})),
             matching=len(chosen),
             first=first + 1,
-            accounts=[cells(row, now) for row in shown],
+            accounts=[row(account, now) for account in shown],
             more=first + ROWS < len(chosen),
         )
 
@@ -139,14 +141,14 @@ def _title(counts: Counter[str]) -> str:
     return ", ".join(wrong) or "all OK"
 
 
-def _notice(rows: Sequence[Row], sharded: bool) -> str:
+def _notice(accounts: Sequence[Summary], sharded: bool) -> str:
     """Return a sentence about all accounts together, or an empty text."""
-    if not rows:
+    if not accounts:
         return "This exporter polls no account" + (", because none belongs to this shard." if sharded else ".")
-    if all(row["up"] is None for row in rows):
+    if all(account.up is None for account in accounts):
         return "No account has been polled yet. The first answers come in a moment."
-    reasons = {row["failure"]["reason"] if row["failure"] else "" for row in rows}
-    if len(rows) == 1 or "" in reasons:
+    reasons = {account.failure.reason if account.failure else "" for account in accounts}
+    if len(accounts) == 1 or "" in reasons:
         return ""
     if reasons <= _UNREACHABLE:
         return "No vendor can be reached. Check the exporter's own network, DNS and proxy first."
@@ -160,10 +162,6 @@ def _answer(request: Request, body: bytes, content_type: str) -> Response:
         return Response(200, body, content_type, (("vary", "accept-encoding"),))
     headers = (("vary", "accept-encoding"), ("content-encoding", "gzip"))
     return Response(200, gzip.compress(body, 1), content_type, headers)
-
-
-def _iso(wall: float) -> str:
-    return datetime.fromtimestamp(wall, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _digest(data: bytes) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 from urllib.parse import urlencode
 
-from exporter.status.summary import SEVERITIES
+from exporter.readings import Failure
+from exporter.status.summary import SEVERITIES, Fill, Summary
 
-Row = dict[str, Any]
-"""One account, as ``summary`` returns it."""
+Key = float | str | tuple[float | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,47 +19,36 @@ class Order:
 
     words: str
     reverse_words: str
-    key: Callable[[Row], Any]
+    key: Callable[[Summary], Key | None]
     descending: bool = False
 
 
-def _credits(row: Row) -> float | None:
-    return _number(row["credits"]["balance"])
+def _ratio(fill: Fill | None) -> float | None:
+    return fill.ratio if fill is not None else None
 
 
-def _runway(row: Row) -> float | None:
-    runway = row["credits"]["runway_seconds"]
-    return inf if runway is None and row["credits"]["balance"] == "unlimited" else runway
+def _attention(account: Summary) -> tuple[float | str, ...]:
+    runway = account.credits.runway
+    return SEVERITIES.index(account.severity), inf if runway is None else runway, *_name(account)
 
 
-def _number(value: float | str | None) -> float | None:
-    return inf if isinstance(value, str) else value
-
-
-def _ratio(name: str) -> Callable[[Row], float | None]:
-    return lambda row: row[name]["ratio"] if row[name] is not None else None
-
-
-def _attention(row: Row) -> tuple[Any, ...]:
-    runway = _runway(row)
-    return SEVERITIES.index(row["severity"]), inf if runway is None else runway, *_name(row)
-
-
-def _name(row: Row) -> tuple[str, ...]:
-    return row["account"].casefold(), row["account"], row["provider"]
+def _name(account: Summary) -> tuple[str, ...]:
+    return account.name.casefold(), account.name, account.provider
 
 
 SORTS: Mapping[str, Order] = {
     "attention": Order("needs attention first", "needs attention last", _attention),
     "account": Order("account, A to Z", "account, Z to A", _name),
-    "provider": Order("provider, A to Z", "provider, Z to A", lambda row: row["provider"]),
-    "plan": Order("plan, A to Z", "plan, Z to A", lambda row: row["plan"]),
-    "balance": Order("lowest balance", "highest balance", _credits),
-    "runway": Order("shortest runway", "longest runway", _runway),
-    "storage": Order("fullest storage", "emptiest storage", _ratio("storage"), descending=True),
-    "channels": Order("most channels used", "fewest channels used", _ratio("channels"), descending=True),
-    "last": Order("oldest poll", "newest poll", lambda row: row["last_poll"]),
-    "next": Order("next poll soonest", "next poll latest", lambda row: row["next_poll"]),
+    "provider": Order("provider, A to Z", "provider, Z to A", lambda account: account.provider),
+    "plan": Order("plan, A to Z", "plan, Z to A", lambda account: account.plan),
+    "balance": Order("lowest balance", "highest balance", lambda account: account.credits.balance),
+    "runway": Order("shortest runway", "longest runway", lambda account: account.credits.runway),
+    "storage": Order("fullest storage", "emptiest storage", lambda account: _ratio(account.storage), descending=True),
+    "channels": Order(
+        "most channels used", "fewest channels used", lambda account: _ratio(account.channels), descending=True
+    ),
+    "last": Order("oldest poll", "newest poll", lambda account: account.last_poll),
+    "next": Order("next poll soonest", "next poll latest", lambda account: account.next_poll),
 }
 DEFAULT_SORT = "attention"
 
@@ -112,37 +100,37 @@ class Selection:
         """Return the sort parameter that a click on the column's heading asks for."""
         return f"-{column}" if self.sort == column else column
 
-    def found(self, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows that match the search words and the provider, with any severity."""
+    def found(self, accounts: Sequence[Summary]) -> list[Summary]:
+        """Return the accounts that match the search words and the provider, with any severity."""
         words = self.q.casefold().split()
         if self.provider:
-            rows = [row for row in rows if row["provider"] == self.provider]
-        return [row for row in rows if _has_all(row, words)] if words else list(rows)
+            accounts = [account for account in accounts if account.provider == self.provider]
+        return [account for account in accounts if _has_all(account, words)] if words else list(accounts)
 
-    def chosen(self, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows that have the chosen severity, in order."""
+    def chosen(self, accounts: Sequence[Summary]) -> list[Summary]:
+        """Return the accounts that have the chosen severity, in order."""
         if self.severity:
-            rows = [row for row in rows if row["severity"] == self.severity]
-        order = SORTS[self.column]
-        keyed = [(order.key(row), row) for row in sorted(rows, key=_attention)]
-        known = [pair for pair in keyed if pair[0] is not None]
+            accounts = [account for account in accounts if account.severity == self.severity]
+        key = SORTS[self.column].key
+        keyed = [(key(account), account) for account in sorted(accounts, key=_attention)]
+        known = [(value, account) for value, account in keyed if value is not None]
         known.sort(key=lambda pair: pair[0], reverse=self.descending)
-        return [row for _, row in known] + [row for key, row in keyed if key is None]
+        return [account for _, account in known] + [account for value, account in keyed if value is None]
 
 
-def _has_all(row: Row, words: Sequence[str]) -> bool:
-    """Return whether each word is somewhere in the texts of the row."""
-    failure = row["failure"] or {"reason": "", "message": ""}
+def _has_all(account: Summary, words: Sequence[str]) -> bool:
+    """Return whether each word is somewhere in the texts of the account."""
+    failure = account.failure or Failure("", "")
     parts = (
-        row["provider"],
-        row["account"],
-        *(f"{name}={value}" for name, value in row["labels"].items()),
-        row["plan"] or "",
-        row["subscription"] or "",
-        row["severity"],
-        failure["reason"],
-        failure["message"],
-        *(item["text"] for item in row["attention"]),
+        account.provider,
+        account.name,
+        *(f"{name}={value}" for name, value in account.labels.items()),
+        account.plan or "",
+        account.subscription or "",
+        account.severity,
+        failure.reason,
+        failure.message,
+        *(each.text for each in account.attention),
     )
     text = "\n".join(parts).casefold()
     return all(word in text for word in words)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from math import inf
-from typing import Any
+from math import floor, inf
+from typing import NamedTuple
 
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT, Threshold
 from exporter.metrics.view import View
-from exporter.readings import Quota, Usage
+from exporter.readings import Failure, Quota, Usage
+from exporter.status.words import percent
 
 SEVERITIES = ("critical", "warning", "unknown", "ok")
 """The severities of an account, the most urgent first."""
@@ -34,160 +36,186 @@ _KEY_FAILURES = frozenset({"auth", "forbidden", "credential"})
 _OLD_DATA = 3600.0
 """Age in seconds at which a vendor's figures are old although polls succeed."""
 _ENDS_SOON = 7 * 86_400.0
+_CALENDAR = (-62_135_596_800, 253_402_300_800)
+"""The years 1 to 9999, beyond which no time can be written."""
 
 
-def summary(view: View, wall: float) -> dict[str, Any]:
-    """Return the account as JSON values. An unlimited value is a string, an unknown one is null.
+class Attention(NamedTuple):
+    """A problem of an account, in words for operators."""
 
-    ``storage`` or ``channels`` is null as a whole if the vendor has no such limit.
+    severity: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreditSummary:
+    """The credits of an account, the amounts below which its alerts fire, and how many seconds the balance lasts."""
+
+    balance: float | None
+    monthly_limit: float | None
+    monthly_remaining: float | None
+    monthly_used: float | None
+    purchased: float | None
+    level: str | None
+    warning_below: float
+    critical_below: float
+    runway: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """The use of storage in bytes or of channels, and the ratios from which its alerts fire."""
+
+    used: float | None
+    limit: float | None
+    ratio: float | None
+    level: str | None
+    warning_from: float
+    critical_from: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """An account in brief. Times are Unix seconds. An unlimited value is ``inf``, an unknown one is None.
+
+    ``storage`` or ``channels`` is None if the vendor has no such limit. ``up`` is None before the first poll.
     """
-    account, state, usage = view.account, view.state, view.usage
-    plan = usage.subscription if usage is not None else None
-    attention = sorted(_attention(view, wall), key=lambda item: SEVERITIES.index(item[0]))
-    return {
-        "provider": account.provider,
-        "account": account.name,
-        "labels": dict(account.labels),
-        "severity": attention[0][0] if attention else "ok",
-        "attention": [{"severity": severity, "text": text} for severity, text in attention],
-        "up": None if not state.polls else state.failure is None,
-        "stale": usage is None and state.usage is not None,
-        "plan": plan.plan_name or plan.plan_id if plan is not None else None,
-        "subscription": None if usage is None else _subscription(usage),
-        "credits": _credits(view, wall),
-        "storage": _quota(usage.storage if usage is not None else None, account.thresholds.storage),
-        "channels": _quota(usage.channels if usage is not None else None, account.thresholds.channels),
-        "period_end": _time(usage.billing_period.end if usage is not None and usage.billing_period else None),
-        "poll_interval_seconds": account.interval,
-        "last_poll": _time(state.last_poll),
-        "last_success": _time(state.last_success),
-        "next_poll": _time(state.next_poll),
-        "cooldown_until": _time(state.cooldown_until if (state.cooldown_until or 0) > wall else None),
-        "failure": None
-        if state.failure is None
-        else {
-            "reason": state.failure.reason,
-            "explanation": EXPLANATIONS[state.failure.reason],
-            "message": state.failure.message,
-        },
-    }
+
+    provider: str
+    name: str
+    labels: Mapping[str, str]
+    severity: str
+    attention: tuple[Attention, ...]
+    up: bool | None
+    stale: bool
+    plan: str | None
+    subscription: str | None
+    credits: CreditSummary
+    storage: Fill | None
+    channels: Fill | None
+    period_end: float | None
+    interval: float
+    last_poll: float | None
+    last_success: float | None
+    next_poll: float | None
+    cooldown_until: float | None
+    failure: Failure | None
 
 
-def _credits(view: View, wall: float) -> dict[str, float | str | None]:
-    usage, levels = view.usage, _credit_levels(view)
-    figures = ("balance", "monthly_limit", "monthly_remaining", "monthly_used", "purchased")
-    return {
-        **{name: _number(getattr(usage, name) if usage is not None else None) for name in figures},
-        "level": _level(usage, levels),
-        "warning_below": _number(levels["warning"]),
-        "critical_below": _number(levels["critical"]),
-        "runway_seconds": _runway(usage, wall) if usage is not None else None,
-    }
+def summary(view: View, wall: float) -> Summary:
+    """Return the account in brief at the wall time ``wall``."""
+    account, state, known = view.account, view.state, view.usage or Usage()
+    plan, period = known.subscription, known.billing_period
+    credits = _credits(view, known, wall)
+    storage = _fill(known.storage, account.thresholds.storage)
+    channels = _fill(known.channels, account.thresholds.channels)
+    attention = _attention(view, credits, {"Storage": storage, "Channels": channels}, wall)
+    problems = tuple(sorted(attention, key=lambda each: SEVERITIES.index(each.severity)))
+    return Summary(
+        provider=account.provider,
+        name=account.name,
+        labels=account.labels,
+        severity=problems[0].severity if problems else "ok",
+        attention=problems,
+        up=None if not state.polls else state.failure is None,
+        stale=view.usage is None and state.usage is not None,
+        plan=plan.plan_name or plan.plan_id if plan is not None else None,
+        subscription=_subscription(known),
+        credits=credits,
+        storage=storage,
+        channels=channels,
+        period_end=_second(period.end if period is not None else None),
+        interval=account.interval,
+        last_poll=_second(state.last_poll),
+        last_success=_second(state.last_success),
+        next_poll=_second(state.next_poll),
+        cooldown_until=_second(state.cooldown_until if (state.cooldown_until or 0) > wall else None),
+        failure=state.failure,
+    )
 
 
-def _attention(view: View, wall: float) -> Iterator[tuple[str, str]]:
-    """Yield severity and text of every problem. The rules are those of the alerts, but without their delay."""
+def _credits(view: View, usage: Usage, wall: float) -> CreditSummary:
+    """Return the credits. A level that is a share refers to the last known monthly limit."""
+    limit = view.state.usage.monthly_limit if view.state.usage is not None else None
+    levels, without_limit = view.account.thresholds.credits, CREDITS_WITHOUT_LIMIT
+    warning = levels.warning.amount(limit, without_limit.warning.value)
+    critical = levels.critical.amount(limit, without_limit.critical.value)
+    return CreditSummary(
+        balance=usage.balance,
+        monthly_limit=usage.monthly_limit,
+        monthly_remaining=usage.monthly_remaining,
+        monthly_used=usage.monthly_used,
+        purchased=usage.purchased,
+        level=_level(usage.balance, warning, critical),
+        warning_below=warning,
+        critical_below=critical,
+        runway=_runway(usage, wall),
+    )
+
+
+def _attention(
+    view: View, credits: CreditSummary, fills: Mapping[str, Fill | None], wall: float
+) -> Iterator[Attention]:
+    """Yield every problem. The rules are those of the alerts, but without their delay."""
     state, usage = view.state, view.usage
     if not state.polls:
-        yield "unknown", "Not polled yet."
+        yield Attention("unknown", "Not polled yet.")
         return
     if state.failure is not None:
         reason = state.failure.reason
-        yield "critical" if reason in _KEY_FAILURES else "warning", EXPLANATIONS[reason]
+        yield Attention("critical" if reason in _KEY_FAILURES else "warning", EXPLANATIONS[reason])
     if usage is None:
         if state.usage is not None:
-            yield "warning", "The last figures are too old to be shown."
+            yield Attention("warning", "The last figures are too old to be shown.")
         return
-    yield from _money(view, usage)
-    for name, quota, threshold in (
-        ("Storage", usage.storage, view.account.thresholds.storage),
-        ("Channels", usage.channels, view.account.thresholds.channels),
-    ):
-        level = _fill_level(quota, threshold)
-        if quota is not None and quota.ratio is not None and level in ("warning", "critical"):
-            yield level, f"{name}: {_percent(quota.ratio)} of the limit used."
+    yield from _money(view, credits, usage.subscribed)
+    for name, fill in fills.items():
+        if fill is not None and fill.ratio is not None and fill.level in ("warning", "critical"):
+            yield Attention(fill.level, f"{name}: {percent(fill.ratio, digits=4, space=' ')} of the limit used.")
     yield from _plan(usage, wall)
     if usage.generated_at is not None and wall - usage.generated_at > _OLD_DATA:
-        yield "warning", "The vendor's figures are more than an hour old."
+        yield Attention("warning", "The vendor's figures are more than an hour old.")
     rejected = sum(len(part.rejected) for part in state.parts.values())
     if rejected:
-        fields = "field" if rejected == 1 else "fields"
-        yield "warning", f"{rejected} {fields} of the last answer could not be read. The exporter's log names them."
+        text = f"{rejected} field{'s' if rejected > 1 else ''} of the last answer could not be read."
+        yield Attention("warning", f"{text} The exporter's log names them.")
 
 
-def _money(view: View, usage: Usage) -> Iterator[tuple[str, str]]:
-    levels = _credit_levels(view)
-    level = _level(usage, levels)
-    if level == "exhausted":
-        yield "critical", "No credits are left."
-    elif level in ("critical", "warning"):
-        yield level, f"Credits are below the {level} level of {levels[level]:,.6g}."
-    elif level is None and usage.subscribed:
-        yield "warning", "The vendor's answer has no balance."
+def _money(view: View, credits: CreditSummary, subscribed: bool) -> Iterator[Attention]:
+    if credits.level == "exhausted":
+        yield Attention("critical", "No credits are left.")
+    elif credits.level in ("critical", "warning"):
+        below = credits.critical_below if credits.level == "critical" else credits.warning_below
+        yield Attention(credits.level, f"Credits are below the {credits.level} level of {below:,.6g}.")
+    elif credits.level is None and subscribed:
+        yield Attention("warning", "The vendor's answer has no balance.")
     if view.invoices is not None and view.invoices.last_status == "failed":
-        yield "warning", "The newest invoice was not paid."
+        yield Attention("warning", "The newest invoice was not paid.")
 
 
-def _plan(usage: Usage, wall: float) -> Iterator[tuple[str, str]]:
+def _plan(usage: Usage, wall: float) -> Iterator[Attention]:
     plan = usage.subscription
     if not usage.subscribed:
-        yield "critical", "There is no subscription."
+        yield Attention("critical", "There is no subscription.")
     elif plan is not None and plan.active is False:
-        yield "critical", f"The subscription is not active ({plan.status})."
+        yield Attention("critical", f"The subscription is not active ({plan.status}).")
     end = usage.billing_period.end if usage.billing_period is not None else None
     if plan is not None and plan.cancel_at_period_end and end is not None and end - wall < _ENDS_SOON:
-        yield "warning", "The plan was cancelled and ends with this period."
+        yield Attention("warning", "The plan was cancelled and ends with this period.")
 
 
-def _credit_levels(view: View) -> dict[str, float]:
-    """Return the thresholds in credits. A share refers to the last known monthly limit."""
-    limit = view.state.usage.monthly_limit if view.state.usage is not None else None
-    credits = view.account.thresholds.credits
-    return {
-        severity: getattr(credits, severity).amount(limit, getattr(CREDITS_WITHOUT_LIMIT, severity).value)
-        for severity in ("warning", "critical")
-    }
+def _second(unix: float | None) -> float | None:
+    """Return the second that contains a time, or None for a time that no calendar has."""
+    return None if unix is None or not _CALENDAR[0] <= unix < _CALENDAR[1] else float(floor(unix))
 
 
-def _percent(ratio: float) -> str:
-    return f"{ratio * 100:.4g} %"
-
-
-def _number(value: float | None) -> float | str | None:
-    return "unlimited" if value == inf else value
-
-
-def _time(unix: float | None) -> str | None:
-    """Return a Unix time as ISO 8601 in UTC, or None for a time that no calendar has."""
-    if unix is None:
-        return None
-    try:
-        return datetime.fromtimestamp(unix, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _quota(quota: Quota | None, threshold: Threshold | None) -> dict[str, float | str | None] | None:
+def _fill(quota: Quota | None, threshold: Threshold | None) -> Fill | None:
     if threshold is None:
         return None
-    known = quota or Quota()
-    return {
-        "used": _number(known.used),
-        "limit": _number(known.limit),
-        "ratio": known.ratio,
-        "level": _fill_level(quota, threshold),
-        "warning_from": threshold.warning.value,
-        "critical_from": threshold.critical.value,
-    }
-
-
-def _fill_level(quota: Quota | None, threshold: Threshold | None) -> str | None:
-    """Return the severity of a filling storage or channel limit, or None if it is unknown."""
-    if quota is None or quota.ratio is None or threshold is None:
-        return None
-    if quota.ratio >= threshold.critical.value:
-        return "critical"
-    return "warning" if quota.ratio >= threshold.warning.value else "ok"
+    known, warning, critical = quota or Quota(), threshold.warning.value, threshold.critical.value
+    ratio = known.ratio
+    level = None if ratio is None else "critical" if ratio >= critical else "warning" if ratio >= warning else "ok"
+    return Fill(known.used, known.limit, ratio, level, warning, critical)
 
 
 def _subscription(usage: Usage) -> str | None:
@@ -196,15 +224,13 @@ def _subscription(usage: Usage) -> str | None:
     return usage.subscription.status or None if usage.subscription is not None else None
 
 
-def _level(usage: Usage | None, below: Mapping[str, float]) -> str | None:
+def _level(balance: float | None, warning: float, critical: float) -> str | None:
     """Return the severity of the balance, or None if it is unknown."""
-    if usage is None or usage.balance is None:
+    if balance is None:
         return None
-    if usage.balance <= 0:
+    if balance <= 0:
         return "exhausted"
-    if usage.balance < below["critical"]:
-        return "critical"
-    return "warning" if usage.balance < below["warning"] else "ok"
+    return "critical" if balance < critical else "warning" if balance < warning else "ok"
 
 
 def _runway(usage: Usage, wall: float) -> float | None:
@@ -213,7 +239,9 @@ def _runway(usage: Usage, wall: float) -> float | None:
     It is a rough figure, and the recording rules have better ones. Without a billing period it uses the
     calendar month.
     """
-    if usage.balance is None or usage.balance == inf or not usage.monthly_used or usage.monthly_used < 0:
+    if usage.balance == inf:
+        return inf
+    if usage.balance is None or not usage.monthly_used or usage.monthly_used < 0:
         return None
     start = usage.billing_period.start if usage.billing_period is not None else None
     if start is None:

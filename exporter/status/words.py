@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from datetime import datetime, timezone
+from math import inf
 
 UNKNOWN = "not known"
+UNLIMITED = "unlimited"
 NONE = "none"
 """Text for something that the vendor does not have."""
 _FIXED = "\N{NO-BREAK SPACE}"
 _BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def amount(value: float | str | None) -> str:
+def amount(value: float | None) -> str:
     """Return a number of credits or channels with at most two decimals. A tiny number is not rounded to 0."""
-    if value is None or isinstance(value, str):
-        return value or UNKNOWN
+    if value is None or value == inf:
+        return UNKNOWN if value is None else UNLIMITED
     if 0 < abs(value) < 0.01:
         return "less than 0.01" if value > 0 else "just below 0"
     if abs(value) >= 1e15:
@@ -24,19 +25,20 @@ def amount(value: float | str | None) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def size(value: float | str | None) -> str:
+def size(value: float | None) -> str:
     """Return bytes in the largest binary unit that leaves at least 1."""
-    if value is None or isinstance(value, str):
-        return value or UNKNOWN
+    if value is None or value == inf:
+        return UNKNOWN if value is None else UNLIMITED
     unit = 0
     while abs(value) >= 1024 and unit < len(_BYTES) - 1:
         value, unit = value / 1024, unit + 1
     return f"{value:.3g}{_FIXED}{_BYTES[unit]}" if abs(value) < 1000 else f"{value:,.0f}{_FIXED}{_BYTES[unit]}"
 
 
-def percent(ratio: float | None) -> str:
-    """Return a ratio as a percentage."""
-    return UNKNOWN if ratio is None else f"{ratio * 100:.3g}{_FIXED}%" if ratio < 10 else f"{ratio * 100:,.0f}{_FIXED}%"
+def percent(ratio: float, digits: int = 3, space: str = _FIXED) -> str:
+    """Return a ratio as a percentage of so many digits, or as a whole one if it has more."""
+    value = ratio * 100
+    return (f"{value:.{digits}g}" if value < 10**digits else f"{value:,.0f}") + f"{space}%"
 
 
 def duration(seconds: float) -> str:
@@ -60,13 +62,6 @@ def past(seconds: float) -> str:
     return "just now" if seconds < 1 else f"{duration(seconds)} ago"
 
 
-def runway(row: Mapping[str, Any]) -> str:
-    """Return how long the balance lasts at the mean spend of this period."""
-    credits = row["credits"]
-    if credits["balance"] is None:
-        return UNKNOWN
-    if credits["balance"] == "unlimited":
-        return "unlimited"
-    if credits["runway_seconds"] is None:
-        return "nothing spent yet" if credits["monthly_used"] == 0 else UNKNOWN
-    return duration(credits["runway_seconds"]) if credits["runway_seconds"] else "used up"
+def iso(unix: float) -> str:
+    """Return a time in ISO 8601, in UTC and to the second."""
+    return datetime.fromtimestamp(unix, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.metrics.view import View
-from exporter.readings import AccountState, Failure, Quota
-from exporter.status.cells import cells
+from exporter.readings import AccountState, Failure, Period, Quota
+from exporter.status.cells import row
 from exporter.status.selection import SORTS, Selection
 from exporter.status.summary import SEVERITIES, summary
 from tests.conftest import START, FakeClock, MakeAccount
@@ -145,13 +145,31 @@ class TestWords:
         nothing: dict[str, Any] = {missing: None}
         reading = replace(usage(balance), **nothing)
         state = AccountState({"usage": reading}, polls=1, last_success=START)
-        row = cells(summary(View(make_account(), state, reading, None, None), START), START)
-        shown = {classes.split()[0]: cell for classes, cell in row["columns"]}
+        account = summary(View(make_account(), state, reading, None, None), START)
+        shown = {classes.split()[0]: cell for classes, cell in row(account, START).columns}
         column = {"subscription": "plan", "monthly_used": "runway"}.get(missing, missing)
         if column in shown:
             assert shown[column].text in ("not known", "none") and shown[column].bar is None
         assert missing != "balance" or shown["runway"].text == "not known"
         assert not re.search(r"None|nan|inf", " ".join(f"{cell.text} {cell.note}" for cell in shown.values()))
+
+    @pytest.mark.parametrize(
+        ("balance", "used", "text"),
+        [
+            (None, 5.0, "not known"),
+            (inf, 5.0, "unlimited"),
+            (5.0, 0.0, "nothing spent yet"),
+            (5.0, None, "not known"),
+            (0.0, 5.0, "used up"),
+            (5.0, 5.0, "2\N{NO-BREAK SPACE}h"),
+        ],
+    )
+    def test_the_runway_is_the_time_until_the_balance_is_used_up(
+        self, make_account: MakeAccount, balance: float | None, used: float | None, text: str
+    ) -> None:
+        reading = usage(balance, monthly_used=used, billing_period=Period(START - 7200, None))
+        account = summary(View(make_account(), AccountState({"usage": reading}, polls=1), reading, None, None), START)
+        assert dict(row(account, START).columns)["runway" + (" not-known" if text == "not known" else "")].text == text
 
 
 class TestSelection:
