@@ -11,7 +11,7 @@ from typing import NamedTuple
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT, Threshold
 from exporter.metrics.view import View
 from exporter.readings import Failure, Quota, Usage
-from exporter.status.words import percent
+from exporter.status.words import amount, percent
 
 SEVERITIES = ("critical", "warning", "unknown", "ok")
 """The severities of an account, the most urgent first."""
@@ -186,7 +186,7 @@ def _money(view: View, credits: CreditSummary, subscribed: bool) -> Iterator[Att
         yield Attention("critical", "No credits are left.")
     elif credits.level in ("critical", "warning"):
         below = credits.critical_below if credits.level == "critical" else credits.warning_below
-        yield Attention(credits.level, f"Credits are below the {credits.level} level of {below:,.6g}.")
+        yield Attention(credits.level, f"Credits are below the {credits.level} level of {amount(below)}.")
     elif credits.level is None and subscribed:
         yield Attention("warning", "The vendor's answer has no balance.")
     if view.invoices is not None and view.invoices.last_status == "failed":
