@@ -21,7 +21,6 @@ from exporter.flags import add_flags, options, value
 from exporter.options import DEFAULT_LISTEN, Options
 from exporter.runtime import signals
 from exporter.runtime.files import reason
-from exporter.runtime.logs import configure
 from exporter.runtime.output import OutputError, write
 
 
@@ -122,6 +121,7 @@ def _run(
 ) -> int:
     signals.watch_start()
     from exporter.app import serve
+    from exporter.runtime.logs import configure
     from exporter.runtime.redaction import Redactor
 
     redactor = Redactor()
@@ -169,6 +169,7 @@ def _config_schema(arguments: argparse.Namespace, _environ: Mapping[str, str]) -
 
 def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from exporter.poll import poll_once
+    from exporter.runtime.logs import configure
     from exporter.runtime.redaction import Redactor
 
     redactor = Redactor()

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.errors import UsageError
-from exporter.options import DEFAULT_LISTEN, Options
-from exporter.runtime.logs import FORMATS, LEVELS
+from exporter.options import DEFAULT_LISTEN, LOG_FORMATS, LOG_LEVELS, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,8 @@ FLAGS: tuple[Flag, ...] = (
         metavar="HOSTS",
         repeatable=True,
     ),
-    Flag("log.level", "Least severe level to log.", "info", choices=tuple(LEVELS)),
-    Flag("log.format", "Format of log lines.", "logfmt", choices=FORMATS),
+    Flag("log.level", "Least severe level to log.", "info", choices=LOG_LEVELS),
+    Flag("log.format", "Format of log lines.", "logfmt", choices=LOG_FORMATS),
     Flag(
         "shard.index",
         "Number of this shard, from 0, or the name of a StatefulSet's pod, which ends in the number.",

@@ -43,7 +43,7 @@ _LABEL_NAMES: JsonDict = {
 class Block(BaseModel):
     """A mapping that has only known keys. A block or list that is empty in YAML counts as left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class Poll(Block):

@@ -25,7 +25,6 @@ LEVELS: Mapping[str, int] = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
 }
-FORMATS = ("logfmt", "json")
 
 _LONGEST = 2000
 """Characters of a message or field that are logged."""

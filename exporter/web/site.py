@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from exporter.runtime.throttle import ThrottledLog
 from exporter.web.auth import Authenticator
@@ -17,6 +18,8 @@ from exporter.web.origin import host_name, is_cross_site, is_host_allowed
 from exporter.web.rate_limit import TokenBucket
 
 logger = logging.getLogger(__name__)
+
+_NOT_CONFIGURED = WebConfig()
 
 
 class Site:
@@ -41,15 +44,12 @@ class Site:
 
     def config(self) -> WebConfig:
         """Return what the web configuration says now."""
-        return WebConfig() if self.web is None else self.web.current()
+        return _NOT_CONFIGURED if self.web is None else self.web.current()
 
     def handle(self, request: Request, respond: Respond) -> None:
         """Call ``respond`` with the response, at once or later."""
         config = self.config()
-
-        def send(response: Response) -> None:
-            respond(add_missing(response, config.headers) if config.headers else response)
-
+        send = partial(_send_with, config.headers, respond) if config.headers else respond
         if not is_host_allowed(request.headers.get("host", ""), self._allowed_hosts):
             send(text_response(421, "421 Misdirected Request: --web.allowed-hosts does not have this host"))
         elif is_cross_site(request):
@@ -86,6 +86,10 @@ class Site:
             self._logger.exception("the response to %s %s failed", request.method, request.path)
             return failure_response()
         return response
+
+
+def _send_with(headers: tuple[tuple[str, str], ...], respond: Respond, response: Response) -> None:
+    respond(add_missing(response, headers))
 
 
 def _deliver(response: Response | Future[Response], respond: Respond) -> None:

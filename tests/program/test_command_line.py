@@ -199,7 +199,7 @@ def test_help_comes_at_once_because_it_needs_no_library() -> None:
         try:
             main(["--help"])
         except SystemExit:
-            print(sorted(sys.modules.keys() & {"pydantic", "yaml", "asyncio", "ssl", "requests"}))
+            print(sorted(sys.modules.keys() & {"pydantic", "yaml", "asyncio", "logging", "ssl", "requests"}))
         """
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment(), check=True

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter import options
 from exporter.runtime import logs
 from exporter.runtime.logs import Handler, LogWriter
 from exporter.runtime.redaction import Redactor
@@ -45,7 +46,7 @@ class Logger:
         os.close(self._descriptor)
 
 
-@pytest.fixture(params=logs.FORMATS)
+@pytest.fixture(params=options.LOG_FORMATS)
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Logger]:
     logger = Logger(tmp_path / "log", request.param)
     yield logger
@@ -166,3 +167,7 @@ writer.close(30)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "a mistake" in done.stderr
     assert "one of many" not in done.stderr
+
+
+def test_every_level_of_the_flag_is_one_that_can_be_configured() -> None:
+    assert tuple(logs.LEVELS) == options.LOG_LEVELS
