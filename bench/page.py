@@ -1,12 +1,12 @@
 """Serves the exporter's page in a process of its own. Run ``python -m bench.page ACCOUNTS``.
 
 It uses the exporter's server and exposition over synthetic accounts, without polls. ``POST /change?share=0.01``
-gives this share of the accounts, chosen again each time, new values. It answers when their text is made.
+gives this share of the accounts new values, and goes on where the last one ended, as polls do in the order of the page.
+It answers when their text is made.
 """
 
 from __future__ import annotations
 
-import random
 import signal
 import sys
 import threading
@@ -29,14 +29,15 @@ class Page:
         self.exposition = Exposition(FAMILIES, SelfMetrics("bench", "", 0, 1).registry, SystemClock())
         self._keys = account_keys(count)
         self._workload = Workload(directory)
-        self._draw = random.Random(count)
-        self._tick = 0
+        self._tick = self._next = 0
         self.exposition.reset(self._keys)
         self.change(1.0)
 
     def change(self, share: float) -> None:
         """Give new values to a share of the accounts, and at least to one."""
-        for number in self._draw.sample(range(len(self._keys)), max(1, round(share * len(self._keys)))):
+        count = len(self._keys)
+        begin, self._next = self._next, self._next + max(1, round(share * count))
+        for number in (at % count for at in range(begin, self._next)):
             render = Renderer(LABELS, label_values(self._keys[number]))
             rows = self._workload.rows(number, self._tick)
             self.exposition.put(self._keys[number], [render(family, samples) for family, samples in rows])

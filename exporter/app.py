@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from exporter import __version__
 from exporter.config.accounts import Config
@@ -23,6 +23,7 @@ from exporter.polling.poller import Poller
 from exporter.polling.requests import Sender
 from exporter.polling.scheduler import Scheduler
 from exporter.polling.shards import accounts_of_shard
+from exporter.polling.slots import poll_order
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.clock import Clock, SystemClock
@@ -113,7 +114,8 @@ class App:
         self._notifier = Notifier(environ)
         self._metrics = _self_metrics(options, environ, state, log)
         self._exposition = Exposition(FAMILIES, self._metrics.registry, clock)
-        self._store = Store(self._exposition, clock)
+        self._store = Store(self._exposition, clock, poll_order)
+        self._large_pages = ThreadPoolExecutor(1, "large-page")
         self._transports = Transports()
         self._poller = Poller(
             providers=PROVIDERS,
@@ -169,6 +171,7 @@ class App:
             return self._stop()
         finally:
             server.stop(0.5)
+            self._large_pages.shutdown(wait=False, cancel_futures=True)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
@@ -251,7 +254,13 @@ class App:
             "/-/reload": Route(self._serve_reload, methods=("POST",)),
         }
 
-    def _serve_metrics(self, request: Request) -> Response:
+    def _serve_metrics(self, request: Request) -> Response | Future[Response]:
+        if self._exposition.is_large:
+            # It can take longer than the other clients should wait.
+            return self._large_pages.submit(self._make_page, request)
+        return self._make_page(request)
+
+    def _make_page(self, request: Request) -> Response:
         self._store.withdraw_stale()
         body = self._exposition.body(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
         headers = tuple((name, value) for name, value in body.headers if name != "Content-Type")

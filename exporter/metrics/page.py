@@ -146,7 +146,7 @@ def _combine(checked: tuple[int, int], segments: Iterable[_Segment]) -> tuple[in
     return crc, size
 
 
-_SEGMENT = 512
+SEGMENT = 512
 """Fragments in a segment. With fewer accounts a segment has several families."""
 _STRIP = 16
 """Fragments in a strip. A segment has a whole number of strips of each family."""
@@ -171,8 +171,8 @@ class _Grid:
             self._strips.append([b"".join(column[at : at + _STRIP]) for at in range(0, len(column), _STRIP)])
             self._sizes.append(array("I", map(len, column)))
             self._present.append(sum(map(bool, column)))
-        self._families = max(1, _SEGMENT // max(1, len(accounts)))  # in a segment
-        self._blocks = max(1, -(-len(accounts) // _SEGMENT))  # segments beside each other
+        self._families = max(1, SEGMENT // max(1, len(accounts)))  # in a segment
+        self._blocks = max(1, -(-len(accounts) // SEGMENT))  # segments beside each other
         self.changed = [generation] * (-(-len(self._strips) // self._families) * self._blocks)
 
     def column(self, family: int) -> dict[AccountKey, bytes]:
@@ -196,7 +196,7 @@ class _Grid:
                 continue
             strips[strip] = b"".join((old[:start], fragment, old[end:]))
             first = family // self._families * self._blocks
-            self.changed[first + row // _SEGMENT] = generation
+            self.changed[first + row // SEGMENT] = generation
             if not fragment or start == end:  # the family's header is in its first segment, and may come or go
                 self._present[family] += 1 if fragment else -1
                 self.changed[first] = generation
@@ -206,7 +206,7 @@ class _Grid:
     def pieces(self, segment: int, headers: Sequence[bytes]) -> list[bytes]:
         """Return the strings that make up a segment. A family without samples has no header."""
         group, block = divmod(segment, self._blocks)
-        strips = slice(block * _SEGMENT // _STRIP, (block + 1) * _SEGMENT // _STRIP)
+        strips = slice(block * SEGMENT // _STRIP, (block + 1) * SEGMENT // _STRIP)
         pieces = []
         for family in range(len(self._strips))[group * self._families : (group + 1) * self._families]:
             if block == 0 and self._present[family]:
@@ -303,6 +303,11 @@ class Exposition:
             partial(openmetrics.generate_latest, registry),
             own_max_age,
         )
+
+    @property
+    def is_large(self) -> bool:
+        """Return whether accounts are in several segments, so that a page with many changes takes long to make."""
+        return len(self._grid.row) > SEGMENT
 
     def reset(self, accounts: Sequence[AccountKey]) -> None:
         """Serve these accounts in this order. Accounts that were there before keep their fragments."""

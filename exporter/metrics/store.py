@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.config.accounts import Account
 from exporter.metrics.catalogue import FAMILIES
-from exporter.metrics.page import Exposition, Renderer
+from exporter.metrics.page import SEGMENT, Exposition, Renderer
 from exporter.metrics.view import View
 from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
 from exporter.runtime.clock import Clock
@@ -31,9 +31,20 @@ class _Entry:
 class Store:
     """Keeps the states of all accounts, and renews the text of an account when its state changes. Thread-safe."""
 
-    def __init__(self, exposition: Exposition, clock: Clock) -> None:
+    def __init__(
+        self,
+        exposition: Exposition,
+        clock: Clock,
+        poll_order: Callable[[Account], tuple[float, float]] = lambda _: (0.0, 0.0),
+    ) -> None:
+        """Sort the accounts of a large page by ``poll_order``.
+
+        What changes between two scrapes lies together then, and each scrape compresses a few segments again. In a
+        small page every segment has all accounts.
+        """
         self._exposition = exposition
         self._clock = clock
+        self._poll_order = poll_order
         self._lock = threading.Lock()
         self._names: tuple[str, ...] = ()
         self._entries: dict[AccountKey, _Entry] = {}
@@ -50,7 +61,8 @@ class Store:
             entries: dict[AccountKey, _Entry] = {}
             names = ("provider", "account", *label_names)
             same_labels, self._names = names == self._names, names
-            self._exposition.reset([account.id for account in accounts])
+            in_page = sorted(accounts, key=self._poll_order) if len(accounts) > SEGMENT else accounts
+            self._exposition.reset([account.id for account in in_page])
             for account in accounts:
                 key = account.id
                 before = self._entries.get(key)
@@ -68,8 +80,8 @@ class Store:
                 )
                 entries[key] = entry
                 self._show(key, entry)
-            # Replace the dict in one step. Polls read it without the lock, and a poll that found no state for its
-            # account would start its counters at 0.
+            # Replace the dict in one step. Polls and /-/ready read it without the lock, and a poll that found no state
+            # for its account would start its counters at 0.
             self._entries = entries
 
     def account(self, key: AccountKey) -> Account | None:
@@ -104,9 +116,8 @@ class Store:
             return True
 
     def first_polls_done(self) -> bool:
-        """Return whether every account was polled once, restored, or found in cool-down."""
-        with self._lock:
-            return all(entry.first_poll_done for entry in self._entries.values())
+        """Return whether every account was polled once, restored, or found in cool-down. Takes no lock."""
+        return all(entry.first_poll_done for entry in self._entries.values())
 
     def withdraw_stale(self) -> None:
         """Withdraw the data that became too old since the last call. Call this before each scrape."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from exporter.config.accounts import Account
 from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
 
@@ -24,6 +25,11 @@ class Slots:
         wall = monotonic + self._wall_minus_monotonic
         passed = (wall - phase) % interval
         return monotonic + interval - passed
+
+
+def poll_order(account: Account) -> tuple[float, float]:
+    """Return a key that sorts accounts of one interval as their polls follow each other."""
+    return account.interval, _fraction(account.id)
 
 
 def _fraction(account: AccountKey) -> float:

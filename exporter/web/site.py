@@ -73,9 +73,9 @@ class Site:
         elif route.threaded:
             loop = asyncio.get_running_loop()
             future = loop.run_in_executor(self._pool, self._call, route.handler, request)
-            future.add_done_callback(lambda done: None if done.cancelled() else _deliver(done.result(), respond))
+            future.add_done_callback(lambda done: None if done.cancelled() else self._deliver(done.result(), respond))
         else:
-            _deliver(self._call(route.handler, request), respond)
+            self._deliver(self._call(route.handler, request), respond)
 
     def _call(self, handler: Handler, request: Request) -> Response | Future[Response]:
         try:
@@ -87,13 +87,20 @@ class Site:
             return failure_response()
         return response
 
+    def _deliver(self, response: Response | Future[Response], respond: Respond) -> None:
+        if isinstance(response, Response):
+            respond(response)
+        else:
+            asyncio.wrap_future(response).add_done_callback(partial(self._deliver_later, respond))
+
+    def _deliver_later(self, respond: Respond, made: asyncio.Future[Response]) -> None:
+        if made.cancelled():
+            return
+        error = made.exception()
+        if error is not None:
+            self._logger.error("a response failed", exc_info=error)
+        respond(failure_response() if error is not None else made.result())
+
 
 def _send_with(headers: tuple[tuple[str, str], ...], respond: Respond, response: Response) -> None:
     respond(add_missing(response, headers))
-
-
-def _deliver(response: Response | Future[Response], respond: Respond) -> None:
-    if isinstance(response, Response):
-        respond(response)
-    else:
-        asyncio.wrap_future(response).add_done_callback(lambda done: respond(done.result()))

@@ -90,15 +90,15 @@ class Scrapes(RuleBasedStateMachine):
 
     @initialize(sizes=st.sampled_from([(1, 1), (2, 1), (4, 2), (8, 8), (512, 16)]), count=st.integers(0, 12))
     def start(self, sizes: tuple[int, int], count: int) -> None:
-        self.before = page_module._SEGMENT, page_module._STRIP
-        page_module._SEGMENT, page_module._STRIP = sizes
+        self.before = page_module.SEGMENT, page_module._STRIP
+        page_module.SEGMENT, page_module._STRIP = sizes
         self.page = Page()
         self.known: dict[AccountKey, list[bytes]] = {}
         self.served = keys(count)
         self.page.exposition.reset(self.served)
 
     def teardown(self) -> None:
-        page_module._SEGMENT, page_module._STRIP = self.before
+        page_module.SEGMENT, page_module._STRIP = self.before
 
     @rule(number=st.integers(0, 11), values=st.tuples(*[st.none() | st.integers(0, 2) for _ in FAMILIES]))
     def poll(self, number: int, values: tuple[int | None, ...]) -> None:

@@ -179,6 +179,20 @@ def test_a_poll_that_begins_during_a_reload_finds_its_account(
     assert found == [(7, True)] * 2
 
 
+@pytest.mark.parametrize(("count", "in_page"), [(512, "configured"), (513, "polls")])
+def test_a_large_page_has_its_accounts_in_the_order_of_their_polls(
+    clock: FakeClock, make_account: MakeAccount, count: int, in_page: str
+) -> None:
+    shown = Shown(clock)
+    shown.store = Store(shown.exposition, clock, lambda account: (0.0, -float(account.name)))
+    accounts = [make_account(name=str(number)) for number in range(count)]
+    shown.store.replace(accounts, (), {})
+    names = [line.split('"')[1] for line in shown.lines("poll_interval_seconds")]
+    configured = [account.name for account in accounts]
+    assert names == (configured if in_page == "configured" else configured[::-1])
+    assert [view.account.name for view in shown.store.views()] == configured
+
+
 def test_every_account_has_every_configured_label(shown: Shown, make_account: MakeAccount) -> None:
     accounts = [
         make_account(name="a", labels={"team": "media"}),
@@ -238,3 +252,15 @@ def test_a_scrape_never_mixes_two_polls_of_one_account(
     finally:
         stop.set()
         writer.join()
+
+
+def test_whether_first_polls_are_done_is_told_while_a_reload_holds_the_store(
+    shown: Shown, make_account: MakeAccount
+) -> None:
+    shown.store.replace([make_account()], (), {})
+    told: list[bool] = []
+    with shown.store._lock:
+        asking = threading.Thread(target=lambda: told.append(shown.store.first_polls_done()), daemon=True)
+        asking.start()
+        asking.join(20)
+    assert told == [False]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -91,6 +92,22 @@ def test_a_handler_that_fails_is_a_500_without_its_reason(
         and b"Traceback" not in body(response)
         and b"RuntimeError" not in body(response)
     )
+    assert "the reason" in caplog.text
+    assert client.request("/").status == 200
+
+
+def test_a_response_that_fails_after_its_handler_returned_is_a_500(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    def handler(_request: Request) -> Future[Response]:
+        response: Future[Response] = Future()
+        response.set_exception(RuntimeError("the reason"))
+        return response
+
+    client = servers.client(servers.start({"/x": Route(handler), "/": Route(hello)}))
+    response = client.request("/x")
+    assert response.status == 500
+    assert b"reason)" not in body(response)
     assert "the reason" in caplog.text
     assert client.request("/").status == 200
 
