@@ -184,11 +184,13 @@ class _Grid:
             column[account] = text[start:end]
         return column
 
-    def put(self, account: AccountKey, fragments: Sequence[bytes]) -> None:
-        """Replace an account's fragments. A fragment that is the same changes nothing."""
+    def put(self, account: AccountKey, fragments: Sequence[bytes | None]) -> None:
+        """Replace an account's fragments. A fragment that is None or the same changes nothing."""
         row = self.row[account]
         strip, generation = row // _STRIP, self.generation + 1
         for family, (fragment, strips, sizes) in enumerate(zip(fragments, self._strips, self._sizes, strict=True)):
+            if fragment is None:
+                continue
             old = strips[strip]
             start = sum(sizes[strip * _STRIP : row])
             end = start + sizes[row]
@@ -320,8 +322,10 @@ class Exposition:
                 old.generation + 1,
             )
 
-    def put(self, account: AccountKey, fragments: Sequence[bytes]) -> None:
+    def put(self, account: AccountKey, fragments: Sequence[bytes | None]) -> None:
         """Replace the fragments of an account, one for each family. A family without samples has b"".
+
+        None leaves a family as it is.
 
         An account that is not served is ignored, because its last poll may end after a reload removed it.
         Raises ValueError if there is not one fragment for each family.

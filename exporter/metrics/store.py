@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.config.accounts import Account
-from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.catalogue import FAMILIES, Family
 from exporter.metrics.page import SEGMENT, Exposition, Renderer
 from exporter.metrics.view import View
 from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
@@ -24,6 +24,8 @@ class _Entry:
     state: AccountState
     render: Renderer
     first_poll_done: bool
+    shown: View | None = None
+    """What the page has of the account; None where that is not known."""
     expiry: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The wall time at which each part came, and the monotonic time at which it becomes stale."""
 
@@ -58,31 +60,37 @@ class Store:
     ) -> None:
         """Serve these accounts only. A known account keeps its state, a new one gets its restored state."""
         with self._lock:
-            entries: dict[AccountKey, _Entry] = {}
             names = ("provider", "account", *label_names)
             same_labels, self._names = names == self._names, names
             in_page = sorted(accounts, key=self._poll_order) if len(accounts) > SEGMENT else accounts
             self._exposition.reset([account.id for account in in_page])
-            for account in accounts:
-                key = account.id
-                before = self._entries.get(key)
-                if before is not None and before.account is account and same_labels:
-                    entries[key] = before
-                    continue
-                values = (*key, *(account.labels.get(name, "") for name in label_names))
-                state = before.state if before else restored.get(key, AccountState())
-                entry = _Entry(
-                    account,
-                    state,
-                    Renderer(names, values),
-                    first_poll_done=before.first_poll_done if before else state.polls > 0,
-                    expiry=before.expiry if before and before.account.stale_after == account.stale_after else {},
-                )
-                entries[key] = entry
-                self._show(key, entry)
+            try:
+                entries = {account.id: self._entry(account, same_labels, restored) for account in accounts}
+            except BaseException:
+                for entry in self._entries.values():
+                    entry.shown = None  # the page has lost it, or shows it with what was refused
+                raise
             # Replace the dict in one step. Polls and /-/ready read it without the lock, and a poll that found no state
             # for its account would start its counters at 0.
             self._entries = entries
+
+    def _entry(self, account: Account, same_labels: bool, restored: Mapping[AccountKey, AccountState]) -> _Entry:
+        """Return the entry of an account, shown on the page."""
+        key = account.id
+        before = self._entries.get(key)
+        if before is not None and before.shown is not None and before.account is account and same_labels:
+            return before
+        values = (*key, *(account.labels.get(name, "") for name in self._names[2:]))
+        state = before.state if before else restored.get(key, AccountState())
+        entry = _Entry(
+            account,
+            state,
+            Renderer(self._names, values),
+            first_poll_done=before.first_poll_done if before else state.polls > 0,
+            expiry=before.expiry if before and before.account.stale_after == account.stale_after else {},
+        )
+        self._show(key, entry)
+        return entry
 
     def account(self, key: AccountKey) -> Account | None:
         """Return the account's present configuration, or None if it is not served."""
@@ -139,8 +147,8 @@ class Store:
     def _show(self, key: AccountKey, entry: _Entry) -> None:
         self._age(key, entry)
         view = self._view(entry)
-        render = entry.render
-        self._exposition.put(key, [render(family, family.samples(view)) for family in FAMILIES])
+        self._exposition.put(key, [_fragment(entry, family, view) for family in FAMILIES])
+        entry.shown = view
 
     def _age(self, key: AccountKey, entry: _Entry) -> None:
         """Note when each part becomes stale, by the monotonic clock, so that a jump of the wall clock ages nothing."""
@@ -169,3 +177,11 @@ class Store:
             invoices if isinstance(invoices, Invoices) else None,
             recharge if isinstance(recharge, AutoRecharge) else None,
         )
+
+
+def _fragment(entry: _Entry, family: Family, view: View) -> bytes | None:
+    """Return a family's text, or None where it is as shown. To compare samples costs a tenth of writing them."""
+    samples = tuple(family.samples(view))
+    if entry.shown is not None and samples == tuple(family.samples(entry.shown)):
+        return None
+    return entry.render(family, samples)

@@ -44,12 +44,17 @@ class Redactor:
         with self._lock:
             # Beyond the limit, because half a key is not found.
             seen = text[: end + self._longest]
-            spans = [
-                (at, at + length)
+            lengths = self._lengths
+            starts = [
+                (at, size)
                 for size in self._probes
                 for at in range(min(end, len(seen) - size + 1))
-                if (lengths := self._lengths.get(seen[at : at + size])) is not None
-                for length in lengths
+                if seen[at : at + size] in lengths
+            ]
+            spans = [
+                (at, at + length)
+                for at, size in starts
+                for length in lengths[seen[at : at + size]]
                 if seen[at : at + length] in self._forms
             ]
         return _blank(text, spans, end)
@@ -80,20 +85,22 @@ def change_texts(document: object, change: Callable[[str], str]) -> object:
     ``change`` must leave two texts alone that it leaves alone when they stand in one, with a space between them.
     """
     # All at once first, because hardly any answer holds a text that must be changed.
-    together = " ".join(_texts(document))
+    texts: list[str] = []
+    _gather(document, texts)
+    together = " ".join(texts)
     return document if change(together) == together else _changed(document, change)
 
 
-def _texts(document: object) -> Iterator[str]:
+def _gather(document: object, texts: list[str]) -> None:
     if isinstance(document, str):
-        yield document
+        texts.append(document)
     elif isinstance(document, dict):
-        yield from document
+        texts += document
         for value in document.values():
-            yield from _texts(value)
+            _gather(value, texts)
     elif isinstance(document, list):
         for value in document:
-            yield from _texts(value)
+            _gather(value, texts)
 
 
 def _changed(document: object, change: Callable[[str], str]) -> object:

@@ -18,8 +18,9 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -250,6 +251,11 @@ def _encode(state: AccountState) -> bytes:
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return str(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}  # type: ignore[arg-type]  # only our dataclasses are left
+    if dataclasses.is_dataclass(value):
+        return {name: getattr(value, name) for name in _field_names(value.__class__)}
+    return dict(cast(Mapping[str, object], value))
+
+
+@lru_cache
+def _field_names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.metrics.catalogue import FAMILIES
-from exporter.metrics.page import Exposition
+from exporter.metrics.catalogue import FAMILIES, Family
+from exporter.metrics.page import Exposition, Renderer, Sample
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.providers.base import ParseOptions
@@ -264,3 +264,37 @@ def test_whether_first_polls_are_done_is_told_while_a_reload_holds_the_store(
         asking.start()
         asking.join(20)
     assert told == [False]
+
+
+def test_a_poll_writes_only_the_families_whose_samples_changed(
+    shown: Shown, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = make_account()
+    shown.store.replace([account], (), {})
+    shown.store.publish(account, shown.polled())
+    written: list[str] = []
+    render = Renderer.__call__
+
+    def noted(self: Renderer, family: Family, samples: Sequence[Sample]) -> bytes:
+        written.append(family.name)
+        return render(self, family, samples)
+
+    monkeypatch.setattr(Renderer, "__call__", noted)
+    shown.store.publish(account, shown.polled(polls=2))
+    assert written == ["video_api_polls_total"]
+    assert shown.lines("polls_total") == ['video_api_polls_total{account="acct",provider="vidnavigator"} 2.0']
+
+
+def test_a_refused_reload_leaves_every_account_as_it_was_once_the_old_accounts_are_put_back(
+    shown: Shown, make_account: MakeAccount
+) -> None:
+    kept, changed = make_account(name="kept"), make_account(name="changed")
+    shown.store.replace([kept, changed], (), {})
+    for account in (kept, changed):
+        shown.store.publish(account, shown.polled())
+    before = shown.exposition.body("", "").data
+    refused = {("vidnavigator", "new"): shown.polled(last_poll=float("nan"))}
+    with pytest.raises(ValueError, match="must be a number"):
+        shown.store.replace([make_account(name="changed", interval=90.0), make_account(name="new")], (), refused)
+    shown.store.replace([kept, changed], (), {})
+    assert shown.exposition.body("", "").data == before
