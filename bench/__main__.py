@@ -1,6 +1,7 @@
 """The command ``python -m bench [PART …]``, which measures, prints, and keeps results in ``bench/results/``.
 
-Every ratio is from one run on one machine. Other load affects all targets alike, but check ``load`` in the results.
+Every ratio is from one run on one machine. Results are kept only if no other program used the machine when the
+part began and when it ended.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.processes import ROOT, workplace
+from bench.quiet import disturbance
 
 RESULTS = ROOT / "bench" / "results"
 COUNTS = (1, 100, 1_000, 10_000)
@@ -45,8 +47,11 @@ def scrape(options: argparse.Namespace) -> None:
             for encoding in ("gzip", "identity"):
                 print(f"{count} accounts: scraping, {encoding}", file=sys.stderr)
                 rows += [result.row() for result in measure(targets, encoding, options.rounds, options.seconds)]
-        keep(f"scrape-{count}", {"accounts": count, "rows": rows, "missing": missing})
-        print(report.scrape_table(read(f"scrape-{count}")))
+        print(
+            report.scrape_table(
+                keep(options.disturbed, f"scrape-{count}", {"accounts": count, "rows": rows, "missing": missing})
+            )
+        )
 
 
 def poll(options: argparse.Namespace) -> None:
@@ -64,7 +69,7 @@ def poll(options: argparse.Namespace) -> None:
             runs.append(capacity(rate * 10, 10, max(64, rate), min(30.0, options.window)))
             print(report.poll_table([runs[-1]]))
             held = runs[-1]["in_time"] >= report.HELD
-    keep("poll", {"runs": runs})
+    keep(options.disturbed, "poll", {"runs": runs})
 
 
 def start(options: argparse.Namespace) -> None:
@@ -72,8 +77,7 @@ def start(options: argparse.Namespace) -> None:
     from bench import report
     from bench.starting import starting
 
-    keep("start", starting(tuple(options.accounts or (10, 10_000))))
-    print(report.start_table(read("start")))
+    print(report.start_table(keep(options.disturbed, "start", starting(tuple(options.accounts or (10, 10_000))))))
 
 
 def connections(options: argparse.Namespace) -> None:
@@ -81,8 +85,7 @@ def connections(options: argparse.Namespace) -> None:
     from bench import report
     from bench.connections import connections as measure
 
-    keep("connections", measure(options.rounds))
-    print(report.connection_table(read("connections")))
+    print(report.connection_table(keep(options.disturbed, "connections", measure(options.rounds))))
 
 
 def growth(options: argparse.Namespace) -> None:
@@ -90,8 +93,11 @@ def growth(options: argparse.Namespace) -> None:
     from bench import report
     from bench.polling import growth as measure
 
-    keep("growth", measure((options.accounts or [1_000])[0], options.minutes))
-    print(report.growth_table(read("growth")))
+    print(
+        report.growth_table(
+            keep(options.disturbed, "growth", measure((options.accounts or [1_000])[0], options.minutes))
+        )
+    )
 
 
 def profile(options: argparse.Namespace) -> None:
@@ -99,8 +105,7 @@ def profile(options: argparse.Namespace) -> None:
     from bench import report
     from bench.profiling import profiles
 
-    keep("profile", profiles((options.accounts or [10_000])[0]))
-    print(report.profile_table(read("profile")))
+    print(report.profile_table(keep(options.disturbed, "profile", profiles((options.accounts or [10_000])[0]))))
 
 
 def page(options: argparse.Namespace) -> None:
@@ -108,8 +113,8 @@ def page(options: argparse.Namespace) -> None:
     from bench import report
     from bench.status_page import page as measure
 
-    keep("page", {"runs": [measure(count) for count in options.accounts or (100, 1_000, 10_000)]})
-    print(report.page_table(read("page")))
+    runs = [measure(count) for count in options.accounts or (100, 1_000, 10_000)]
+    print(report.page_table(keep(options.disturbed, "page", {"runs": runs})))
 
 
 def write(options: argparse.Namespace) -> None:
@@ -132,11 +137,19 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def keep(name: str, result: dict[str, Any]) -> None:
-    """Write a result, with the machine and the versions it was measured on."""
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({"machine": machine(), **result}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+def keep(disturbed: str | None, name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result with the machine and the versions it was measured on. Write it unless the machine is busy.
+
+    ``disturbed`` says whether it was busy before.
+    """
+    whole = {"machine": machine(), **result}
+    disturbed = disturbed or disturbance()
+    if disturbed:
+        print(f"{name}: not kept, because {disturbed}", file=sys.stderr)
+    else:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
+    return whole
 
 
 def read(name: str) -> dict[str, Any]:
@@ -193,6 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that all started programs are stopped
     for part in options.part or [name for name in PARTS if name != "write"]:
+        options.disturbed = None if part == "write" else disturbance()
+        if options.disturbed:
+            print(f"{part}: results will not be kept, because {options.disturbed}", file=sys.stderr)
         PARTS[part](options)
 
 

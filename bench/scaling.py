@@ -14,11 +14,11 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from bench.__main__ import RESULTS, keep
+from bench.__main__ import keep
 from bench.processes import Process, free_port, workplace
+from bench.quiet import disturbance
 from bench.workload import Workload
 from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
@@ -133,17 +133,16 @@ def _query(url: str, expression: str) -> float:
 
 
 def main() -> None:
+    disturbed = disturbance()
     result = {
         "division": division(ACCOUNTS, (1, 2, 4, 9, 10, 19, 99)),
         "prometheus": [prometheus(count) for count in (1_000, 10_000)],
     }
-    keep("scaling", result)
-    print(tables())
+    print(tables(keep(disturbed, "scaling", result)))
 
 
-def tables() -> str:
-    """Return the kept figures as Markdown."""
-    result = json.loads(Path(RESULTS / "scaling.json").read_text())
+def tables(result: dict[str, Any]) -> str:
+    """Return the figures as Markdown."""
     lines = ["| shards | accounts each | largest shard | moved by one more | at the best |"]
     lines.append("|---:|---:|---:|---:|---:|")
     for row in result["division"]:

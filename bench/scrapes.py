@@ -36,7 +36,9 @@ class Result:
 
     name: str
     encoding: str
+    p10: float = 0.0
     p50: float = 0.0
+    p90: float = 0.0
     p99: float = 0.0
     cpu: float = 0.0
     wire: int = 0
@@ -52,8 +54,9 @@ class Result:
     def finish(self) -> None:
         ordered = sorted(self.times)
         self.scrapes = len(ordered)
-        self.p50 = 1e3 * ordered[len(ordered) // 2]
-        self.p99 = 1e3 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+        self.p10, self.p50, self.p90, self.p99 = (
+            1e3 * ordered[min(len(ordered) - 1, int(part * len(ordered)))] for part in (0.1, 0.5, 0.9, 0.99)
+        )
         self.cpu = 1e3 * self.cpu / len(ordered)
 
     def row(self) -> dict[str, object]:
