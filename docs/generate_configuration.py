@@ -8,7 +8,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from exporter.config import schema
+from exporter.config import provider_schema, schema
+from exporter.config.block import Block
 from exporter.config.rules import TAKEN_LABELS, Rule
 from exporter.providers import PROVIDERS
 
@@ -112,6 +113,20 @@ SOCKS proxy cannot be used. A variable that cannot be used fails the polls of it
 `connection`. It gets a warning at start and is an error for `check-config`. A variable that no account needs is
 not looked at.
 
+## Fields and expressions
+
+[Providers](providers.md) shows how to write a provider. An *expression* is JMESPath over the decoded answer, with
+`items()` beside its functions. It has at most 1,024 characters. `sum()`, `avg()` and `to_number()` are refused, because
+they guess. A *field* is an expression, or a block with these keys.
+
+| key | meaning |
+| --- | --- |
+| `value` | The expression. |
+| `scale` | The number is multiplied by it, as in `0.01` for cents. |
+| `list` | `sum`, `min` or `max` of a list. A list without it is rejected. An empty list is absent. |
+| `unlimited` | Values for no limit, such as `[unlimited, null, -1]`. Without it that is the text `unlimited`. |
+| `time` | How a time is written, which is `iso`, `date`, `unix`, `unix-ms` or `http-date`. Without it that is `iso`. |
+
 ## Rules between values
 
 - An account is identified by its provider and its name. Two accounts of different providers may have the same name. Two
@@ -128,6 +143,23 @@ not looked at.
 """
 
 
+PROVIDER_BLOCKS: tuple[type[Block], ...] = (
+    provider_schema.ProviderBlock,
+    provider_schema.AuthBlock,
+    provider_schema.ErrorsBlock,
+    provider_schema.WaitBlock,
+    provider_schema.UsageBlock,
+    provider_schema.RequestBlock,
+    provider_schema.FiguresBlock,
+    provider_schema.OperationsBlock,
+    provider_schema.QuotaBlock,
+    provider_schema.AmountsBlock,
+    provider_schema.PeriodBlock,
+    provider_schema.PlanBlock,
+    provider_schema.ExampleBlock,
+)
+
+
 def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
@@ -137,7 +169,7 @@ def name_of(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     for rule in metadata:
         if isinstance(rule, Rule):
             return rule.words
-    if isinstance(annotation, type) and issubclass(annotation, schema.Block):
+    if isinstance(annotation, type) and issubclass(annotation, Block):
         heading = annotation.__name__.removesuffix("Block").lower()
         return f"[block](#{heading})"
     arguments = [argument for argument in get_args(annotation) if argument is not type(None)]
@@ -145,7 +177,7 @@ def name_of(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         return name_of(arguments[0], annotation.__metadata__)
     if get_origin(annotation) is list:
         inner = name_of(arguments[0])
-        return f"list of [accounts](#{inner.split('#')[1]}" if "block" in inner else f"list of {inner}s"
+        return f"list of {inner.replace('[block]', '[blocks]')}" if "block" in inner else f"list of {inner}s"
     if get_origin(annotation) is dict:
         return f"{name_of(arguments[0])}: {name_of(arguments[1])}"
     return name_of(arguments[0])
@@ -163,7 +195,7 @@ def default_of(field: FieldInfo) -> str:
     return "" if default is None else f"`{default}`"
 
 
-def table(model: type[schema.Block], title: str) -> str:
+def table(model: type[Block], title: str) -> str:
     rows = [
         f"### {title}\n",
         f"{model.__doc__}\n",
@@ -171,6 +203,7 @@ def table(model: type[schema.Block], title: str) -> str:
         "| --- | --- | --- | --- |",
     ]
     for name, field in model.model_fields.items():
+        name = field.alias or name
         what = name_of(field.annotation, tuple(field.metadata))
         rows.append(f"| `{name}` | {cell(what)} | {cell(default_of(field))} | {cell(field.description or '')} |")
     return "\n".join(rows) + "\n\n"
@@ -196,6 +229,7 @@ def render() -> str:
             table(schema.State, "State"),
             table(schema.AccountBlock, "Account"),
             providers(),
+            *(table(model, model.__name__.removesuffix("Block")) for model in PROVIDER_BLOCKS),
         )
     )
     taken = ", ".join(f"`{name}`" for name in TAKEN_LABELS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from exporter.config.schema import Block
+from exporter.config.block import Block
 from exporter.web import config_schema
 
 TARGET = Path(__file__).parent / "web-config.md"

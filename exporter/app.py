@@ -118,7 +118,7 @@ class App:
         self._large_pages = ThreadPoolExecutor(1, "large-page")
         self._transports = Transports()
         self._poller = Poller(
-            providers=PROVIDERS,
+            providers=config.providers,
             sender=Sender(
                 self._transports.of,
                 Limits(clock, KeyRecords(state, clock) if state is not None else None),
@@ -183,6 +183,7 @@ class App:
         accounts = [before if before == account else account for account, before in served]
         new = [account.id for account in accounts if self._store.account(account.id) is None]
         self._store.replace(accounts, config.label_names, self._state.load(new) if self._state is not None else {})
+        self._poller.use_providers(config.providers)
         self._poller.forget(lambda key: self._store.account(key) is not None)
         self._scheduler.replace(accounts, config.concurrency, self._poller.first_due)
         self._metrics.set_accounts(account.provider for account in accounts)

@@ -56,7 +56,7 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
         records = KeyRecords(state, clock) if state is not None else None
         transports, stopping = Transports(), threading.Event()
         poller = Poller(
-            providers=PROVIDERS,
+            providers=config.providers,
             sender=Sender(transports.of, Limits(clock, records), redactor, clock, stopping.wait),
             store=store,
             save=lambda _account, _state: None,  # only the daemon keeps the ledger

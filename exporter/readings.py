@@ -24,6 +24,17 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedQuota:
+    """A quota beside the credits, in a unit of its own. It is refilled at ``resets_at``, or lost at ``expires_at``."""
+
+    name: str
+    unit: str
+    amounts: Quota
+    resets_at: float | None = None
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Period:
     """A billing or usage period in Unix seconds."""
 
@@ -82,6 +93,8 @@ class Usage:
     generated_at: float | None = None
     pools: Mapping[str, Pool] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
+    unit: str = "credits"
+    quotas: tuple[NamedQuota, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class Answering:
         self._answers = answers
         self._clock = clock
 
-    def get(self, path: str, params: object, headers: object, timeout: float) -> RawResponse:
+    def get(self, path: str, params: object, headers: object, timeout: float, body: object = None) -> RawResponse:
         self._clock.advance(0.25)
         return self._answers[path]
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.config import schema, thresholds
-from exporter.config.accounts import ProviderSpec
+from exporter.config.accounts import Account
 from exporter.config.authorities import Authorities
 from exporter.config.credentials import KEY_FIELDS, KeySource
 from exporter.config.document import Location, Map
 from exporter.config.durations import format_duration
 from exporter.config.report import Report
 from exporter.config.thresholds import Threshold, Thresholds
+from exporter.config.vendors import Vendors
+from exporter.providers.base import Provider
 
 _LEVELS = ("credits", "storage", "channels")
 
@@ -53,35 +55,65 @@ class Times:
 class AccountRules:
     """Checks accounts against the head and against the providers; without an entry, the head alone."""
 
-    def __init__(
-        self, head: Head, providers: Mapping[str, ProviderSpec], environ: Mapping[str, str], report: Report
-    ) -> None:
+    def __init__(self, head: Head, vendors: Vendors, environ: Mapping[str, str], report: Report) -> None:
         self._head = head
-        self._providers = providers
+        self._vendors = vendors
         self._environ = environ
         self._report = report
         self._levels_of: dict[schema.ThresholdsBlock | None, tuple[Thresholds, dict[str, str]]] = {}
         self._problems: dict[Authorities, str | None] = {}
 
-    def provider(self, entry: Entry) -> ProviderSpec | None:
+    def provider(self, entry: Entry) -> Provider | None:
         """Return the provider, after a check that it exists and has what is asked of it."""
         model, location = entry.checked.model, entry.location
         if entry.checked.hits("provider"):
             return None
-        spec = self._providers.get(model.provider)
+        spec = self._vendors.get(model.provider)
         if spec is None:
-            self._report.problem(location.at("provider"), schema.unknown("provider", model.provider, self._providers))
+            if not self._vendors.is_broken(model.provider):
+                meant = schema.close(model.provider, self._vendors.names())
+                known = [meant] if meant else list(self._vendors.known)
+                self._report.problem(location.at("provider"), schema.unknown("provider", model.provider, known))
             return None
         for index, name in enumerate(model.collect or ()):
             if name not in spec.collect:
-                known = schema.unknown(f"thing to collect from {model.provider}:", name, spec.collect)
-                self._report.problem(location.at("collect", index), known)
+                choices = schema.unknown(f"thing to collect from {model.provider}:", name, spec.collect)
+                self._report.problem(location.at("collect", index), choices)
         if model.collect is not None and "usage" not in model.collect:
             self._report.problem(location.at("collect"), "must hold usage: all else rests on it")
         if model.credit_rates and not spec.credit_rates:
             message = f"{model.provider} counts in credits itself; leave this out"
             self._report.problem(location.at("credit_rates"), message)
         return spec
+
+    def variables(self, entry: Entry, spec: Provider | None) -> Mapping[str, str]:
+        """Return what the account gives for the provider's variables, after a check that it gives them all."""
+        given = entry.checked.model.variables or {}
+        if spec is None or entry.checked.hits("variables"):
+            return given
+        location = entry.location.at("variables")
+        for name in spec.variables:
+            if name not in given:
+                self._report.problem(
+                    location, f"{entry.checked.model.provider} needs {name}: write `variables: {{{name}: ...}}`"
+                )
+            elif given[name].strip(".") == "":
+                self._report.problem(location.at(name), "must not be dots alone, which lead to another path")
+        for name in given:
+            if name not in spec.variables:
+                known = f"known are {', '.join(spec.variables)}" if spec.variables else "it has none"
+                self._report.problem(location.at(name), f"{entry.checked.model.provider} has no such variable; {known}")
+        return given
+
+    def per_minute(self, entry: Entry, spec: Provider) -> int:
+        """Return the limit of the account's key: its own, the provider's, or the default."""
+        own = entry.checked.model.max_requests_per_minute
+        return own if "max_requests_per_minute" in entry.raw else spec.max_requests_per_minute or own
+
+    def requests_of(self, account: Account) -> int:
+        """Return how many requests a poll of the account's usage sends."""
+        spec = self._vendors.get(account.provider)
+        return 1 if spec is None else spec.requests
 
     def key(self, entry: Entry) -> KeySource | None:
         """Return where the key comes from."""
@@ -120,10 +152,10 @@ class AccountRules:
             self._report.problem(there.at("thresholds", name), sentence)
         return levels
 
-    def times(self, entry: Entry | None) -> Times:
+    def times(self, entry: Entry | None, spec: Provider | None = None) -> Times:
         """Return interval, timeout and staleness, after comparing them."""
         own, poll = None if entry is None else entry.checked.model, self._head.poll
-        interval = (own and own.interval) or poll.interval
+        interval = (own and own.interval) or (spec and spec.interval) or poll.interval
         timeout = (own and own.timeout) or poll.timeout
         stale_after = (own and own.stale_after) or poll.stale_after or 3 * interval
         if timeout > interval and self._are_as_written(entry, "timeout", "interval"):
@@ -183,7 +215,7 @@ def beside(location: Location, path: str) -> str:
 
 
 def _merge(*blocks: schema.ThresholdsBlock | None) -> Thresholds:
-    """Return the default thresholds with all levels that the blocks name in place, later blocks last."""
+    """Return the default thresholds with all levels that the blocks name in location, later blocks last."""
     pairs: dict[str, Threshold] = {}
     for name in _LEVELS:
         pair: Threshold = getattr(thresholds.DEFAULTS, name)

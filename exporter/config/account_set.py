@@ -53,13 +53,17 @@ class AccountSet:
         elif (readable := source.warning()) and self._report.is_first(source.where):
             self._report.warn(location, readable)
 
-    def add(self, location: Location, account: Account) -> None:
-        """Add an account that is right by itself."""
+    def add(self, location: Location, account: Account, requests: int) -> None:
+        """Add an account that is right by itself and sends so many requests in each poll."""
         url = account.base_url
         if url.startswith("http://") and not is_loopback(url) and self._report.is_first(url):
             self._report.warn(location.at("base_url"), f"{url} has the key sent unencrypted; use https")
         self._check_way(location, url, account.ca_file)
-        rate = 60 / account.interval + _BILLING_CALLS * (len(account.collect) - 1)
+        if requests > account.max_requests_per_minute:
+            self._report.problem(
+                location, f"a poll sends {requests} requests, more than max_requests_per_minute allows"
+            )
+        rate = 60 / account.interval * requests + _BILLING_CALLS * (len(account.collect) - 1)
         self._keys.add(location, account, rate)
 
     def _check_way(self, location: Location, url: str, ca_file: Path | None) -> None:

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from exporter.config.credentials import KeySource
 from exporter.config.thresholds import Thresholds
 from exporter.errors import Problem
+from exporter.providers.base import Provider
 from exporter.readings import AccountKey
-
-
-class ProviderSpec(Protocol):
-    """What the configuration must know of a provider."""
-
-    @property
-    def base_url(self) -> str:
-        """Return where its API is."""
-
-    @property
-    def collect(self) -> tuple[str, ...]:
-        """Return the values that ``collect`` may hold."""
-
-    @property
-    def credit_rates(self) -> Mapping[str, float]:
-        """Return what one credit buys by the published rates; empty where credits are billed as such."""
-
-    @property
-    def quotas(self) -> tuple[str, ...]:
-        """Return which of storage and channels it limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +32,7 @@ class Account:
     stale_after: float
     thresholds: Thresholds
     labels: Mapping[str, str]
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> AccountKey:
@@ -67,5 +48,6 @@ class Config:
     concurrency: int
     state_path: Path | None
     accounts: tuple[Account, ...]
+    providers: Mapping[str, Provider]
     label_names: tuple[str, ...]
     warnings: tuple[Problem, ...]

@@ -15,20 +15,23 @@ from exporter.config import schema, yaml
 from exporter.config.account_files import account_files
 from exporter.config.account_rules import AccountRules, Entry, Head, beside
 from exporter.config.account_set import AccountSet
-from exporter.config.accounts import Account, Config, ProviderSpec
+from exporter.config.accounts import Account, Config
 from exporter.config.credentials import KEY_FIELDS
 from exporter.config.document import UNREADABLE, Location, Map, Seq
+from exporter.config.json_schema import json_schema as as_json_schema
 from exporter.config.report import Report
 from exporter.config.rules import kind
+from exporter.config.vendors import Vendors, preset_names
+from exporter.providers.base import Provider
 
+_APART = ("accounts", "providers")
+"""Blocks that are checked one by one."""
 _STAND_INS = {"name": "?", "provider": "?"}
 
 _Shared = TypeVar("_Shared")
 
 
-def load(
-    path: Path, providers: Mapping[str, ProviderSpec], environ: Mapping[str, str], *, strict: bool = False
-) -> Config:
+def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, str], *, strict: bool = False) -> Config:
     """Return the configuration in a file; raise ConfigError with all of its problems.
 
     A key that cannot be read or sent is a warning (its account alone will fail), with ``strict`` a problem.
@@ -40,7 +43,9 @@ def load(
         _expect("a mapping with `accounts:`", main, report)
         raise report.refusal()
     head = _check_head(main, raw, report)
-    accounts = list(_Accounts(head, providers, environ, report).all(raw))
+    vendors = Vendors(providers, report)
+    vendors.read(main.at("providers"), raw.get("providers"))
+    accounts = list(_Accounts(head, vendors, environ, report).all(raw))
     if not accounts and not report.problems:
         report.problem(main.at("accounts"), "is empty: list at least one, here or in account_files")
     if report.problems:
@@ -51,14 +56,16 @@ def load(
         concurrency=head.poll.concurrency,
         state_path=Path(beside(main, state.path)) if state and state.path else None,
         accounts=tuple(accounts),
+        providers=vendors.usable(),
         label_names=tuple(sorted({name for account in accounts for name in account.labels})),
         warnings=report.warnings(),
     )
 
 
-def json_schema(providers: Mapping[str, ProviderSpec]) -> dict[str, Any]:
+def json_schema(providers: Mapping[str, Provider]) -> dict[str, Any]:
     """Return the configuration's JSON Schema, for editors."""
-    return schema.json_schema(providers, {name for spec in providers.values() for name in spec.collect})
+    names = sorted({*providers, *preset_names()})
+    return as_json_schema(names, {name for spec in providers.values() for name in spec.collect})
 
 
 def _read(file: str, environ: Mapping[str, str], report: Report) -> Location:
@@ -77,7 +84,7 @@ def _expect(what: str, location: Location, report: Report) -> None:
 
 
 def _check_head(main: Location, raw: Map, report: Report) -> Head:
-    checked = schema.check(schema.ConfigFile, {key: value for key, value in raw.items() if key != "accounts"}, {})
+    checked = schema.check(schema.ConfigFile, {key: value for key, value in raw.items() if key not in _APART}, {})
     for path, sentence in checked.mistakes:
         report.problem(main.at(*path), sentence)
     return Head(main, checked)
@@ -86,13 +93,11 @@ def _check_head(main: Location, raw: Map, report: Report) -> Head:
 class _Accounts:
     """The accounts of the main file and of the account files."""
 
-    def __init__(
-        self, head: Head, providers: Mapping[str, ProviderSpec], environ: Mapping[str, str], report: Report
-    ) -> None:
+    def __init__(self, head: Head, vendors: Vendors, environ: Mapping[str, str], report: Report) -> None:
         self._head = head
         self._environ = environ
         self._report = report
-        self._rules = AccountRules(head, providers, environ, report)
+        self._rules = AccountRules(head, vendors, environ, report)
         self._set = AccountSet(environ, report, self._rules.problem_of)
         self._shared: dict[Any, Any] = {}
         self._common_ca_file: Path | None = None
@@ -105,7 +110,7 @@ class _Accounts:
         for entry in self._entries(raw):
             account = self._account(entry)
             if account is not None:
-                self._set.add(entry.location, account)
+                self._set.add(entry.location, account, self._rules.requests_of(account))
                 yield account
         self._set.finish()
 
@@ -143,7 +148,8 @@ class _Accounts:
         if key is not None:
             self._set.read_key(entry.location.at(next(name for name in entry.raw if name in KEY_FIELDS)), key)
         levels = self._rules.levels(entry)
-        times = self._rules.times(entry)
+        times = self._rules.times(entry, spec)
+        variables = self._rules.variables(entry, spec)
         ca_file = self._rules.ca_file(entry)
         if entry.checked.bad or spec is None or key is None or self._report.problems > before:
             return None
@@ -154,7 +160,7 @@ class _Accounts:
             base_url=self._share(model.base_url or spec.base_url.rstrip("/")),
             ca_file=self._share(ca_file),
             common_ca_file=self._common_ca_file,
-            max_requests_per_minute=model.max_requests_per_minute,
+            max_requests_per_minute=self._rules.per_minute(entry, spec),
             collect=self._share(tuple(dict.fromkeys(model.collect or ("usage",)))),
             credit_rates=self._share_mapping(model.credit_rates),
             max_operations=model.max_operations,
@@ -163,6 +169,7 @@ class _Accounts:
             stale_after=self._share(times.stale_after),
             thresholds=self._share(levels.of(spec.quotas)),
             labels=self._share_mapping(model.labels),
+            variables=self._share_mapping(variables),
         )
 
     def _share(self, value: _Shared) -> _Shared:

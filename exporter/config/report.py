@@ -24,6 +24,11 @@ class Report:
         self._problems.update(dict.fromkeys(document.problems))
 
     @property
+    def is_strict(self) -> bool:
+        """Return whether what would fail one account alone is a problem."""
+        return self._strict
+
+    @property
     def problems(self) -> int:
         """Return how many problems there are so far."""
         return len(self._problems)

@@ -22,7 +22,7 @@ from exporter.config.thresholds import Level
 
 TAKEN_LABELS = (
     *("provider", "account", "operation", "unit", "period", "resource", "severity", "reason", "status"),
-    *("currency", "plan_id", "plan_name", "interval", "job", "instance", "namespace", "pod", "container"),
+    *("currency", "quota", "plan_id", "plan_name", "interval", "job", "instance", "namespace", "pod", "container"),
     *("service", "endpoint", "node", "cluster", "alertname", "le", "quantile"),
 )
 """Label names that the metrics, Prometheus or its operator set."""

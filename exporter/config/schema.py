@@ -5,16 +5,19 @@ The JSON Schema and ``docs/configuration.md`` are made from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.config import JsonDict
 
-from exporter.config.credentials import KEY_FIELDS
+from exporter.config.block import Block
 from exporter.config.document import UNREADABLE, Path, quote
+from exporter.config.provider_rules import VARIABLE_NAME
+from exporter.config.provider_schema import ProviderBlock
 from exporter.config.rules import (
     COUNT,
     CREDITS,
@@ -34,16 +37,12 @@ from exporter.config.rules import (
 )
 from exporter.config.thresholds import Level
 
+PROVIDER_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+
 _LABEL_NAMES: JsonDict = {
     "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$",
     "not": {"anyOf": [{"pattern": "^__"}, {"enum": [*sorted(TAKEN_LABELS)]}]},
 }
-
-
-class Block(BaseModel):
-    """A mapping that has only known keys. A block or list that is empty in YAML counts as left out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class Poll(Block):
@@ -196,6 +195,9 @@ class AccountBlock(Block):
         description="Labels to add to all series of the account. They are empty on accounts that do not set them.",
         json_schema_extra={"propertyNames": _LABEL_NAMES},
     )
+    variables: dict[Annotated[str, VARIABLE_NAME], Annotated[str, TEXT]] | None = Field(
+        default=None, description="What the provider's `variables` ask for, such as `{project_id: abc}`."
+    )
 
 
 class ConfigFile(Block):
@@ -206,6 +208,9 @@ class ConfigFile(Block):
         default=None, description="Levels at which alerts fire, for accounts that do not set their own."
     )
     state: State | None = Field(default=None, description="Where data is kept over a restart.")
+    providers: dict[Annotated[str, NAME], ProviderBlock] | None = Field(
+        default=None, description="More providers, by name. They replace presets of the same name."
+    )
     accounts: list[AccountBlock] | None = Field(default=None, description="The accounts to poll.")
     account_files: list[Annotated[str, TEXT]] | None = Field(
         default=None,
@@ -262,6 +267,20 @@ def check(model: type[_Model], raw: Mapping[str, Any], stand_ins: Mapping[str, A
     return Checked(model.model_validate(left), tuple(mistakes), frozenset(bad))
 
 
+def read(model: type[_Model], raw: Mapping[str, Any]) -> tuple[_Model | None, list[tuple[Path, str]]]:
+    """Return a block that is whole, or None with its mistakes as pairs of path and message."""
+    try:
+        return model.model_validate(raw), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    mistakes: list[tuple[Path, str]] = []
+    for one in errors:
+        if one["input"] is not UNREADABLE:
+            path = tuple(step for step in one["loc"] if step != "[key]")
+            mistakes.append((path, _sentence(model, one)))
+    return None, mistakes
+
+
 def _without(block: Mapping[str, Any], path: Path) -> dict[str, Any]:
     first, *rest = path
     inner = block.get(str(first))
@@ -292,10 +311,18 @@ def _keys(model: type[Block]) -> list[str]:
 
 def _block_at(model: type[Block], path: Iterable[str | int]) -> type[Block]:
     for step in path:
-        for annotation in get_args(model.model_fields[str(step)].annotation):  # of ``Poll | None``
-            if isinstance(annotation, type) and issubclass(annotation, Block):
-                model = annotation
+        field = model.model_fields.get(str(step))
+        if field is not None:  # else it is an index, or a name that the user chose
+            model = next(_blocks(field.annotation), model)
     return model
+
+
+def _blocks(annotation: object) -> Iterator[type[Block]]:
+    """Yield the models in an annotation such as ``Poll | None`` or ``list[Poll]``."""
+    if isinstance(annotation, type) and issubclass(annotation, Block):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _blocks(inner)
 
 
 def close(name: str, known: Iterable[str]) -> str | None:
@@ -308,32 +335,3 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     meant = close(name, known)
     end = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
     return f"unknown {what} {quote(name)}; {end}"
-
-
-def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, Any]:
-    """Return the JSON Schema of the file. The names come from the table of providers."""
-    result = as_json_schema(ConfigFile, "video-api-exporter")
-    account = result["$defs"]["AccountBlock"]
-    account["properties"]["provider"]["enum"] = sorted(providers)
-    account["properties"]["collect"]["anyOf"][0]["items"]["enum"] = sorted(collect)
-    account["oneOf"] = [{"required": [name]} for name in KEY_FIELDS]
-    return result
-
-
-def as_json_schema(model: type[Block], title: str) -> dict[str, Any]:
-    """Return the JSON Schema of a file that a model describes."""
-    result = model.model_json_schema()
-    _tidy(result)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **result}
-
-
-def _tidy(node: object) -> None:
-    """Drop pydantic's titles and null defaults, because titles tell nothing and null is not allowed."""
-    if isinstance(node, dict):
-        if isinstance(node.get("title"), str):
-            del node["title"]
-        if "default" in node and node["default"] is None:
-            del node["default"]
-        node.pop("x-default", None)
-        for item in node.values():
-            _tidy(item)

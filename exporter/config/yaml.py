@@ -32,6 +32,8 @@ _SPECIAL = re.compile(
 _SPECIAL_FIRST = frozenset("~nNtTyYoOfF+-.0123456789")
 _TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
+_CODES = ("reasons", "statuses")
+
 _HINTS = {
     "tab character": "; indent with spaces",
     "alias": "; put a text that begins with `*` in quotes",
@@ -133,7 +135,7 @@ class _Builder:
             if plain and text == "<<":
                 self.key("<<")
                 return
-            if not isinstance(value, str):
+            if not isinstance(value, str) and not self.holds_codes():
                 self.report("YAML does not read this key as a text; put it in quotes", text)
             self.key(text)
             return
@@ -146,6 +148,10 @@ class _Builder:
         if event.anchor:
             self.anchors[event.anchor] = value
         self.add(value)
+
+    def holds_codes(self) -> bool:
+        """Tell whether the keys of this mapping are a vendor's codes, which may be numbers."""
+        return len(self.stack) > 1 and self.stack[-2].key in _CODES
 
     def expanded(self, text: str, *, shown: bool) -> Any:
         value, mistakes = expand(text, self.environ, shown=shown)

@@ -14,20 +14,23 @@ _DEFAULT_SECONDS = 60.0
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
-def cooldown_seconds(status: int, headers: Mapping[str, str], body: object, now_wall: float) -> float | None:
+def cooldown_seconds(
+    status: int, headers: Mapping[str, str], body: object, now_wall: float, named: float | None = None
+) -> float | None:
     """Return the seconds of the cool-down that this response starts, or None if it starts none.
 
     After a 429 that is the longest of ``Retry-After``, the body's ``retry_after_seconds`` and 60 s; after a
     503 the longest wait it names, if any. Both are capped at 6 h, and what cannot be read counts as not sent.
+    ``named`` is a wait that the vendor names in a way of its own.
     """
     if status not in (429, 503):
         return None
     lowered = {name.lower(): value for name, value in headers.items()}
-    waits = [_retry_after(lowered, now_wall), _body_wait(body)]
+    waits = [_retry_after(lowered, now_wall), _body_wait(body), named]
     if status == 429:
         waits.append(_DEFAULT_SECONDS)
-    named = [wait for wait in waits if wait is not None and math.isfinite(wait) and wait > 0]
-    return min(max(named), MAX_COOLDOWN_SECONDS) if named else None
+    usable = [wait for wait in waits if wait is not None and math.isfinite(wait) and wait > 0]
+    return min(max(usable), MAX_COOLDOWN_SECONDS) if usable else None
 
 
 def _retry_after(headers: Mapping[str, str], now_wall: float) -> float | None:

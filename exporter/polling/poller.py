@@ -75,6 +75,10 @@ class Poller:
         # No poll is planned further ahead: where it seems so, the clock was set back while nobody was here.
         return now + min(max(0.0, next_poll - self._clock.wall()), account.interval * 1.5)
 
+    def use_providers(self, providers: Mapping[str, Provider]) -> None:
+        """Poll with these providers from now on, as a reload says."""
+        self._providers = providers
+
     def lift_refusals(self) -> None:
         """Let keys that were refused be tried again, as a reload does."""
         for key, memory in list(self._memories.items()):
@@ -117,8 +121,8 @@ class Poller:
         if wait is not None:
             return self._put_off(account, state, target, wait, start)
         with self._metrics.polls_in_flight.track_inprogress():
-            key_header = self._providers[account.provider].key_header
-            session = PollSession(self._sender, account, key_header, target, start + account.timeout)
+            provider = self._providers[account.provider]
+            session = PollSession(self._sender, account, provider, target, start + account.timeout)
             try:
                 usage = self._fetch(account, "usage", session)
             except PollError as error:
@@ -134,7 +138,8 @@ class Poller:
 
     def _fetch(self, account: Account, part: str, session: PollSession) -> Part:
         endpoint = self._providers[account.provider].endpoints[part]
-        options = ParseOptions(account.max_operations, account.credit_rates)
+        now = self._clock.wall()
+        options = ParseOptions(account.max_operations, account.credit_rates, account.variables, now)
         try:
             return endpoint.fetch(session.get, options)
         except PollError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from exporter.config.accounts import Account
@@ -18,7 +19,7 @@ from exporter.errors import (
 )
 from exporter.polling.cooldown import cooldown_seconds
 from exporter.polling.limits import Limits
-from exporter.providers.base import VendorResponse, refusal
+from exporter.providers.base import Provider, Refuses, VendorResponse, refusal
 from exporter.runtime.clock import Clock
 from exporter.runtime.redaction import MESSAGE_RUN, READING_RUN, KeyParts, Redactor, change_texts, escape
 from exporter.state.key_records import KeyTarget
@@ -36,14 +37,27 @@ _LONGEST_TEXT = 20_000
 class VendorClient(Protocol):
     """What sends a request: a ``transport.Transport``."""
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawResponse:
-        """Return the answer within ``timeout`` seconds; raise a PollError."""
+    def get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
+    ) -> RawResponse:
+        """Return the answer to a GET, or with ``body`` to a POST, within ``timeout`` seconds; raise a PollError."""
 
 
 class RequestBudgetError(PollError):
     """The key may send no further request now; its first one was sent."""
 
     reason = RateLimitedError.reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent, but for the key, and what makes its answer an error."""
+
+    path: str
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: object
+    refuses: Refuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +74,32 @@ class Sender:
 class PollSession:
     """The requests of one poll, all with one key. The first one must be admitted already; all end by the deadline."""
 
-    def __init__(self, sender: Sender, account: Account, key_header: str, target: KeyTarget, deadline: float) -> None:
+    def __init__(
+        self, sender: Sender, account: Account, provider: Provider, target: KeyTarget, deadline: float
+    ) -> None:
         self._sender = sender
         self._account = account
-        self._key_header = key_header
+        self._provider = provider
         self._target = target
         self._deadline = deadline
         self._admitted = True
 
-    def get(self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()) -> VendorResponse:
-        """Send a GET; try again after a connection failure or a 5xx while time and the key's limits allow."""
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+        refuses: Refuses | None = None,
+    ) -> VendorResponse:
+        """Send a request; try again after a connection failure or a 5xx while time and the key's limits allow."""
+        by_status = partial(_refused_by_status, accept)
+        request = _Request(path, params or {}, headers or {}, body, refuses or by_status)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._once(path, params or {}, accept)
+                return self._once(request)
             except (UnreachableError, ServerError):
                 backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
                 is_cooling_down = self._sender.limits.cooldown(self._target) is not None
@@ -95,7 +122,7 @@ class PollSession:
         self._admitted = self._sender.limits.admit(self._target, self._account.max_requests_per_minute) is None
         return self._admitted
 
-    def _once(self, path: str, params: Mapping[str, str], accept: tuple[int, ...]) -> VendorResponse:
+    def _once(self, request: _Request) -> VendorResponse:
         if not self._admitted and not self._admit():
             raise RequestBudgetError("the key's requests of this minute are used up")
         self._admitted = False
@@ -105,17 +132,28 @@ class PollSession:
         limits, clock = self._sender.limits, self._sender.clock
         client = self._sender.client_of(self._account)
         began = clock.monotonic()
+        auth = self._provider.authorization(self._target.key, clock.wall(), self._account.variables)
+        params, headers = {**request.params, **auth.query}, {**request.headers, **auth.headers}
         try:
-            raw = client.get(path, params, {self._key_header: self._target.key}, left)
+            raw = client.get(request.path, params, headers, left, request.body)
         finally:
             limits.end_request(self._target, began)
-        cooldown = cooldown_seconds(raw.status, raw.headers, raw.document, clock.wall())
-        if cooldown is not None:
-            limits.cool_down(self._target, cooldown)
+        rest = self._rest(raw, request)
+        if rest is not None:
+            limits.cool_down(self._target, rest)
         document = self._without_keys(raw.document)
-        if 200 <= raw.status < 300 or raw.status in accept:
-            return VendorResponse(raw.status, document)
-        raise refusal(raw.status, document)
+        error = request.refuses(raw.status, document)
+        if error is not None:
+            raise error
+        return VendorResponse(raw.status, document)
+
+    def _rest(self, raw: RawResponse, request: _Request) -> float | None:
+        """Return how long the key must rest after this answer, in seconds."""
+        now = self._sender.clock.wall()
+        is_limited = isinstance(request.refuses(raw.status, raw.document), RateLimitedError)
+        wait = self._provider.wait
+        named = wait(raw.headers, raw.document, now) if wait is not None else None
+        return cooldown_seconds(429 if is_limited else raw.status, raw.headers, raw.document, now, named)
 
     def _without_keys(self, document: object) -> object:
         """Return an answer that may be shown. It is the one place where a vendor's texts come in."""
@@ -124,3 +162,7 @@ class PollSession:
             return change_texts(document, lambda text: escape(parts.redact(redactor.redact(text, _LONGEST_TEXT))))
         except RecursionError:
             raise InvalidResponseError("the answer is nested too deeply") from None
+
+
+def _refused_by_status(accept: tuple[int, ...], status: int, document: object) -> PollError | None:
+    return None if 200 <= status < 300 or status in accept else refusal(status, document)

@@ -63,21 +63,51 @@ class VendorResponse:
     document: object
 
 
+Refuses = Callable[[int, object], errors.PollError | None]
+"""Returns the error that an answer is by its status and document, None where it is a good one."""
+
+
 class Get(Protocol):
-    """Sends a GET with the account's key, within the poll's deadline and the key's limits."""
+    """Sends a request with the account's key, within the poll's deadline and the key's limits."""
 
     def __call__(
-        self, path: str, params: Mapping[str, str] | None = None, accept: tuple[int, ...] = ()
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (),
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+        refuses: Refuses | None = None,
     ) -> VendorResponse:
-        """Return the answer. Raise a PollError for any status except 2xx and those in ``accept``."""
+        """Return the answer to a GET, or with ``body`` to a POST of this JSON.
+
+        Raise a PollError for any status except 2xx and those in ``accept``, or as ``refuses`` says.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class ParseOptions:
-    """The settings of an account for reading its answers."""
+    """The settings of an account for making its requests and reading the answers, and the Unix time."""
 
     max_operations: int = 100
     credit_rates: Mapping[str, float] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    now: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """What a request carries of the key."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+Authorize = Callable[[str, float, Mapping[str, str]], Authorization]
+"""Returns what a request carries, for a key, the Unix time and the variables of the account."""
+NamedWait = Callable[[Mapping[str, str], object, float], float | None]
+"""Returns the seconds of rest that an answer names in a way of its own, from headers, document and Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +123,9 @@ class Provider:
     """A vendor. ``endpoints`` has one entry for each value of ``collect``, and always has ``usage``.
 
     ``quotas`` are the thresholds that the vendor has besides credits. ``credit_rates`` are the published numbers
-    of units that one credit buys. They are empty if the vendor bills in credits.
+    of units that one credit buys. They are empty if the vendor bills in credits. Without ``authorize`` the key is sent
+    as it is in ``key_header``. ``requests`` is how many a poll of the usage sends. ``interval`` and
+    ``max_requests_per_minute`` are defaults of its accounts, which must give all ``variables``.
     """
 
     title: str
@@ -102,6 +134,19 @@ class Provider:
     endpoints: Mapping[str, Endpoint]
     quotas: tuple[str, ...] = ()
     credit_rates: Mapping[str, float] = field(default_factory=dict)
+    authorize: Authorize | None = None
+    wait: NamedWait | None = None
+    unit: str = "credits"
+    variables: tuple[str, ...] = ()
+    requests: int = 1
+    interval: float | None = None
+    max_requests_per_minute: int | None = None
+
+    def authorization(self, key: str, now: float, variables: Mapping[str, str]) -> Authorization:
+        """Return what a request carries of the key."""
+        if self.authorize is None:
+            return Authorization({self.key_header: key})
+        return self.authorize(key, now, variables)
 
     @property
     def collect(self) -> tuple[str, ...]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import inf, isinf
+from typing import NamedTuple, TypeVar
+
+from exporter.readings import NamedQuota, Quota, ServiceUse
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -23,3 +27,66 @@ def summed(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
     for key, value in pairs:
         sums[key] = sums[key] + value if key in sums else value
     return sums
+
+
+class ServiceRow(NamedTuple):
+    """An operation and its use, as an answer has it."""
+
+    name: str
+    unit: str
+    used: float
+
+
+def fold_services(
+    rows: Sequence[ServiceRow], rates: Mapping[str, float], most: int
+) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
+    """Return the counters, their cost in credits if a rate is known, and the number of folded operations."""
+    totals = summed((row.name, row.used) for row in rows)
+    keep = largest(totals, most)
+
+    def shown(name: str) -> str:
+        return name if name in keep else OTHER
+
+    counters = summed(((shown(row.name), row.unit), row.used) for row in rows)
+    costs = summed((shown(row.name), row.used / rate) for row in rows if (rate := rates.get(row.name)))
+    folded = len(rows) - sum(1 for name, _ in counters if name in keep)
+    services = tuple(ServiceUse(name, unit, used) for (name, unit), used in sorted(counters.items()))
+    return services, dict(sorted(costs.items())), folded
+
+
+def fold_quotas(quotas: Sequence[NamedQuota], most: int) -> tuple[tuple[NamedQuota, ...], int]:
+    """Return at most ``most`` quotas and the sums of the others, and the number of folded quotas."""
+    if len({(quota.name, quota.unit) for quota in quotas}) == len(quotas) <= most:
+        return tuple(quotas), 0
+    totals = summed((quota.name, _weight(quota.amounts)) for quota in quotas)
+    keep = largest(totals, most)
+    groups: dict[tuple[str, str], list[NamedQuota]] = {}
+    for quota in quotas:
+        groups.setdefault((quota.name if quota.name in keep else OTHER, quota.unit), []).append(quota)
+    folded = len(quotas) - sum(1 for name, _ in groups if name in keep)
+    return tuple(_joined(name, unit, group) for (name, unit), group in groups.items()), folded
+
+
+def _weight(amounts: Quota) -> float:
+    known = (amounts.used, amounts.remaining, amounts.limit)
+    return next((value for value in known if value is not None and not isinf(value)), 0.0)
+
+
+def _joined(name: str, unit: str, group: Sequence[NamedQuota]) -> NamedQuota:
+    if len(group) == 1:
+        return replace(group[0], name=name)
+    used, limit, remaining = (
+        _added([getattr(quota.amounts, part) for quota in group]) for part in ("used", "limit", "remaining")
+    )
+    ratio = used / limit if used is not None and limit and not isinf(limit) else 0.0 if limit == inf else None
+    resets = [quota.resets_at for quota in group if quota.resets_at is not None]
+    ends = [quota.expires_at for quota in group if quota.expires_at is not None]
+    return NamedQuota(
+        name, unit, Quota(used, limit, remaining, ratio), min(resets, default=None), min(ends, default=None)
+    )
+
+
+def _added(values: Sequence[float | None]) -> float | None:
+    """Return the sum. It is unknown if a part of it is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from exporter import errors
 from exporter.providers.base import Endpoint, Get, ParseOptions, Provider, data_object, envelope
 from exporter.providers.fields import FieldReader, label
-from exporter.providers.operations import OTHER, largest, summed
+from exporter.providers.operations import ServiceRow, fold_services
 from exporter.readings import AutoRecharge, Invoices, Pool, Usage
 
 BILLING_INTERVAL = 3600.0
@@ -34,19 +34,18 @@ def parse_usage(document: object, options: ParseOptions) -> Usage:
     data = FieldReader(data_object(envelope(document, _succeeded)), "data", rejected)
     balance = data.number("credit_balance", "credits_remaining")
     breakdown = data.nested("breakdown")
-    used: dict[str, float] = {}
-    folded = 0
+    rows: list[ServiceRow] = []
     if breakdown is not None:
-        pairs = [(label(name), value) for name in breakdown.names() if (value := breakdown.number(name)) is not None]
-        used = summed(pairs)
-        keep = largest(used, options.max_operations)
-        folded = len(pairs) - len(keep)
-        used = summed((name if name in keep else OTHER, value) for name, value in sorted(used.items()))
+        for name in breakdown.names():
+            used = breakdown.number(name)
+            if used is not None:
+                rows.append(ServiceRow(label(name), "", used))
+    operations, _, folded = fold_services(rows, {}, options.max_operations)
     return Usage(
         balance=balance,
         monthly_limit=data.number("monthly_limit"),
         monthly_used=data.number("usage_this_month", "total_credits_used"),
-        used_by_operation=used,
+        used_by_operation={use.operation: use.used for use in operations},
         folded_operations=folded,
         pools={"balance": Pool(balance)},
         rejected=tuple(rejected),

@@ -11,7 +11,7 @@ from math import inf, isfinite, isinf
 
 from exporter.providers.base import Endpoint, Get, ParseOptions, Provider, data_object, envelope, refusal
 from exporter.providers.fields import FieldReader, exact_sum, label
-from exporter.providers.operations import OTHER, largest, summed
+from exporter.providers.operations import ServiceRow, fold_services
 from exporter.readings import Period, Pool, Quota, ServiceUse, Subscription, Usage
 
 CREDIT_RATES: Mapping[str, float] = {
@@ -105,8 +105,7 @@ def _services(
     """Return the counters, their cost in credits if a rate is known, and the number of folded operations."""
     if usage is None:
         return (), {}, 0
-    rates = {**CREDIT_RATES, **options.credit_rates}
-    uses: list[tuple[str, str, float, float | None]] = []
+    rows: list[ServiceRow] = []
     for name in usage.names():
         service = usage.nested(name)
         if service is None:
@@ -114,20 +113,8 @@ def _services(
         used, unit = service.number("used"), service.text("unit")
         if used is None or (unit is None and service.sent("unit")):
             continue
-        rate = rates.get(name)
-        uses.append((label(name), label(unit or "requests"), used, used / rate if rate else None))
-    totals = summed((name, used) for name, _, used, _ in uses)
-    keep = largest(totals, options.max_operations)
-
-    def shown(name: str) -> str:
-        return name if name in keep else OTHER
-
-    counters = summed(((shown(name), unit), used) for name, unit, used, _ in uses)
-    credits = summed((shown(name), cost) for name, _, _, cost in uses if cost is not None)
-    own_series = sum(1 for name, unit in counters if name in keep)
-    folded = len(uses) - own_series
-    services = tuple(ServiceUse(name, unit, used) for (name, unit), used in sorted(counters.items()))
-    return services, dict(sorted(credits.items())), folded
+        rows.append(ServiceRow(label(name), label(unit or "requests"), used))
+    return fold_services(rows, {**CREDIT_RATES, **options.credit_rates}, options.max_operations)
 
 
 def _quota(reader: FieldReader | None, used_name: str, limit_name: str, remaining_name: str) -> Quota | None:

@@ -61,15 +61,21 @@ class Transport:
         self._trusted: tuple[tuple[object, ...], TlsContext] | None = None
         self._proxy = proxy_for(self._base_url, environ)
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawResponse:
-        """Return the answer to one GET within ``timeout`` seconds, whatever its status.
+    def get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
+    ) -> RawResponse:
+        """Return the answer to one GET, or with ``body`` to one POST of JSON, within ``timeout`` seconds.
 
         Raises PollTimeoutError, UnreachableError, or InvalidResponseError for a 2xx whose body is no JSON or
         over 1 MiB. A refusal that cannot be read whole has no document, because its status matters more.
         """
         deadline = Deadline(timeout)
         request = requests.Request(
-            "GET", self._base_url + path, params=params, headers={**self._headers, **headers}
+            "GET" if body is None else "POST",
+            self._base_url + path,
+            params=params,
+            headers={**self._headers, **headers},
+            json=body,
         ).prepare()
         call = Call(lambda host, port: self._dialler.connect(host, port, deadline))
         proxies = self._proxies()

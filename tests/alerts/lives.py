@@ -120,7 +120,9 @@ class _Vendor:
     def __init__(self, life: Life, clock: _Clock) -> None:
         self.life, self.clock = life, clock
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawResponse:
+    def get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
+    ) -> RawResponse:
         hour = self.clock.now / 3600
         self.life.advance(hour)
         trouble = self.life.trouble(hour)

@@ -52,7 +52,9 @@ class Vendor:
         self.latency = 0.0
         self._clock = clock
 
-    def get(self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float) -> RawResponse:
+    def get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
+    ) -> RawResponse:
         self.asked.append((path, headers))
         self._clock.advance(self.latency)
         steps = self.steps[path]

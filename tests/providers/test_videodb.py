@@ -108,7 +108,7 @@ def test_an_unknown_status_and_an_invalid_entry_are_rejected() -> None:
 def test_invoices_are_asked_for_with_the_vendors_paging() -> None:
     asked: list[object] = []
 
-    def get(path: str, params: Any = None, accept: tuple[int, ...] = ()) -> VendorResponse:
+    def get(path: str, params: Any = None, accept: tuple[int, ...] = (), **_more: object) -> VendorResponse:
         asked.append((path, params))
         return VendorResponse(200, {"success": True, "data": []})
 

@@ -66,7 +66,7 @@ def test_no_subscription_is_an_answer_and_not_a_failure(spelling: str) -> None:
         spelling: "no_subscription",
         "message": "You are not subscribed to any plan.",
     }
-    usage = fetch_usage(lambda path, params=None, accept=(): VendorResponse(404, document), ParseOptions())
+    usage = fetch_usage(lambda path, params=None, accept=(), **more: VendorResponse(404, document), ParseOptions())
     assert usage == Usage(subscribed=False)
     assert read(json.loads(NO_SUBSCRIPTION)) == usage
 
@@ -74,7 +74,7 @@ def test_no_subscription_is_an_answer_and_not_a_failure(spelling: str) -> None:
 def test_any_other_404_is_a_client_error_with_the_vendors_message() -> None:
     document = {"status": "error", "error": "not_found", "message": "No such route."}
     with pytest.raises(ClientError, match=r"HTTP 404: No such route\."):
-        fetch_usage(lambda path, params=None, accept=(): VendorResponse(404, document), ParseOptions())
+        fetch_usage(lambda path, params=None, accept=(), **more: VendorResponse(404, document), ParseOptions())
 
 
 def test_unlimited_is_infinite_and_its_ratio_is_0() -> None:

@@ -1,0 +1,208 @@
+"""Rules for the values of ``providers:``. Each check returns the value compiled, as the program uses it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from exporter.config.rules import Rule, text
+from exporter.providers.declared import ANSWERED
+from exporter.providers.expressions import Expression
+from exporter.providers.readers import LISTS, TIMES, AnswerField
+from exporter.providers.templates import RESERVED, VARIABLE, Template, parse_json
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_HEADERS = frozenset(
+    (
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "proxy-connection",
+        "accept-encoding",
+        "expect",
+        "cookie",
+    )
+)
+_FIELD_KEYS = ("value", "scale", "list", "unlimited", "time")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+
+
+def _expression(value: object) -> Expression:
+    return Expression(text(value))
+
+
+def _field(value: object) -> AnswerField:
+    if not isinstance(value, Mapping):
+        return AnswerField(_expression(value))
+    unknown = [name for name in value if name not in _FIELD_KEYS]
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; known are {', '.join(_FIELD_KEYS)}")
+    if "value" not in value:
+        raise ValueError("has no `value`, which is the expression")
+    scale, list_, time = value.get("scale"), value.get("list"), value.get("time", "iso")
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, (int, float)) or scale == 0):
+        raise ValueError("scale: must be a number other than 0, such as 0.01")
+    if list_ is not None and list_ not in LISTS:
+        raise ValueError(f"list: must be one of {', '.join(LISTS)}")
+    if time not in TIMES:
+        raise ValueError(f"time: must be one of {', '.join(TIMES)}")
+    unlimited = value.get("unlimited", ["unlimited"])
+    if not isinstance(unlimited, list) or any(isinstance(item, (list, Mapping)) for item in unlimited):
+        raise ValueError("unlimited: must be a list of values, such as [unlimited, null, -1]")
+    return AnswerField(_expression(value["value"]), scale, list_, tuple(unlimited), time)
+
+
+def _text_or_field(value: object) -> str | AnswerField:
+    return _field(value) if isinstance(value, Mapping) else text(value)
+
+
+def _template(value: object) -> Template:
+    return Template.parse(str(value) if _is_number(value) else text(value))
+
+
+def _path(value: object) -> Template:
+    written = text(value)
+    if not written.startswith("/") or written.startswith("//"):
+        raise ValueError("must begin with one slash, as in /v1/usage")
+    if "?" in written or "#" in written or not written.isascii() or " " in written:
+        raise ValueError("must hold the path alone. Write what follows the `?` under `query`")
+    return Template.parse(written)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _header(value: object) -> str:
+    name = text(value)
+    if not _HEADER.fullmatch(name):
+        raise ValueError("is not the name of a header, such as x-api-key")
+    if name.lower() in _NO_HEADERS:
+        raise ValueError("is a header that the connection sets by itself. Leave it out")
+    return name
+
+
+def _prefix(value: object) -> str:
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
+        raise ValueError('must be a text of ASCII characters, such as "Bearer "')
+    return value
+
+
+def _header_value(value: object) -> Template:
+    template = _template(value)
+    if not _PRINTABLE.fullmatch(str(value)):
+        raise ValueError("must be a text of ASCII characters")
+    return template
+
+
+def _variable(value: object) -> str:
+    name = text(value)
+    if not VARIABLE.fullmatch(name) or name in RESERVED:
+        raise ValueError(
+            f"must be a name of small letters, digits and underscores, such as project_id, and none of "
+            f"{', '.join(sorted(RESERVED))}"
+        )
+    return name
+
+
+def _unit(value: object) -> str:
+    unit = text(value)
+    if len(unit) > 64:
+        raise ValueError("is longer than 64 characters")
+    return unit
+
+
+def _reason(value: object) -> str:
+    if value not in ANSWERED:
+        raise ValueError(f"must be one of {', '.join(ANSWERED)}")
+    return cast("str", value)
+
+
+def _status(value: object) -> int:
+    written = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+    if not re.fullmatch(r"[1-5][0-9][0-9]", written):
+        raise ValueError("must be an HTTP status, such as 420")
+    return int(written)
+
+
+def one_of(*words: str) -> Rule:
+    """Return the rule for one of some words."""
+
+    def check(value: object) -> object:
+        if value not in words:
+            raise ValueError(f"must be {' or '.join(words)}")
+        return value
+
+    return Rule(" or ".join(words), check, {"enum": [*words]})
+
+
+def _no_subscription(value: object) -> tuple[Expression, tuple[int, ...]]:
+    if not isinstance(value, Mapping):
+        return _expression(value), (404,)
+    unknown = [name for name in value if name not in ("value", "statuses")]
+    if unknown or "value" not in value:
+        raise ValueError("must be an expression, or a block with `value` and `statuses`")
+    statuses = value.get("statuses", [404])
+    if not isinstance(statuses, list):
+        raise ValueError("statuses: must be a list, such as [404]")
+    return _expression(value["value"]), tuple(_status(status) for status in statuses)
+
+
+def _any(value: object) -> object:
+    return plain(value)
+
+
+def plain(value: object) -> object:
+    """Return a value of the configuration as plain JSON, because the library of expressions knows no other types."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+_TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
+_FIELD: Mapping[str, Any] = {
+    "anyOf": [
+        _TEXT,
+        {
+            "type": "object",
+            "required": ["value"],
+            "additionalProperties": False,
+            "properties": {
+                "value": _TEXT,
+                "scale": {"type": "number"},
+                "list": {"enum": [*LISTS]},
+                "unlimited": {"type": "array"},
+                "time": {"enum": [*TIMES]},
+            },
+        },
+    ]
+}
+
+EXPRESSION = Rule("expression", _expression, {**_TEXT, "maxLength": 1024})
+FIELD = Rule("field", _field, _FIELD)
+TEXT_OR_FIELD = Rule("text or field", _text_or_field, _FIELD)
+TEMPLATE = Rule("text", _template, {"type": ["string", "number"]})
+HEADER_VALUE = Rule("text", _header_value, {"type": ["string", "number"]})
+PATH = Rule("path", _path, {"type": "string", "pattern": "^/"})
+HEADER = Rule("header name", _header, _TEXT)
+PREFIX = Rule("text", _prefix, {"type": "string"})
+VARIABLE_NAME = Rule("variable name", _variable, {"type": "string", "pattern": f"^{VARIABLE.pattern}$"})
+UNIT = Rule("text", _unit, {**_TEXT, "maxLength": 64})
+REASON = Rule("reason", _reason, {"enum": [*ANSWERED]})
+STATUS = Rule(
+    "HTTP status", _status, {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[1-5][0-9]{2}$"}]}
+)
+NO_SUBSCRIPTION = Rule(
+    "expression or block", _no_subscription, {"anyOf": [_TEXT, {"type": "object", "required": ["value"]}]}
+)
+JSON = Rule("JSON", _any, {})
+BODY = Rule("JSON", lambda value: parse_json(plain(value)), {})
+WAIT_TIME = one_of("seconds", "http-date", "unix", "unix-ms", "iso")

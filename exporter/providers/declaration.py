@@ -1,0 +1,154 @@
+"""What a provider is that is written as data: its requests, and where each figure stands in the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from exporter.providers.expressions import Expression
+from exporter.providers.readers import AnswerField
+from exporter.providers.templates import Template, variables_of
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRule:
+    """How the key is sent: in a header, as the password of ``user``, or in the query."""
+
+    header: str = ""
+    prefix: str = ""
+    user: Template | None = None
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRule:
+    """Where an answer names how long the key must rest, as seconds or as a time."""
+
+    path: Expression | None = None
+    header: str = ""
+    time: str = "seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRules:
+    """What the vendor's refusals mean."""
+
+    code: Expression | None = None
+    message: Expression | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    statuses: Mapping[int, str] = field(default_factory=dict)
+    wait: WaitRule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditRules:
+    """The figures of the headline unit. ``rolling`` means a window that is never refilled."""
+
+    balance: AnswerField | None = None
+    limit: AnswerField | None = None
+    used: AnswerField | None = None
+    remaining: AnswerField | None = None
+    purchased: AnswerField | None = None
+    granted: AnswerField | None = None
+    rolling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRules:
+    """A list of operations with their use. Without ``unit`` it is in the headline unit."""
+
+    each: Expression
+    name: AnswerField
+    used: AnswerField
+    unit: AnswerField | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AmountRules:
+    """What is used of something limited."""
+
+    used: AnswerField | None = None
+    limit: AnswerField | None = None
+    remaining: AnswerField | None = None
+    ratio: AnswerField | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRule:
+    """One named quota, or with ``each`` one for each item of a list."""
+
+    name: str | AnswerField
+    unit: str | AnswerField
+    amounts: AmountRules
+    resets_at: AnswerField | None = None
+    expires_at: AnswerField | None = None
+    each: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRule:
+    """The start and the end of a period."""
+
+    start: AnswerField | None = None
+    end: AnswerField | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRule:
+    """The plan of the account."""
+
+    id: AnswerField | None = None
+    name: AnswerField | None = None
+    interval: AnswerField | None = None
+    status: AnswerField | None = None
+    active: AnswerField | None = None
+    cancel_at_period_end: AnswerField | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, and what is read of its answer. ``body`` makes it a POST."""
+
+    path: Template
+    query: Mapping[str, Template] = field(default_factory=dict)
+    body: object = None
+    success: Expression | None = None
+    no_subscription: Expression | None = None
+    no_subscription_statuses: tuple[int, ...] = (404,)
+    credits: CreditRules = field(default_factory=CreditRules)
+    operations: OperationRules | None = None
+    quotas: tuple[QuotaRule, ...] = ()
+    storage: AmountRules | None = None
+    channels: AmountRules | None = None
+    period: SpanRule = field(default_factory=SpanRule)
+    usage_period: SpanRule = field(default_factory=SpanRule)
+    plan: PlanRule = field(default_factory=PlanRule)
+    generated_at: AnswerField | None = None
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Return the names of the variables that it needs."""
+        in_query = (template.variables for template in self.query.values())
+        return self.path.variables.union(variables_of(self.body), *in_query)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A whole provider. ``asks`` has its requests by name, ``usage`` first."""
+
+    title: str
+    base_url: str
+    auth: AuthRule
+    asks: Mapping[str, Ask]
+    variables: tuple[str, ...] = ()
+    headers: Mapping[str, Template] = field(default_factory=dict)
+    unit: str = "credits"
+    errors: ErrorRules = field(default_factory=ErrorRules)
+    credit_rates: Mapping[str, float] = field(default_factory=dict)
+    interval: float | None = None
+    max_requests_per_minute: int | None = None
+
+    @property
+    def limited(self) -> tuple[str, ...]:
+        """Return which of storage and channels it has."""
+        return tuple(name for name in ("storage", "channels") if any(getattr(ask, name) for ask in self.asks.values()))

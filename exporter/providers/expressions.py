@@ -1,0 +1,165 @@
+"""JMESPath expressions over a decoded answer, each compiled once.
+
+A plain path such as ``data.credits.total`` is walked without the library. That is faster, and it can tell a field that
+was not sent from a block of the wrong type. No message holds a value of the answer, because that might be a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jmespath
+from jmespath import exceptions, functions
+
+LONGEST = 1024
+"""Characters of an expression."""
+
+_REFUSED = {
+    "sum": "of nothing would be 0, which is a balance that alerts. Select the list and write `list: sum`",
+    "avg": "has no use here. Select the list and write `list: sum`, `list: min` or `list: max`",
+    "to_number": "takes texts that are no numbers. Leave it out, because a text with a JSON number counts as one",
+}
+
+
+class Unreadable(Exception):
+    """An answer has something of the wrong type here. ``where`` is the vendor's path to it, where it is known."""
+
+    def __init__(self, why: str, where: str = "") -> None:
+        super().__init__(why)
+        self.where = where
+
+
+class _Functions(functions.Functions):  # type: ignore[misc]  # the library has no types
+    """The functions of JMESPath and ``items``, which makes a list of the entries of an object."""
+
+    @functions.signature({"types": ["object", "null"]})  # type: ignore[untyped-decorator]  # the library has no types
+    def _func_items(self, value: Mapping[str, object] | None) -> list[dict[str, object]] | None:
+        return None if value is None else [{"key": key, "value": item} for key, item in value.items()]
+
+
+_OPTIONS = jmespath.Options(custom_functions=_Functions())
+
+
+class Expression:
+    """A compiled expression."""
+
+    __slots__ = ("_compiled", "path", "source")
+
+    def __init__(self, source: str) -> None:
+        """Raise ValueError with what is wrong and what would be right."""
+        if len(source) > LONGEST:
+            raise ValueError(f"is an expression of more than {LONGEST} characters")
+        try:
+            self._compiled: Any = jmespath.compile(source)
+            self.path = _plain_path(self._compiled.parsed)
+            for node in _nodes(self._compiled.parsed):
+                _check_function(node)
+        except RecursionError:
+            raise ValueError("is an expression that is nested too deeply") from None
+        except exceptions.EmptyExpressionError:
+            raise ValueError("is an empty expression. Write the path of a field, such as data.balance") from None
+        except exceptions.LexerError as error:
+            raise ValueError(_located(error.lexer_position, _hint(source))) from None
+        except exceptions.ParseError as error:
+            raise ValueError(_located(error.lex_position, _hint(source))) from None
+        self.source = source
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and other.source == self.source
+
+    def __hash__(self) -> int:
+        return hash(self.source)
+
+    def __repr__(self) -> str:
+        return f"Expression({self.source!r})"
+
+    def of(self, document: object) -> object:
+        """Return what the expression selects, None where that is absent. Raise Unreadable."""
+        if self.path is None:
+            return self._searched(document)
+        value = document
+        for depth, name in enumerate(self.path):
+            if value is None:
+                return None
+            if not isinstance(value, dict):
+                raise Unreadable(f"must be an object, not {kind(value)}", ".".join(self.path[:depth]) or "(answer)")
+            value = value.get(name)
+        return value
+
+    def holds(self, document: object) -> bool:
+        """Return whether the expression gives true, and nothing else."""
+        try:
+            return self.of(document) is True
+        except Unreadable:
+            return False
+
+    def _searched(self, document: object) -> object:
+        try:
+            return self._compiled.search(document, options=_OPTIONS)
+        except exceptions.JMESPathTypeError as error:
+            name = error.function_name
+            raise Unreadable(f"{name}() does not take {error.actual_type}") from None
+        except (exceptions.JMESPathError, TypeError, ValueError, RecursionError, OverflowError, AttributeError):
+            raise Unreadable("the expression cannot be evaluated over this answer") from None
+
+
+def kind(value: object) -> str:
+    """Return in words what a JSON value is, without the value."""
+    names = {
+        bool: "true or false",
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "null")
+
+
+def _plain_path(node: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of a path that has names alone."""
+    if node["type"] == "field":
+        return (str(node["value"]),)
+    if node["type"] != "subexpression":
+        return None
+    names: list[str] = []
+    for child in node["children"]:
+        path = _plain_path(child)
+        if path is None:
+            return None
+        names += path
+    return tuple(names)
+
+
+def _nodes(node: object) -> Iterator[Mapping[str, Any]]:
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, Mapping):
+            yield one
+            todo += one.get("children", ())
+
+
+def _check_function(node: Mapping[str, Any]) -> None:
+    if node["type"] != "function_expression":
+        return
+    name, known = node["value"], _Functions.FUNCTION_TABLE
+    if name in _REFUSED:
+        raise ValueError(f"must not use {name}(), because it {_REFUSED[name]}")
+    if name not in known:
+        raise ValueError(f"uses {name}(), which is no function. Known are {', '.join(sorted({*known} - {*_REFUSED}))}")
+    wanted, given = known[name]["signature"], len(node["children"])
+    is_open = bool(wanted) and wanted[-1].get("variadic")
+    if given < len(wanted) or (given > len(wanted) and not is_open):
+        raise ValueError(f"gives {name}() {given} arguments, but it takes {len(wanted)}{' or more' if is_open else ''}")
+
+
+def _located(position: int, hint: str) -> str:
+    return f"is not a JMESPath expression, the mistake is at character {position + 1}{hint}"
+
+
+def _hint(source: str) -> str:
+    if "-" in source and '"' not in source:
+        return '. A name with a hyphen stands in double quotes, as in data."credits-left"'
+    return ". A name with other characters than letters, digits and _ stands in double quotes"

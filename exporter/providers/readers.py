@@ -1,0 +1,233 @@
+"""The fields of a declared provider: an expression with how its value is to be read.
+
+A field has a value, is absent, or is rejected. What is rejected is noted in the ``Reader``, and the rest is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timezone
+from decimal import Decimal, Overflow, localcontext
+from email.utils import parsedate_to_datetime
+from math import inf, isfinite
+from typing import TypeVar
+
+from exporter.providers.expressions import Expression, Unreadable, kind
+from exporter.providers.fields import label, parse_number, parse_time
+
+_T = TypeVar("_T")
+
+LISTS = ("sum", "min", "max")
+TIMES = ("iso", "date", "unix", "unix-ms", "http-date")
+_DATE_LENGTHS = (8, 10)
+_LATEST = 253_402_300_800.0  # the year 10000
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerField:
+    """A field of the answer. ``unlimited`` are the values that mean that there is no limit."""
+
+    expression: Expression
+    scale: float | None = None
+    list_: str | None = None
+    unlimited: tuple[object, ...] = ("unlimited",)
+    time: str = "iso"
+
+    def number_of(self, document: object) -> float | None:
+        """Return the field as a number, None where it is absent. Raise Unreadable."""
+        value = self.expression.of(document)
+        if isinstance(value, list) and self.list_ is not None:
+            return self._of_list(value)
+        return self._one(value)
+
+    def time_of(self, document: object) -> float | None:
+        """Return the field as Unix seconds, None where it is absent. Raise Unreadable."""
+        value = self.expression.of(document)
+        if isinstance(value, list) and self.list_ is not None:
+            moments = [self._moment(item) for item in value]
+            return (max if self.list_ == "max" else min)(moments) if moments else None
+        return None if value is None else self._moment(value)
+
+    def text_of(self, document: object) -> str | None:
+        """Return the field as a text, None where it is absent. Raise Unreadable."""
+        value = self.expression.of(document)
+        if value is None or isinstance(value, str):
+            return value
+        raise Unreadable(f"must be a text, not {kind(value)}")
+
+    def flag_of(self, document: object) -> bool | None:
+        """Return the field as true or false, None where it is absent. Raise Unreadable."""
+        value = self.expression.of(document)
+        if value is None or isinstance(value, bool):
+            return value
+        raise Unreadable(f"must be true or false, not {kind(value)}")
+
+    def _of_list(self, values: Sequence[object]) -> float | None:
+        numbers: list[float] = []
+        for value in values:
+            number = self._one(value)
+            if number is None:
+                raise Unreadable("has an item that is null")
+            numbers.append(number)
+        if not numbers:
+            return None
+        if self.list_ != "sum":
+            return min(numbers) if self.list_ == "min" else max(numbers)
+        total = inf if inf in numbers else float(sum(Decimal(repr(number)) for number in numbers))
+        if total == inf and inf not in numbers:
+            raise Unreadable("has a sum that is too large")
+        return total
+
+    def _one(self, value: object) -> float | None:
+        if any(type(value) is type(word) and value == word for word in self._unlimited_by_type(value)):
+            return inf
+        if value is None:
+            return None
+        if value == "unlimited":
+            raise Unreadable("is the text unlimited, which `unlimited` does not list")
+        number = parse_number(value)
+        if number is None:
+            hint = ". Write `list: sum`, min or max" if isinstance(value, list) else ""
+            raise Unreadable(f"must be a number, not {kind(value)}{hint}")
+        return number if self.scale is None else _scaled(number, self.scale)
+
+    def _unlimited_by_type(self, value: object) -> tuple[object, ...]:
+        if isinstance(value, float) and value.is_integer():
+            # A vendor may write -1.0 for the -1 that is declared.
+            return tuple(float(word) for word in self.unlimited if type(word) in (int, float))  # type: ignore[arg-type]  # a number
+        return self.unlimited
+
+    def _moment(self, value: object) -> float:
+        moment = _MOMENTS[self.time](value)
+        if moment is None or not isfinite(moment) or not 0 <= moment < _LATEST:
+            raise Unreadable(f"must be a time in the form {self.time}, not {kind(value)}")
+        return moment
+
+
+def _scaled(number: float, scale: float) -> float:
+    """Multiply as decimals, so that 17231 * 0.01 is 172.31."""
+    with localcontext() as context:
+        context.prec = 60
+        context.traps[Overflow] = False
+        result = float(Decimal(repr(number)) * Decimal(repr(scale)))
+    if not isfinite(result):
+        raise Unreadable("is too large")
+    return result
+
+
+def _iso(value: object) -> float | None:
+    return parse_time(value) if isinstance(value, str) else None
+
+
+def _date(value: object) -> float | None:
+    return parse_time(value) if isinstance(value, str) and len(value) in _DATE_LENGTHS else None
+
+
+def _unix(value: object) -> float | None:
+    number = parse_number(value)
+    return number if number is not None and isfinite(number) else None
+
+
+def _unix_ms(value: object) -> float | None:
+    number = _unix(value)
+    return None if number is None else number / 1000
+
+
+def http_date(value: object) -> float | None:
+    """Return the Unix seconds of a date as HTTP writes it, or None."""
+    if not isinstance(value, str):
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    # HTTP dates are in UTC, also where a zone of -0000 makes Python leave it out.
+    return (date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)).timestamp()
+
+
+_MOMENTS: Mapping[str, Callable[[object], float | None]] = {
+    "iso": _iso,
+    "date": _date,
+    "unix": _unix,
+    "unix-ms": _unix_ms,
+    "http-date": http_date,
+}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one field, for ``try-provider``."""
+
+    name: str
+    value: object = None
+    rejected: str = ""
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads fields of one answer. Each rejection is noted once under the vendor's path, or else the field's name."""
+
+    document: object
+    prefix: str = ""
+    rejected: dict[str, None] = field(default_factory=dict)
+    outcomes: list[Outcome] | None = None
+
+    def inside(self, document: object, prefix: str) -> Reader:
+        """Return a reader of a part of the answer."""
+        return Reader(document, self.prefix + prefix, self.rejected, self.outcomes)
+
+    def number(self, name: str, field_: AnswerField | None) -> tuple[float | None, bool]:
+        """Return a number, and whether it was rejected."""
+        return self._read(name, field_, AnswerField.number_of)
+
+    def time(self, name: str, field_: AnswerField | None) -> float | None:
+        """Return a time as Unix seconds."""
+        return self._read(name, field_, AnswerField.time_of)[0]
+
+    def text(self, name: str, field_: AnswerField | None) -> tuple[str | None, bool]:
+        """Return a text as a label value, and whether it was rejected."""
+        value, rejected = self._read(name, field_, AnswerField.text_of)
+        return None if value is None else label(value), rejected
+
+    def flag(self, name: str, field_: AnswerField | None) -> tuple[bool | None, bool]:
+        """Return true or false, and whether it was rejected."""
+        return self._read(name, field_, AnswerField.flag_of)
+
+    def items(self, name: str, expression: Expression) -> list[object]:
+        """Return the items of a list; none where it is absent or rejected."""
+        try:
+            value = expression.of(self.document)
+            if value is not None and not isinstance(value, list):
+                raise Unreadable(f"must be a list, not {kind(value)}")
+        except Unreadable as error:
+            self._reject(name, error, expression)
+            return []
+        return value or []
+
+    def reject(self, name: str, why: str) -> None:
+        """Note a field that was read and cannot be used."""
+        self.rejected[self.prefix + name] = None
+        if self.outcomes is not None:
+            self.outcomes.append(Outcome(self.prefix + name, rejected=why))
+
+    def _read(
+        self, name: str, field_: AnswerField | None, read: Callable[[AnswerField, object], _T | None]
+    ) -> tuple[_T | None, bool]:
+        if field_ is None:
+            return None, False
+        try:
+            value = read(field_, self.document)
+        except Unreadable as error:
+            self._reject(name, error, field_.expression)
+            return None, True
+        if self.outcomes is not None:
+            self.outcomes.append(Outcome(self.prefix + name, value))
+        return value, False
+
+    def _reject(self, name: str, error: Unreadable, expression: Expression) -> None:
+        # A block of the wrong type is one mistake of the vendor, also where several fields lie in it.
+        path = error.where or (".".join(expression.path) if expression.path else name)
+        self.rejected[self.prefix + path] = None
+        if self.outcomes is not None:
+            self.outcomes.append(Outcome(self.prefix + name, rejected=str(error)))

@@ -1,0 +1,162 @@
+"""A declared provider passes through the same poller: limits, cool-downs, ledger, and no key anywhere."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from exporter.config.load import load
+from exporter.errors import UnreachableError
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.page import Exposition
+from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.store import Store
+from exporter.polling.limits import Limits
+from exporter.polling.poller import Poller
+from exporter.polling.requests import Sender
+from exporter.providers import PROVIDERS
+from exporter.readings import AccountState
+from exporter.runtime.redaction import Redactor
+from exporter.transport.client import RawResponse
+from tests.conftest import FakeClock
+
+KEY = secrets.token_hex(16)
+
+
+class Declared:
+    """One account of a declared provider, and the requests that it sent."""
+
+    def __init__(self, folder: Path, clock: FakeClock, block: str, variables: str = "{}") -> None:
+        path = folder / "config.yaml"
+        path.write_text(
+            f"providers:\n  acme:\n    base_url: https://api.acme.com\n{block}\n"
+            f"accounts:\n  - {{name: a, provider: acme, api_key: {KEY}, interval: 60s, variables: {variables}}}\n"
+        )
+        config = load(path, PROVIDERS, {}, strict=True)
+        self.sent: list[tuple[str, Mapping[str, str], Mapping[str, str], object]] = []
+        self.answer: RawResponse | Exception = RawResponse(200, {}, {})
+        self.account = config.accounts[0]
+        self.exposition = Exposition(FAMILIES, SelfMetrics("0", "", 0, 1).registry, clock)
+        self.store = Store(self.exposition, clock)
+        self.store.replace([self.account], (), {})
+        sender = Sender(lambda account: self, Limits(clock, None), Redactor(), clock, clock.advance)
+        self.poller = Poller(
+            providers=config.providers,
+            sender=sender,
+            store=self.store,
+            save=lambda key, state: None,
+            metrics=SelfMetrics("0", "", 0, 1),
+        )
+
+    def get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
+    ) -> RawResponse:
+        self.sent.append((path, params, headers, body))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def poll(self, answer: RawResponse | Exception) -> AccountState:
+        self.answer = answer
+        self.poller.poll(self.account)
+        return self.store.state(self.account.id)
+
+
+Start = Callable[..., Declared]
+BALANCE = "    usage: {path: /v1, credits: {balance: amount}}"
+
+
+@pytest.fixture
+def start(tmp_path: Path, clock: FakeClock) -> Start:
+    return lambda block, variables="{}": Declared(tmp_path, clock, block, variables)
+
+
+def test_a_header_carries_the_key_after_its_prefix(start: Start) -> None:
+    one = start('    auth: {header: Authorization, prefix: "Token "}\n' + BALANCE)
+    assert one.poll(RawResponse(200, {}, {"amount": 5})).failure is None
+    assert one.sent == [("/v1", {}, {"Authorization": f"Token {KEY}"}, None)]
+
+
+def test_basic_has_the_variable_as_user_and_the_key_as_password(start: Start) -> None:
+    one = start('    auth: {basic: "{sid}"}\n    variables: [sid]\n' + BALANCE, "{sid: AC1}")
+    one.poll(RawResponse(200, {}, {"amount": 5}))
+    assert b64decode(one.sent[0][2]["Authorization"].removeprefix("Basic ")).decode() == f"AC1:{KEY}"
+
+
+def test_variables_and_dates_are_filled_and_percent_encoded(start: Start, clock: FakeClock) -> None:
+    block = """    auth: {header: k}
+    variables: [project]
+    headers: {X-Project: "{project}", X-Version: 2024-11-06}
+    usage:
+      path: /v1/{project}/use
+      query: {since: "{month_start}", project: "{project}"}
+      method: POST
+      json: {from: "{now-30d:unix}", days: ["{now:iso}"], n: 5}"""
+    one = start(block, '{project: "a/b c"}')
+    clock.wall_time = 1774692000.0
+    one.poll(RawResponse(200, {}, {}))
+    path, query, headers, body = one.sent[0]
+    assert path == "/v1/a%2Fb%20c/use"
+    assert query == {"since": "2026-03-01", "project": "a/b c"}
+    assert headers == {"k": KEY, "X-Project": "a%2Fb%20c", "X-Version": "2024-11-06"}
+    assert body == {"from": 1774692000 - 30 * 86400, "days": ["2026-03-28T10:00:00Z"], "n": 5}
+
+
+def test_a_key_in_the_query_shows_nowhere(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    one = start("    auth: {query: api_key}\n    errors: {message: error}\n" + BALANCE)
+    answers = (
+        RawResponse(200, {}, {"api_key": KEY, "amount": 5, "error": KEY}),
+        RawResponse(400, {}, {"error": f"no such key {KEY} in https://api.acme.com/v1?api_key={KEY}"}),
+        UnreachableError(f"https://api.acme.com/v1?api_key={KEY} cannot be reached"),
+    )
+    for answer in answers:
+        state = one.poll(answer)
+        told = repr(state) + caplog.text + one.exposition.body("", "").data.decode()
+        assert KEY not in told
+        assert one.sent[-1][1] == {"api_key": KEY}
+    assert state.failure is not None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RawResponse(420, {"x-reset": "90"}, {}),
+        RawResponse(200, {"x-reset": "90"}, {"code": 430}),
+        RawResponse(429, {"x-reset": "90"}, {}),
+    ],
+)
+def test_the_key_rests_as_the_vendor_says_in_its_own_way(start: Start, answer: RawResponse, clock: FakeClock) -> None:
+    block = """    auth: {header: k}
+    errors: {code: code, reasons: {"430": rate_limited}, statuses: {420: rate_limited}, wait: {header: X-Reset}}
+    usage: {path: /v1, success: "code == `200`", credits: {balance: amount}}"""
+    one = start(block)
+    state = one.poll(answer)
+    assert state.failure is not None
+    assert state.failure.reason == "rate_limited"
+    assert state.cooldown_until == clock.wall() + 90
+    one.poll(answer)
+    assert len(one.sent) == 1
+
+
+def test_only_the_headline_unit_enters_the_ledger(start: Start, clock: FakeClock) -> None:
+    quota = "quotas: [{name: cny, unit: CNY, remaining: cny}]"
+    one = start(f"    auth: {{header: k}}\n    unit: USD\n    usage: {{path: /v1, credits: {{balance: usd}}, {quota}}}")
+    for usd, cny in ((100, 900), (90.5, 100)):
+        state = one.poll(RawResponse(200, {}, {"usd": usd, "cny": cny}))
+        clock.advance(60)
+    assert state.ledger is not None
+    assert float(state.ledger.spent) == 9.5
+
+
+def test_every_request_of_a_poll_counts_against_the_limit_of_the_key(start: Start) -> None:
+    more = "more: {b: {path: /b}, c: {path: /c}}"
+    one = start(f"    auth: {{header: k}}\n    max_requests_per_minute: 4\n    usage: {{path: /a, {more}}}")
+    one.poll(RawResponse(200, {}, {}))
+    state = one.poll(RawResponse(200, {}, {}))
+    assert [path for path, *_ in one.sent] == ["/a", "/b", "/c", "/a"]
+    assert state.failure is not None
+    assert state.failure.reason == "rate_limited"

@@ -1,0 +1,301 @@
+"""What declared providers make of answers: a value, nothing, or a rejected field, and never a guess."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.errors import ConfigError, PollError
+from exporter.providers.base import ParseOptions
+from exporter.providers.declared import named_wait, refuses
+from exporter.providers.declared_usage import usage_of
+from exporter.providers.examples import answered
+from exporter.providers.expressions import Expression, Unreadable
+from exporter.providers.readers import AnswerField
+from exporter.readings import NamedQuota, Period, Pool, Quota, ServiceUse, Subscription
+from tests.providers.declaring import HEAD, declaration, usage
+
+
+def test_used_and_limit_give_balance_remaining_and_a_pool_that_a_new_end_refills(tmp_path: Path) -> None:
+    text = """
+    credits: {used: character_count, limit: character_limit}
+    period: {end: {value: reset, time: unix}}
+    """
+    read = usage(text, {"character_count": 17231, "character_limit": 100000, "reset": 1738356858}, tmp_path)
+    assert (read.balance, read.monthly_limit, read.monthly_used, read.monthly_remaining) == (82769, 1e5, 17231, 82769)
+    assert read.billing_period == Period(None, 1738356858)
+    assert read.pools == {"monthly": Pool(82769, 1e5, 1738356858)}
+
+
+def test_a_lifetime_grant_is_no_monthly_limit_and_its_use_is_no_monthly_use(tmp_path: Path) -> None:
+    text = "credits: {granted: data.total_credits, used: data.total_usage}"
+    read = usage(text, {"data": {"total_credits": 10, "total_usage": 10.25}}, tmp_path)
+    assert (read.balance, read.monthly_limit, read.monthly_used) == (-0.25, None, None)
+    assert read.pools == {"balance": Pool(-0.25)}
+
+
+def test_a_rolling_window_keeps_out_of_the_ledger(tmp_path: Path) -> None:
+    text = "credits: {used: credits.usage, limit: credits.limit, window: rolling}"
+    read = usage(text, {"credits": {"usage": 9.54, "limit": 225}}, tmp_path)
+    assert (read.balance, read.pools) == (215.46, {})
+
+
+def test_use_alone_makes_no_balance_and_no_pool(tmp_path: Path) -> None:
+    read = usage("credits: {used: hours}", {"hours": 5}, tmp_path)
+    assert (read.balance, read.monthly_used, read.pools) == (None, 5, {})
+
+
+def test_pots_are_added_up_and_no_pot_is_absent_and_not_0(tmp_path: Path) -> None:
+    text = 'credits: {balance: {value: "balances[].amount", list: sum}}'
+    assert usage(text, {"balances": [{"amount": 0.1}, {"amount": "0.2"}]}, tmp_path).balance == 0.3
+    empty = usage(text, {"balances": []}, tmp_path)
+    assert (empty.balance, empty.rejected) == (None, ())
+    filtered = "credits: {balance: {value: \"balances[?units == 'usd'].amount\", list: sum}}"
+    assert usage(filtered, {"balances": [{"amount": 1, "units": "USD"}]}, tmp_path).balance is None
+
+
+@pytest.mark.parametrize(
+    "bad", [True, "12 credits", "nan", "1_000", " 5", [], [1], {}, float("nan"), float("inf"), 10**400, "unlimited "]
+)
+def test_what_is_no_number_is_rejected_and_the_rest_is_used(bad: object, tmp_path: Path) -> None:
+    read = usage("credits: {balance: b, limit: l}", {"b": bad, "l": 7}, tmp_path)
+    assert (read.balance, read.monthly_limit, read.rejected) == (None, 7, ("b",))
+
+
+@pytest.mark.parametrize("block", [[], "text", 5, True])
+def test_a_block_of_the_wrong_type_is_one_rejected_field(block: object, tmp_path: Path) -> None:
+    read = usage("credits: {limit: data.credits.l, used: data.credits.u}", {"data": {"credits": block}}, tmp_path)
+    assert (read.balance, read.rejected) == (None, ("data.credits",))
+
+
+@pytest.mark.parametrize(
+    ("expression", "answer"),
+    [
+        ("length(data)", {"data": 5}),
+        ("max(data)", {"data": ["a", 1]}),
+        ("sort_by(data, &a)[0].a", {"data": [{"a": "x"}, {"a": 1}]}),
+        ("items(data)[0].value", {"data": [1]}),
+        ("join(',', data)", {"data": [1]}),
+    ],
+)
+def test_an_expression_that_fails_on_an_answer_rejects_its_field_alone(
+    expression: str, answer: Any, tmp_path: Path
+) -> None:
+    read = usage(f'credits: {{balance: "{expression}", limit: l}}', {**answer, "l": 7}, tmp_path)
+    assert (read.balance, read.monthly_limit, read.rejected) == (None, 7, ("credits.balance",))
+
+
+def test_unlimited_is_what_is_declared_and_null_is_it_only_there(tmp_path: Path) -> None:
+    told = "credits: {limit: {value: l, unlimited: [unlimited, null, -1]}, used: u}"
+    for value in (None, -1, -1.0, "unlimited"):
+        read = usage(told, {"l": value, "u": 5}, tmp_path)
+        assert (read.monthly_limit, read.balance) == (inf, inf)
+    assert usage(told, {"l": 1, "u": 5}, tmp_path).balance == -4
+    assert usage(told, {"l": True, "u": 5}, tmp_path).rejected == ("l",)
+    plain = usage("credits: {limit: l}", {"l": None}, tmp_path)
+    assert (plain.monthly_limit, plain.rejected) == (None, ())
+    assert usage("credits: {limit: l}", {"l": "unlimited"}, tmp_path).monthly_limit == inf
+    only = "credits: {limit: {value: l, unlimited: [-1]}}"
+    assert usage(only, {"l": "unlimited"}, tmp_path).rejected == ("l",)
+
+
+def test_a_scale_multiplies_exactly_and_may_turn_the_sign(tmp_path: Path) -> None:
+    assert usage("credits: {balance: {value: b, scale: 0.01}}", {"b": 17231}, tmp_path).balance == 172.31
+    assert usage("credits: {balance: {value: b, scale: -0.01}}", {"b": "-12345"}, tmp_path).balance == 123.45
+    assert usage("credits: {balance: {value: b, scale: 10}}", {"b": 1.7e308}, tmp_path).rejected == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("time", "value", "moment"),
+    [
+        ("iso", "2026-03-28T12:00:00+02:00", 1774692000),
+        ("iso", 1774692000, None),
+        ("date", "2026-03-28", 1774656000),
+        ("date", "2026-03-28T10:00:00Z", None),
+        ("unix", 1774692000, 1774692000),
+        ("unix", "1774692000", 1774692000),
+        ("unix", "tomorrow", None),
+        ("unix-ms", 1774692000500, 1774692000.5),
+        ("unix", 1774692000500, None),
+        ("unix", True, None),
+        ("http-date", "Sat, 28 Mar 2026 10:00:00 GMT", 1774692000),
+        ("http-date", "soon", None),
+    ],
+)
+def test_a_time_is_read_in_the_form_that_is_declared(
+    time: str, value: object, moment: float | None, tmp_path: Path
+) -> None:
+    read = usage(f"generated_at: {{value: at, time: {time}}}", {"at": value}, tmp_path)
+    assert read.generated_at == moment
+    assert bool(read.rejected) == (moment is None)
+
+
+def test_quotas_have_units_resets_and_expiries_and_the_ratio_follows(tmp_path: Path) -> None:
+    text = """
+    quotas:
+      - {name: voices, unit: slots, used: v, limit: m}
+      - {each: packs, name: id, remaining: left, limit: all, expires_at: {value: ends, time: unix}}
+      - {each: pots, name: cur, unit: {value: cur}, remaining: left}
+      - {name: nothing, used: not_there}
+    """
+    packs, pots = [{"id": "a", "left": 3, "all": 4, "ends": 9}], [{"cur": "CNY", "left": "110.00"}]
+    answer = {"v": 5, "m": 20, "packs": packs, "pots": pots}
+    assert usage(text, answer, tmp_path).quotas == (
+        NamedQuota("voices", "slots", Quota(5, 20, 15, 0.25)),
+        NamedQuota("a", "credits", Quota(1, 4, 3, 0.25), None, 9),
+        NamedQuota("CNY", "CNY", Quota(None, None, 110, None)),
+    )
+
+
+def test_quotas_of_one_name_are_added_up_and_those_over_the_limit_are_folded(tmp_path: Path) -> None:
+    text = "quotas: [{each: q, name: n, used: u, limit: l}]"
+    twice = usage(text, {"q": [{"n": "a", "u": 1, "l": 2}, {"n": "a", "u": 2, "l": 2}]}, tmp_path)
+    assert twice.quotas == (NamedQuota("a", "credits", Quota(3, 4, 2 - 1, 0.75)),)
+    many = {"q": [{"n": f"q{i}", "u": i, "l": 10} for i in range(1, 6)]}
+    read = usage(text, many, tmp_path, max_operations=2)
+    assert sorted(quota.name for quota in read.quotas) == ["(other)", "q4", "q5"]
+    assert read.folded_operations == 3
+
+
+def test_operations_without_a_unit_are_in_the_headline_unit(tmp_path: Path) -> None:
+    answer = {"use": {"a": 1.5, "b": "x"}}
+    plain = usage('operations: {each: "items(use)", name: key, used: value}', answer, tmp_path)
+    assert (plain.used_by_operation, plain.services) == ({"a": 1.5}, ())
+    assert plain.rejected == ("operations[1].value",)
+    hours = usage('operations: {each: "items(use)", name: key, used: value, unit: "\'hours\'"}', answer, tmp_path)
+    assert hours.services == (ServiceUse("a", "hours", 1.5),)
+
+
+def test_a_plan_has_texts_and_flags_alone(tmp_path: Path) -> None:
+    text = "plan: {name: tier, status: s, active: ok}"
+    assert usage(text, {"tier": "pro", "s": "on", "ok": False}, tmp_path).subscription == Subscription(
+        "", "pro", "", "on", False
+    )
+    assert usage(text, {"tier": 5, "ok": "yes"}, tmp_path).rejected == ("tier", "ok")
+    assert usage(text, {}, tmp_path).subscription is None
+
+
+REFUSALS = """
+errors:
+  code: error.code
+  message: error.message
+  reasons: {missing_permissions: forbidden, 430: rate_limited}
+  statuses: {420: rate_limited}
+  wait: {header: X-Reset, time: http-date}
+usage:
+  path: /v1
+  success: ok
+  no_subscription: {value: "error.code == 'no_plan'", statuses: [404, 403]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "reason"),
+    [
+        (200, {"ok": True}, None),
+        (200, {"ok": 1}, "invalid_response"),
+        (200, {"ok": False, "error": {"code": 430}}, "rate_limited"),
+        (200, {"ok": False, "error": {"code": 430.0}}, "rate_limited"),
+        (200, [], "invalid_response"),
+        (200, "text", "invalid_response"),
+        (401, {"error": {"code": "missing_permissions"}}, "forbidden"),
+        (401, {"error": {"code": ["missing_permissions"]}}, "auth"),
+        (401, None, "auth"),
+        (420, {}, "rate_limited"),
+        (404, {"error": {"code": "no_plan"}}, None),
+        (403, {"error": {"code": "no_plan"}}, None),
+        (402, {"error": {"code": "no_plan"}}, "payment_required"),
+        (404, {}, "client_error"),
+        (502, None, "server_error"),
+    ],
+)
+def test_code_then_status_decide_the_reason(status: int, document: Any, reason: str | None, tmp_path: Path) -> None:
+    rules = declaration(HEAD + REFUSALS, tmp_path)
+    error = refuses(rules.errors, rules.asks["usage"], status, document)
+    assert (error.reason if error else None) == reason
+
+
+def test_an_answer_that_says_that_there_is_no_plan_is_no_failure(tmp_path: Path) -> None:
+    result = answered(declaration(HEAD + REFUSALS, tmp_path), {"usage": {"error": {"code": "no_plan"}}}, 404)
+    assert not isinstance(result, PollError)
+    assert result.subscribed is False
+
+
+def test_a_wait_is_named_by_the_header_or_the_path_that_is_declared(tmp_path: Path) -> None:
+    rule = declaration(HEAD + REFUSALS, tmp_path).errors.wait
+    assert named_wait(rule, {"x-reset": "Sat, 28 Mar 2026 10:00:00 GMT"}, {}, 1774691000) == 1000
+    assert named_wait(rule, {"x-reset": "soon"}, {}, 0) is None
+    by_path = declaration(HEAD + "errors: {wait: {path: e.after}}\nusage: {path: /v1}", tmp_path).errors.wait
+    assert named_wait(by_path, {}, {"e": {"after": "90"}}, 0) == 90
+    assert named_wait(by_path, {}, {"e": {"after": True}}, 0) is None
+
+
+def test_further_requests_are_merged(tmp_path: Path) -> None:
+    text = (
+        HEAD
+        + """
+usage:
+  path: /credits
+  credits: {granted: data.total, used: data.used}
+  more:
+    key: {path: /key, quotas: [{name: key, unit: USD, used: data.usage, limit: {value: data.limit, unlimited: [null]}}]}
+"""
+    )
+    documents = {"usage": {"data": {"total": 5, "used": 1}}, "key": {"data": {"usage": "x", "limit": None}}}
+    read = usage_of(declaration(text, tmp_path), documents, ParseOptions())
+    assert read.balance == 4
+    assert read.quotas == (NamedQuota("key", "USD", Quota(None, inf, None, 0.0)),)
+    assert read.rejected == ("key.data.usage",)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.sampled_from(["unlimited", "1e3"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcdu"), inner, max_size=4),
+    max_leaves=12,
+)
+ANY = """
+credits: {limit: a.b, used: {value: "b[].a", list: sum}, purchased: {value: c, unlimited: [null]}}
+period: {end: {value: d, time: unix}}
+plan: {name: a.c, active: b.d}
+operations: {each: "items(u)", name: key, used: value.a, unit: value.b}
+quotas: [{each: "b[?a > `1`]", name: a, used: b, limit: c, resets_at: d}, {name: q, ratio: {value: c, scale: 0.01}}]
+"""
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(answer=JSON)
+def test_no_answer_raises_and_what_is_read_is_finite_or_unlimited(answer: object, tmp_path: Path) -> None:
+    read = usage(ANY, answer, tmp_path)
+    for value in (read.balance, read.monthly_limit, read.monthly_used, read.purchased):
+        assert value is None or value == inf or abs(value) < inf
+    assert len(set(read.rejected)) == len(read.rejected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(path=st.lists(st.sampled_from("abcd"), min_size=1, max_size=3), answer=JSON)
+def test_a_plain_path_finds_what_the_library_finds(path: list[str], answer: object) -> None:
+    import jmespath
+
+    field = AnswerField(Expression(".".join(path)))
+    try:
+        found = field.expression.of(answer)
+    except Unreadable:
+        found = None
+    assert repr(found) == repr(jmespath.search(".".join(path), answer))
+
+
+def test_an_expression_of_any_depth_is_refused_or_works(tmp_path: Path) -> None:
+    for text in ("(" * 500 + "a" + ")" * 500, "[" * 1000, "!" * 1000 + "a", "a" * 1025, "(" * 3000):
+        with pytest.raises(ConfigError) as refused:
+            declaration(HEAD + f'usage: {{path: /v1, credits: {{balance: "{text}"}}}}', tmp_path)
+        assert "provider.yaml:6: providers.p.usage.credits.balance: " in str(refused.value)
