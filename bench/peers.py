@@ -24,7 +24,8 @@ from prometheus_client import CollectorRegistry
 from bench.processes import ROOT, Process, free_port
 from bench.scrapes import Client, Target, post
 from bench.workload import LABELS, Row, Workload, account_keys, label_values
-from exporter.metrics.catalogue import FAMILIES, Family
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.family import Family
 from exporter.metrics.page import Exposition, Renderer
 from exporter.runtime.clock import SystemClock
 

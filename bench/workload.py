@@ -12,7 +12,8 @@ from pathlib import Path
 
 from exporter.config.load import load
 from exporter.demo import apis
-from exporter.metrics.catalogue import FAMILIES, Family
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.family import Family
 from exporter.metrics.view import View
 from exporter.polling.ledger import advance
 from exporter.providers import PROVIDERS

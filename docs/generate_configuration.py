@@ -135,9 +135,9 @@ they guess. A *field* is an expression, or a block with these keys.
 - Accounts that have the same provider, base URL and key share one limit. It is the smallest `max_requests_per_minute`
   among them. Their requests per minute must not exceed it in sum. Each account makes one request per interval, and one
   per hour for each further part in `collect`.
-- The credit warning must not be below its critical level. A storage or channel warning must not be above its critical
-  level. The exporter checks this after it has merged the thresholds. It does not compare a number of credits with a
-  percentage, because the result depends on the account's limit.
+- The credit warning must not be below its critical level. A storage, channel or quota warning must not be above its
+  critical level. The exporter checks this after it has merged the thresholds. It does not compare a number of credits
+  with a percentage, because the result depends on the account's limit.
 - There must be at least one account.
 
 """
@@ -226,6 +226,7 @@ def render() -> str:
             table(schema.Credits, "Credits"),
             table(schema.Storage, "Storage"),
             table(schema.Channels, "Channels"),
+            table(schema.QuotasBlock, "Quotas"),
             table(schema.State, "State"),
             table(schema.AccountBlock, "Account"),
             providers(),

@@ -27,7 +27,7 @@ from exporter.runtime.redaction import Redactor
 from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
 from exporter.status.json import as_json
-from exporter.status.summary import EXPLANATIONS, Fill, Summary, summary
+from exporter.status.summary import EXPLANATIONS, CreditSummary, Fill, Summary, summary
 from exporter.status.words import amount, percent
 from exporter.transport.transports import Transports
 
@@ -152,7 +152,7 @@ def _table(outcomes: Sequence[Outcome]) -> str:
             (
                 name,
                 result,
-                _amount(account.credits.balance),
+                _amount(account.credits.balance) + _unit(account.credits),
                 _amount(account.credits.monthly_limit),
                 _printable(account.plan or "-"),
                 _share(account.storage),
@@ -166,6 +166,10 @@ def _table(outcomes: Sequence[Outcome]) -> str:
 
 def _amount(value: float | None) -> str:
     return "-" if value is None else amount(value)
+
+
+def _unit(credits: CreditSummary) -> str:
+    return "" if credits.unit == "credits" or credits.balance is None else f" {_printable(credits.unit)}"
 
 
 def _share(fill: Fill | None) -> str:

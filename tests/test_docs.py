@@ -42,12 +42,13 @@ def test_the_keys_of_the_web_configuration_are_its_models() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_help_says_that_values_are_cached_and_names_the_vendors_field(family: object) -> None:
-    from exporter.metrics.catalogue import Family
+    from exporter.metrics.family import Family
 
     assert isinstance(family, Family)
     assert family.help.endswith("Cached; polled on an interval.")
     about_polling = set(family.labels) == {"reason"} or re.search("poll|success|reading|cooldown|rejected", family.name)
     named = any(provider.title + ":" in family.help for provider in PROVIDERS.values())
+    named = named or "By configuration: " in family.help
     assert named or about_polling or "From the configuration" in family.help
 
 

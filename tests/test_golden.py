@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,12 @@ from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
+from exporter.providers.declared import provider_of
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock, MakeAccount
 from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, voyager
+from tests.providers.declaring import declaration
 
 GOLDEN = Path(__file__).parent / "golden"
 ACCEPT = {"text": "text/plain;version=0.0.4", "openmetrics": "application/openmetrics-text;version=1.0.0"}
@@ -54,6 +57,20 @@ ANSWERS: dict[str, dict[str, RawResponse]] = {
     "no subscription": {"/usage": RawResponse(404, {}, json.loads(NO_SUBSCRIPTION))},
     "refused": {"/usage": RawResponse(401, {}, {"message": "bad key"})},
     "limited": {"/usage": RawResponse(429, {}, {"retry_after_seconds": 90})},
+    "declared": {
+        "/balance": RawResponse(
+            200,
+            {},
+            {
+                "usd": "12.50",
+                "cap": None,
+                "used": 9,
+                "max": 10,
+                "renews": 1774692000,
+                "packs": [{"id": "gift", "unit": "credits", "left": 3.5, "ends": 1775001600}],
+            },
+        )
+    },
     'odd "name" \\ with\u2028marks': {"/usage": RawResponse(200, {}, voyager(storage={"used_bytes": "?"}))},
 }
 
@@ -68,25 +85,39 @@ class Answering:
         return self._answers[path]
 
 
-def page(clock: FakeClock, make_account: MakeAccount) -> dict[str, str]:
+DECLARED = """
+base_url: https://api.acme.example
+auth: {header: x-api-key}
+unit: USD
+usage:
+  path: /balance
+  credits: {balance: usd, limit: {value: cap, unlimited: [null]}}
+  quotas:
+    - {name: voices, unit: slots, used: used, limit: max, resets_at: {value: renews, time: unix}}
+    - {each: packs, name: id, unit: {value: unit}, remaining: left, expires_at: {value: ends, time: unix}}
+"""
+
+
+def page(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> dict[str, str]:
     metrics = SelfMetrics("0.0.0", "golden", 0, 1)
     exposition = Exposition(FAMILIES, metrics.registry, clock)
     store = Store(exposition, clock)
     accounts = [
         make_account(
-            "videodb" if "/usage" not in answers else "vidnavigator",
+            "videodb" if "/billing/usage" in answers else "vidnavigator",
             name,
-            collect=("usage",) if "/usage" in answers else ("usage", "invoices", "auto_recharge"),
+            collect=("usage", "invoices", "auto_recharge") if "/billing/usage" in answers else ("usage",),
             labels={"team": "media"} if name == "voyager" else {},
         )
         for name, answers in ANSWERS.items()
     ]
+    accounts = [replace(account, provider="acme") if account.name == "declared" else account for account in accounts]
     metrics.set_accounts(account.provider for account in accounts)
     metrics.reload_successful.set(1)
     metrics.reload_success_time.set(clock.wall())
     store.replace(accounts, ("team",), {})
     poller = Poller(
-        providers=PROVIDERS,
+        providers={**PROVIDERS, "acme": provider_of(declaration(DECLARED, tmp_path))},
         sender=Sender(
             lambda account: Answering(ANSWERS[account.name], clock),
             Limits(clock, None),
@@ -109,30 +140,30 @@ def page(clock: FakeClock, make_account: MakeAccount) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ACCEPT)
-def test_the_page_is_the_golden_one(name: str, clock: FakeClock, make_account: MakeAccount) -> None:
-    text = page(clock, make_account)[name]
+def test_the_page_is_the_golden_one(name: str, clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> None:
+    text = page(clock, make_account, tmp_path)[name]
     golden = GOLDEN / f"metrics.{name}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(text)
     assert text == golden.read_text()
 
 
-def test_every_family_stands_in_it(clock: FakeClock, make_account: MakeAccount) -> None:
-    text = page(clock, make_account)["text"]
+def test_every_family_stands_in_it(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> None:
+    text = page(clock, make_account, tmp_path)["text"]
     missing = [family.name for family in FAMILIES if f"# TYPE {family.name} {family.type}\n" not in text]
     assert missing == []
 
 
-def test_the_official_parsers_read_it(clock: FakeClock, make_account: MakeAccount) -> None:
-    pages = page(clock, make_account)
+def test_the_official_parsers_read_it(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> None:
+    pages = page(clock, make_account, tmp_path)
     plain = {s.name: s.value for family in parse_text(pages["text"]) for s in family.samples}
     assert plain["video_api_credits_balance"] == 112.5
     assert {s.name for family in parse_openmetrics(pages["openmetrics"]) for s in family.samples} == set(plain)
 
 
 @pytest.mark.needs("promtool")
-def test_promtool_has_nothing_against_it(clock: FakeClock, make_account: MakeAccount) -> None:
-    text = page(clock, make_account)["text"]
+def test_promtool_has_nothing_against_it(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> None:
+    text = page(clock, make_account, tmp_path)["text"]
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
     assert done.stdout + done.stderr == ""
     assert done.returncode == 0

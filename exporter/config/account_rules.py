@@ -18,7 +18,7 @@ from exporter.config.thresholds import Threshold, Thresholds
 from exporter.config.vendors import Vendors
 from exporter.providers.base import Provider
 
-_LEVELS = ("credits", "storage", "channels")
+_LEVELS = ("credits", "storage", "channels", "quotas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,13 @@ class AccountRules:
         if spec is None:
             if not self._vendors.is_broken(model.provider):
                 meant = schema.close(model.provider, self._vendors.names())
-                known = [meant] if meant else list(self._vendors.known)
-                self._report.problem(location.at("provider"), schema.unknown("provider", model.provider, known))
+                names = [meant] if meant else list(self._vendors.known)
+                self._report.problem(location.at("provider"), schema.unknown("provider", model.provider, names))
             return None
         for index, name in enumerate(model.collect or ()):
             if name not in spec.collect:
-                choices = schema.unknown(f"thing to collect from {model.provider}:", name, spec.collect)
-                self._report.problem(location.at("collect", index), choices)
+                known = schema.unknown(f"thing to collect from {model.provider}:", name, spec.collect)
+                self._report.problem(location.at("collect", index), known)
         if model.collect is not None and "usage" not in model.collect:
             self._report.problem(location.at("collect"), "must hold usage: all else rests on it")
         if model.credit_rates and not spec.credit_rates:

@@ -5,7 +5,6 @@ The JSON Schema and ``docs/configuration.md`` are made from them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -36,8 +35,6 @@ from exporter.config.rules import (
     kind,
 )
 from exporter.config.thresholds import Level
-
-PROVIDER_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 _LABEL_NAMES: JsonDict = {
     "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$",
@@ -112,12 +109,26 @@ class Channels(Block):
     )
 
 
+class QuotasBlock(Block):
+    """An alert fires when the used share of a named quota reaches a level. The warning is the lower level."""
+
+    warning: Annotated[Level | None, RATIO] = Field(
+        default=None, description="Share of the limit from 0 to 1.", json_schema_extra={"x-default": "0.8"}
+    )
+    critical: Annotated[Level | None, RATIO] = Field(
+        default=None, description="Share of the limit from 0 to 1.", json_schema_extra={"x-default": "0.95"}
+    )
+
+
 class ThresholdsBlock(Block):
     """Levels at which alerts fire."""
 
     credits: Credits | None = Field(default=None, description="Levels for the balance.")
     storage: Storage | None = Field(default=None, description="Levels for the used storage.")
     channels: Channels | None = Field(default=None, description="Levels for the indexed channels.")
+    quotas: QuotasBlock | None = Field(
+        default=None, description="Levels for each named quota of a provider by configuration."
+    )
 
 
 class State(Block):

@@ -1,4 +1,4 @@
-"""The levels at which alerts fire, a warning and a critical level for credits, storage and channels."""
+"""The levels at which alerts fire, a warning and a critical level for credits, storage, channels and quotas."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """All levels of an account. Storage and channels are shares of the limit, or None if the vendor has no limit."""
+    """All levels of an account. All but credits are shares of the limit, and None if the vendor has no such limit."""
 
     credits: Threshold
     storage: Threshold | None
     channels: Threshold | None
+    quotas: Threshold = Threshold(Level(0.8, share=True), Level(0.95, share=True))
 
     def of(self, quotas: Collection[str]) -> Thresholds:
         """Return the levels without those of quotas that the vendor does not have."""
         storage = self.storage if "storage" in quotas else None
         channels = self.channels if "channels" in quotas else None
-        return Thresholds(self.credits, storage, channels)
+        return Thresholds(self.credits, storage, channels, self.quotas)
 
 
 DEFAULTS = Thresholds(

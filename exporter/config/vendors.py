@@ -6,6 +6,7 @@ the preset of its name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 
@@ -22,6 +23,7 @@ from exporter.providers.examples import differences
 from exporter.providers.expressions import Expression
 from exporter.providers.readers import AnswerField
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 PRESETS = files("exporter.providers").joinpath("presets")
 
 
@@ -51,7 +53,7 @@ class Vendors:
         for name, block in raw.items():
             if name in self._built_in:
                 self._report.problem(location.at(name), "is a built-in provider, which cannot be replaced. Rename it")
-            elif not schema.PROVIDER_NAME.fullmatch(name):
+            elif not _NAME.fullmatch(name):
                 self._report.problem(location.at(name), "must be a name of letters, digits, `_`, `.` and `-`")
             else:
                 self._take(name, location.at(name), block)

@@ -32,7 +32,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.negotiation import gzip_accepted, negotiate
 from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock

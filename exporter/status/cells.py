@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
-from exporter.status.summary import Attention, CreditSummary, Fill, Summary
+from exporter.status.summary import Attention, CreditSummary, Fill, QuotaSummary, Summary
 from exporter.status.words import NONE, UNKNOWN, UNLIMITED, amount, duration, iso, past, percent, size
 
 COLUMNS = {
@@ -20,6 +20,8 @@ COLUMNS = {
 }
 """Headings of the columns after account and state, by the name of their sort order."""
 _MUTED = {UNKNOWN: " not-known", NONE: " none"}
+_QUOTAS = 5
+"""Named quotas that a row shows, the fullest first."""
 _LATE = 15.0
 """Seconds by which a poll may wait for a free connection before the page calls it late."""
 
@@ -58,7 +60,7 @@ def row(account: Summary, now: float) -> Row:
     """Return the row of an account at the wall time ``now``."""
     figures = (
         _plan(account, now),
-        _balance(account.credits),
+        _with_quotas(_balance(account.credits), account.quotas),
         _runway(account.credits),
         _quota(account.storage, size),
         _quota(account.channels, amount),
@@ -106,7 +108,24 @@ def _balance(credits: CreditSummary) -> Cell:
     level = "critical" if credits.level == "exhausted" else credits.level or ""
     bar = _bar(balance / whole, warning / whole, critical / whole, level) if whole > 0 else None
     of = f" of {amount(limit)} a month" if limit is not None else ""
-    return Cell(amount(balance) + of, note, bar)
+    unit = "" if credits.unit == "credits" else f" {credits.unit}"
+    return Cell(amount(balance) + of + unit, note, bar)
+
+
+def _with_quotas(cell: Cell, quotas: Sequence[QuotaSummary]) -> Cell:
+    """Add the named quotas to the note under the balance."""
+    fullest = sorted(quotas, key=lambda quota: -(quota.fill.ratio or 0.0))
+    texts = [_named(quota) for quota in fullest[:_QUOTAS]]
+    if len(fullest) > _QUOTAS:
+        texts.append(f"{len(fullest) - _QUOTAS} more quotas")
+    return cell._replace(note=", ".join(filter(None, (cell.note, *texts))))
+
+
+def _named(quota: QuotaSummary) -> str:
+    if quota.fill.used is None:
+        return f"{quota.name}: {amount(quota.remaining)} {quota.unit} left"
+    of = f" of {amount(quota.fill.limit)}" if quota.fill.limit is not None else ""
+    return f"{quota.name}: {amount(quota.fill.used)}{of} {quota.unit}"
 
 
 def _runway(credits: CreditSummary) -> Cell:

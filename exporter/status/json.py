@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from exporter.status.summary import EXPLANATIONS, CreditSummary, Fill, Summary
+from exporter.status.summary import EXPLANATIONS, CreditSummary, Fill, QuotaSummary, Summary
 from exporter.status.words import UNLIMITED, iso
 
 
@@ -21,9 +21,11 @@ def as_json(account: Summary) -> dict[str, object]:
         "stale": account.stale,
         "plan": account.plan,
         "subscription": account.subscription,
+        "unit": account.credits.unit,
         "credits": _credits(account.credits),
         "storage": _fill(account.storage),
         "channels": _fill(account.channels),
+        "quotas": [_quota(quota) for quota in account.quotas],
         "period_end": _time(account.period_end),
         "poll_interval_seconds": account.interval,
         "last_poll": _time(account.last_poll),
@@ -60,6 +62,17 @@ def _fill(fill: Fill | None) -> dict[str, object] | None:
         "level": fill.level,
         "warning_from": fill.warning_from,
         "critical_from": fill.critical_from,
+    }
+
+
+def _quota(quota: QuotaSummary) -> dict[str, object]:
+    return {
+        "name": quota.name,
+        "unit": quota.unit,
+        **(_fill(quota.fill) or {}),
+        "remaining": _number(quota.remaining),
+        "resets_at": _time(quota.resets_at),
+        "expires_at": _time(quota.expires_at),
     }
 
 

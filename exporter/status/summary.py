@@ -51,6 +51,7 @@ class Attention(NamedTuple):
 class CreditSummary:
     """The credits of an account, the amounts below which its alerts fire, and how many seconds the balance lasts."""
 
+    unit: str
     balance: float | None
     monthly_limit: float | None
     monthly_remaining: float | None
@@ -75,6 +76,18 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaSummary:
+    """A named quota in its own unit."""
+
+    name: str
+    unit: str
+    fill: Fill
+    remaining: float | None
+    resets_at: float | None
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """An account in brief. Times are Unix seconds. An unlimited value is ``inf``, an unknown one is None.
 
@@ -93,6 +106,7 @@ class Summary:
     credits: CreditSummary
     storage: Fill | None
     channels: Fill | None
+    quotas: tuple[QuotaSummary, ...]
     period_end: float | None
     interval: float
     last_poll: float | None
@@ -109,7 +123,9 @@ def summary(view: View, wall: float) -> Summary:
     credits = _credits(view, known, wall)
     storage = _fill(known.storage, account.thresholds.storage)
     channels = _fill(known.channels, account.thresholds.channels)
-    attention = _attention(view, credits, {"Storage": storage, "Channels": channels}, wall)
+    quotas = tuple(_quotas(known, account.thresholds.quotas))
+    fills = {"Storage": storage, "Channels": channels, **{f"Quota {quota.name}": quota.fill for quota in quotas}}
+    attention = _attention(view, credits, fills, wall)
     problems = tuple(sorted(attention, key=lambda each: SEVERITIES.index(each.severity)))
     return Summary(
         provider=account.provider,
@@ -124,6 +140,7 @@ def summary(view: View, wall: float) -> Summary:
         credits=credits,
         storage=storage,
         channels=channels,
+        quotas=quotas,
         period_end=_second(period.end if period is not None else None),
         interval=account.interval,
         last_poll=_second(state.last_poll),
@@ -141,6 +158,7 @@ def _credits(view: View, usage: Usage, wall: float) -> CreditSummary:
     warning = levels.warning.amount(limit, without_limit.warning.value)
     critical = levels.critical.amount(limit, without_limit.critical.value)
     return CreditSummary(
+        unit=usage.unit,
         balance=usage.balance,
         monthly_limit=usage.monthly_limit,
         monthly_remaining=usage.monthly_remaining,
@@ -168,7 +186,7 @@ def _attention(
         if state.usage is not None:
             yield Attention("warning", "The last figures are too old to be shown.")
         return
-    yield from _money(view, credits, usage.subscribed)
+    yield from _money(view, credits, usage)
     for name, fill in fills.items():
         if fill is not None and fill.ratio is not None and fill.level in ("warning", "critical"):
             yield Attention(fill.level, f"{name}: {percent(fill.ratio, digits=4, space=' ')} of the limit used.")
@@ -181,16 +199,29 @@ def _attention(
         yield Attention("warning", f"{text} The exporter's log names them.")
 
 
-def _money(view: View, credits: CreditSummary, subscribed: bool) -> Iterator[Attention]:
+def _money(view: View, credits: CreditSummary, usage: Usage) -> Iterator[Attention]:
     if credits.level == "exhausted":
-        yield Attention("critical", "No credits are left.")
+        yield Attention("critical", f"No {credits.unit} {'are' if credits.unit == 'credits' else 'is'} left.")
     elif credits.level in ("critical", "warning"):
         below = credits.critical_below if credits.level == "critical" else credits.warning_below
-        yield Attention(credits.level, f"Credits are below the {credits.level} level of {amount(below)}.")
-    elif credits.level is None and subscribed:
+        what, unit = ("Credits are", "") if credits.unit == "credits" else ("The balance is", f" {credits.unit}")
+        yield Attention(credits.level, f"{what} below the {credits.level} level of {amount(below)}{unit}.")
+    elif credits.level is None and usage.subscribed and _should_have_balance(usage):
         yield Attention("warning", "The vendor's answer has no balance.")
     if view.invoices is not None and view.invoices.last_status == "failed":
         yield Attention("warning", "The newest invoice was not paid.")
+
+
+def _should_have_balance(usage: Usage) -> bool:
+    """Return whether a missing balance is worth a word, which it is not where the vendor tells only other figures."""
+    return bool(usage.pools) or not (usage.quotas or usage.services or usage.used_by_operation)
+
+
+def _quotas(usage: Usage, threshold: Threshold) -> Iterator[QuotaSummary]:
+    for quota in usage.quotas:
+        fill = _filled(quota.amounts, threshold)
+        times = _second(quota.resets_at), _second(quota.expires_at)
+        yield QuotaSummary(quota.name, quota.unit, fill, quota.amounts.remaining, *times)
 
 
 def _plan(usage: Usage, wall: float) -> Iterator[Attention]:
@@ -210,10 +241,11 @@ def _second(unix: float | None) -> float | None:
 
 
 def _fill(quota: Quota | None, threshold: Threshold | None) -> Fill | None:
-    if threshold is None:
-        return None
-    known, warning, critical = quota or Quota(), threshold.warning.value, threshold.critical.value
-    ratio = known.ratio
+    return None if threshold is None else _filled(quota or Quota(), threshold)
+
+
+def _filled(known: Quota, threshold: Threshold) -> Fill:
+    warning, critical, ratio = threshold.warning.value, threshold.critical.value, known.ratio
     level = None if ratio is None else "critical" if ratio >= critical else "warning" if ratio >= warning else "ok"
     return Fill(known.used, known.limit, ratio, level, warning, critical)
 

@@ -154,7 +154,7 @@ def test_the_bounds_themselves_are_good(loaded: Load) -> None:
 
 def test_the_default_thresholds_are_those_of_the_contract() -> None:
     assert [str(level) for pair in dataclasses.astuple(DEFAULTS) for level in (Level(*pair[0]), Level(*pair[1]))] == [
-        *("20%", "5%", "80%", "95%", "80%", "100%"),
+        *("20%", "5%", "80%", "95%", "80%", "100%", "80%", "95%"),
     ]
     assert Threshold(Level(20), Level(5)) == CREDITS_WITHOUT_LIMIT
 

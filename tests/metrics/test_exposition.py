@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from exporter.metrics import page as page_module
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.page import Exposition, Renderer
 from exporter.readings import AccountKey
 

@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.metrics.catalogue import Family
+from exporter.metrics.family import Family
 from exporter.metrics.page import Exposition, Renderer
 from exporter.readings import AccountKey
 from exporter.runtime.clock import SystemClock

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from exporter.config.load import load
 from exporter.errors import UnreachableError
@@ -21,6 +23,8 @@ from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountState
 from exporter.runtime.redaction import Redactor
+from exporter.status.cells import COLUMNS, row
+from exporter.status.summary import summary
 from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock
 
@@ -160,3 +164,66 @@ def test_every_request_of_a_poll_counts_against_the_limit_of_the_key(start: Star
     assert [path for path, *_ in one.sent] == ["/a", "/b", "/c", "/a"]
     assert state.failure is not None
     assert state.failure.reason == "rate_limited"
+
+
+SAMPLE = re.compile(r"^(video_api_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
+QUOTAS = """    auth: {header: k}
+    unit: USD
+    usage:
+      path: /v1
+      credits: {balance: usd}
+      quotas:
+        - {name: voices, unit: slots, used: v, limit: m}
+        - {each: packs, name: id, remaining: left, expires_at: {value: ends, time: unix}}
+        - {name: calls, unit: calls, remaining: c, resets_at: {value: r, time: unix}}"""
+ANSWER = {
+    "usd": 3.5, "v": 9, "m": 10, "c": 7, "r": 1774692000,
+    "packs": [{"id": "a", "left": 3, "ends": 1774692001}, {"id": "b", "left": "x"}],
+}  # fmt: skip
+
+
+def test_units_and_quotas_stand_in_the_exposition(start: Start) -> None:
+    one, lines = start(QUOTAS), list[str]()
+    one.poll(RawResponse(200, {}, ANSWER))
+    page = one.exposition.body("", "").data.decode()
+    for name, labels, value in SAMPLE.findall(page):
+        own = [label for label in labels.split(",") if not label.startswith(("provider=", "account="))]
+        lines.append(f"{name}{{{','.join(sorted(own))}}} {float(value):.12g}")
+    for line in (
+        'video_api_credits_unit_info{unit="USD"} 1',
+        "video_api_credits_balance{} 3.5",
+        'video_api_quota_used{quota="voices",unit="slots"} 9',
+        'video_api_quota_limit{quota="voices",unit="slots"} 10',
+        'video_api_quota_remaining{quota="voices",unit="slots"} 1',
+        'video_api_quota_used_ratio{quota="voices",unit="slots"} 0.9',
+        'video_api_quota_remaining{quota="a",unit="USD"} 3',
+        'video_api_quota_expiry_timestamp_seconds{quota="a"} 1774692001',
+        'video_api_quota_reset_timestamp_seconds{quota="calls"} 1774692000',
+        'video_api_quota_threshold_ratio{quota="voices",severity="warning"} 0.8',
+        "video_api_rejected_fields{} 1",
+    ):
+        assert line in lines
+
+
+def test_units_and_quotas_stand_on_the_status_page(start: Start, clock: FakeClock) -> None:
+    one = start(QUOTAS)
+    one.poll(RawResponse(200, {}, ANSWER))
+    account = summary(one.store.views()[0], clock.wall())
+    assert account.credits.unit == "USD"
+    assert ("warning", "Quota voices: 90 % of the limit used.") in account.attention
+    assert ("critical", "The balance is below the critical level of 5 USD.") in account.attention
+    balance = dict(zip(COLUMNS, (cell for _, cell in row(account, clock.wall()).columns), strict=True))["balance"]
+    assert balance.text == "3.5 USD"
+    assert balance.note.endswith("voices: 9 of 10 slots, a: 3 USD left, calls: 7 calls left")
+
+
+def test_a_vendor_that_tells_only_its_use_is_not_blamed_for_a_missing_balance(start: Start, clock: FakeClock) -> None:
+    one = start("    auth: {header: k}\n    usage: {path: /v1, quotas: [{name: hours, used: h}]}")
+    one.poll(RawResponse(200, {}, {"h": 5}))
+    assert summary(one.store.views()[0], clock.wall()).severity == "ok"
+
+
+def test_a_state_with_quotas_is_restored(start: Start) -> None:
+    state = start(QUOTAS).poll(RawResponse(200, {}, ANSWER))
+    content = TypeAdapter(AccountState).dump_json(state)
+    assert TypeAdapter(AccountState).validate_json(content) == state

@@ -22,6 +22,7 @@ from exporter.readings import (
     Failure,
     Invoices,
     Ledger,
+    NamedQuota,
     Period,
     Pool,
     Quota,
@@ -75,6 +76,7 @@ usages = some(
     usage_period=maybe(Period),
     billing_period=maybe(Period),
     pools=pools,
+    quotas=st.lists(some(NamedQuota, amounts=some(Quota)), max_size=2).map(tuple),
 )
 counts = st.dictionaries(names, st.integers(0, 10**9), max_size=3)
 invoices = some(Invoices, by_status=counts)

@@ -6,7 +6,7 @@ import json
 from math import inf
 
 from exporter.metrics.view import View
-from exporter.readings import AccountState, Failure, Period, Quota, Subscription, Usage
+from exporter.readings import AccountState, Failure, NamedQuota, Period, Quota, Subscription, Usage
 from exporter.status.json import as_json
 from exporter.status.summary import summary
 from tests.conftest import START, MakeAccount
@@ -21,6 +21,7 @@ def test_every_field_has_its_name_place_and_form(make_account: MakeAccount) -> N
         purchased=50.0,
         storage=Quota(9e8, 1e9, 1e8, 0.9),
         channels=Quota(3.0, inf),
+        quotas=(NamedQuota("voices", "slots", Quota(5.0, 20.0, 15.0, 0.25), START),),
         subscription=Subscription("p1", "Voyager", status="active", active=True),
         billing_period=Period(START - 5400.0, START + 86_400.9),
     )
@@ -38,11 +39,15 @@ def test_every_field_has_its_name_place_and_form(make_account: MakeAccount) -> N
         '{"provider": "vidnavigator", "account": "media", "labels": {"team": "search"}, "severity": "warning", '
         '"attention": [{"severity": "warning", "text": "The key made too many requests (429) and is in cool-down."}, '
         '{"severity": "warning", "text": "Storage: 90 % of the limit used."}], "up": false, "stale": false, '
-        '"plan": "Voyager", "subscription": "active", "credits": {"balance": 62.5, "monthly_limit": 80.0, '
+        '"plan": "Voyager", "subscription": "active", "unit": "credits", '
+        '"credits": {"balance": 62.5, "monthly_limit": 80.0, '
         '"monthly_remaining": 12.5, "monthly_used": 67.5, "purchased": 50.0, "level": "ok", "warning_below": 16.0, '
         '"critical_below": 4.0, "runway_seconds": 5000.0}, "storage": {"used": 900000000.0, "limit": 1000000000.0, '
         '"ratio": 0.9, "level": "warning", "warning_from": 0.8, "critical_from": 0.95}, "channels": {"used": 3.0, '
         '"limit": "unlimited", "ratio": null, "level": null, "warning_from": 0.8, "critical_from": 1.0}, '
+        '"quotas": [{"name": "voices", "unit": "slots", "used": 5.0, "limit": 20.0, "ratio": 0.25, "level": "ok", '
+        '"warning_from": 0.8, "critical_from": 0.95, "remaining": 15.0, "resets_at": "2027-01-15T08:00:00Z", '
+        '"expires_at": null}], '
         '"period_end": "2027-01-16T08:00:00Z", "poll_interval_seconds": 60.0, "last_poll": "2027-01-15T07:59:58Z", '
         '"last_success": "2027-01-15T07:58:59Z", "next_poll": "2027-01-15T08:00:58Z", '
         '"cooldown_until": "2027-01-15T08:00:30Z", "failure": {"reason": "rate_limited", "explanation": '
