@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from exporter import __version__
 from exporter.errors import ConfigError, Problem, StartError, UsageError
-from exporter.flags import add_flags, options, value
+from exporter.flags import FLAGS, add_flags, options, value
 from exporter.options import DEFAULT_LISTEN, Options
 from exporter.runtime import signals
 from exporter.runtime.files import reason
@@ -101,15 +101,33 @@ def _parser() -> argparse.ArgumentParser:
     poll.add_argument("--output", choices=("table", "json", "prometheus"), default="table")
     schema = command("config-schema", "Print the JSON Schema of the configuration, for editors.", _config_schema)
     schema.add_argument("--web", action="store_true", help="print the schema of the web configuration")
+    providers = command("providers", "List the providers, or print the definition of one as YAML.", _providers)
+    providers.add_argument("name", nargs="?", metavar="NAME", help="the provider to print (default: list all)")
+    tried = command("try-provider", "Show what each field of a recorded answer becomes. Sends nothing.", _try_provider)
+    _add_answers(tried)
     demo = command("demo", "Serve the metrics of simulated vendors, without a key.", _demo)
     demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
     for child, names in (
         (check, ("config.file", "web.config.file")),
         (poll, ("config.file", "log.level", "log.format")),
+        (providers, ("config.file",)),
+        (tried, ("config.file",)),
         (demo, ("web.", "log.")),
     ):
         add_flags(child, names, "127.0.0.1" + DEFAULT_LISTEN if child is demo else DEFAULT_LISTEN)
     return parser
+
+
+def _add_answers(tried: argparse.ArgumentParser) -> None:
+    tried.add_argument("name", metavar="NAME", help="a preset, or a provider of the configuration")
+    tried.add_argument(
+        "--response",
+        action="append",
+        required=True,
+        metavar="[REQUEST=]FILE",
+        help="JSON file with the answer; repeatable, with the name of a further request",
+    )
+    tried.add_argument("--status", type=int, default=200, help="HTTP status of the answer (default: 200)")
 
 
 def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -181,6 +199,26 @@ def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return poll_once(path, arguments.accounts, arguments.output, environ, redactor)
     finally:
         log.close(1.0)
+
+
+def _providers(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from exporter.tryout import show_providers
+
+    return show_providers(_config_if_there(arguments, environ), arguments.name, environ)
+
+
+def _try_provider(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from exporter.tryout import try_provider
+
+    path = _config_if_there(arguments, environ)
+    return try_provider(path, arguments.name, arguments.response, arguments.status, environ)
+
+
+def _config_if_there(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Path | None:
+    """Return the configuration file, None where the default one is not there, because presets need none."""
+    path = Path(str(value("config.file", arguments, environ)))
+    default = next(flag.default for flag in FLAGS if flag.name == "config.file")
+    return None if str(path) == default and not path.exists() else path
 
 
 def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

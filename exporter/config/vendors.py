@@ -6,9 +6,12 @@ the preset of its name.
 
 from __future__ import annotations
 
+import itertools
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
+from pathlib import Path as FilePath
 
 from exporter.config import provider_schema, schema, yaml
 from exporter.config.document import UNREADABLE, Location, Map, Path
@@ -32,6 +35,42 @@ def preset_names() -> tuple[str, ...]:
     if not PRESETS.is_dir():
         return ()
     return tuple(sorted(file.name.removesuffix(".yaml") for file in PRESETS.iterdir() if file.name.endswith(".yaml")))
+
+
+def vendors_in(
+    path: FilePath | None, built_in: Mapping[str, Provider], environ: Mapping[str, str]
+) -> tuple[Vendors, frozenset[str]]:
+    """Return the providers of a configuration file with the names that it defines itself. Raise ConfigError."""
+    report = Report(strict=False)
+    vendors = Vendors(built_in, report)
+    if path is not None:
+        document = yaml.read(str(path), environ)
+        report.read(document)
+        if isinstance(document.value, Map):
+            vendors.read(Location(document).at("providers"), document.value.get("providers"))
+    if report.problems:
+        raise report.refusal()
+    return vendors, frozenset(vendors.declarations)
+
+
+def source_of(path: FilePath | None, name: str) -> str:
+    """Return the lines that define a provider, from the configuration file or else from the preset."""
+    if path is not None:
+        document = yaml.read(str(path), {})
+        lines = path.read_text(encoding="utf-8").splitlines()
+        where = ("providers", name)
+        block = document.value.get("providers") if isinstance(document.value, Map) else None
+        if isinstance(block, Map) and name in block:
+            first = document.line(where) - 1
+            depth = _indent(lines[first])
+            rest = itertools.takewhile(lambda line: not line.strip() or _indent(line) > depth, lines[first + 1 :])
+            return textwrap.dedent("\n".join([lines[first], *rest])).rstrip() + "\n"
+    text = PRESETS.joinpath(name + ".yaml").read_text(encoding="utf-8")
+    return f"{name}:\n" + textwrap.indent(text, "  ")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 class Vendors:

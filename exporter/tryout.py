@@ -1,0 +1,115 @@
+"""The commands ``providers`` and ``try-provider``: what can be named, and what a recorded answer becomes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
+from pathlib import Path
+
+from exporter.config.vendors import Vendors, source_of, vendors_in
+from exporter.errors import PollError, UsageError
+from exporter.providers import PROVIDERS
+from exporter.providers.examples import answered, series_of
+from exporter.providers.readers import Outcome
+from exporter.runtime.files import read_file
+from exporter.runtime.output import write
+from exporter.runtime.redaction import escape
+
+_LARGEST = 1 << 20
+_MOST = 500
+"""Lines of fields that are printed."""
+
+
+def show_providers(path: Path | None, name: str | None, environ: Mapping[str, str]) -> int:
+    """Print every provider on a line, or the definition of one as YAML."""
+    vendors, own = vendors_in(path, PROVIDERS, environ)
+    if name is not None:
+        write(_definition(vendors, path, name))
+        return 0
+    lines = [("NAME", "KIND", "TITLE", "UNIT", "API")]
+    for known in vendors.names():
+        provider = vendors.get(known)
+        if provider is not None:
+            kind = "built-in" if known in PROVIDERS else "configured" if known in own else "preset"
+            lines.append((known, kind, provider.title, provider.unit, provider.base_url))
+    write(_columns(lines))
+    return 0
+
+
+def _definition(vendors: Vendors, path: Path | None, name: str) -> str:
+    provider = vendors.get(name)
+    if provider is None:
+        raise UsageError(f"providers: no provider is named {name!r}. They are {', '.join(vendors.names())}")
+    if name in PROVIDERS:
+        collect = ", ".join(provider.collect)
+        return f"# {name} ({provider.title}, {provider.base_url}) is code. It collects {collect}.\n"
+    return source_of(path, name)
+
+
+def try_provider(
+    path: Path | None, name: str, responses: Sequence[str], status: int, environ: Mapping[str, str]
+) -> int:
+    """Print what each field of recorded answers becomes. Return 1 if the poll would fail."""
+    vendors, _ = vendors_in(path, PROVIDERS, environ)
+    if vendors.get(name) is None:
+        raise UsageError(f"try-provider: no provider is named {name!r}. They are {', '.join(vendors.names())}")
+    if name in PROVIDERS:
+        raise UsageError(f"try-provider: {name} is code. Only providers that are written as YAML can be tried")
+    declaration = vendors.declarations[name]
+    documents: dict[str, object] = {}
+    for response in responses:
+        request, _, file = response.rpartition("=")
+        if (request or "usage") not in declaration.asks:
+            raise UsageError(f"try-provider: {name} has no request {request!r}. It has {', '.join(declaration.asks)}")
+        documents[request or "usage"] = _document(file)
+    if missing := [request for request in declaration.asks if request not in documents]:
+        write(f"# without an answer to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
+    outcomes: list[Outcome] = []
+    result = answered(declaration, documents, status, outcomes)
+    if isinstance(result, PollError):
+        write(f"the poll fails with the reason {result.reason}: {escape(str(result))[:300]}\n")
+        return 1
+    lines = [("FIELD", "RESULT"), *((outcome.name, _result(outcome)) for outcome in outcomes[:_MOST])]
+    if not result.subscribed:
+        lines.append(("no_subscription", "true, so there is no plan"))
+    series = [_sample(*sample) for sample in series_of(result)]
+    write(_columns(lines) + "\n" + "".join(f"video_api_{line}\n" for line in series))
+    return 0
+
+
+def _document(file: str) -> object:
+    try:
+        document: object = json.loads(read_file(file, _LARGEST))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"try-provider: {file}: {getattr(error, 'strerror', None) or error}") from None
+    return document
+
+
+def _result(outcome: Outcome) -> str:
+    if outcome.rejected:
+        return f"rejected, because it {outcome.rejected}"
+    if outcome.value is None:
+        return "absent"
+    if isinstance(outcome.value, float) and not isinstance(outcome.value, bool):
+        return _number(outcome.value)
+    return escape(str(outcome.value)).lower() if isinstance(outcome.value, bool) else escape(str(outcome.value))
+
+
+def _number(value: float) -> str:
+    return "unlimited" if value == inf else f"{value:.15g}"
+
+
+def _sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    inside = ",".join(f'{label}="{escape(text)}"' for label, text in labels.items())
+    return f"{name}{'{' + inside + '}' if inside else ''} {'+Inf' if value == inf else f'{value:.15g}'}"
+
+
+def _columns(lines: Sequence[tuple[str, ...]]) -> str:
+    return "".join(line + "\n" for line in _padded(lines))
+
+
+def _padded(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

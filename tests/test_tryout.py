@@ -1,0 +1,94 @@
+"""The commands ``providers`` and ``try-provider``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from exporter import commands
+from exporter.config.vendors import preset_names
+
+PAGE = (Path(__file__).parent.parent / "docs" / "providers.md").read_text()
+CONFIG, ANSWER, SHOWN = (
+    re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[0] for kind in ("yaml", "json", "console")
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "answer.json").write_text(ANSWER)
+    return tmp_path
+
+
+def test_the_tutorial_shows_what_the_command_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run(["try-provider", "acme", "--response", "answer.json"]) == 0
+    assert capsys.readouterr().out == SHOWN.partition("\n")[2]
+
+
+def test_the_tutorials_configuration_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "key").write_text("0123456789abcdef")
+    (folder / "config.yaml").write_text(CONFIG.replace("/run/secrets/acme", "key"))
+    assert commands.run(["check-config"]) == 0
+    assert "OK, 1 account" in capsys.readouterr().out
+
+
+def test_a_refusal_names_its_reason_and_a_rejected_field_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.run(["try-provider", "acme", "--response", "answer.json", "--status", "403"]) == 1
+    assert capsys.readouterr().out == "the poll fails with the reason forbidden: HTTP 403\n"
+    answer = json.loads(ANSWER)
+    answer["data"]["pots"].append({"usd": "12 dollars"})
+    (folder / "answer.json").write_text(json.dumps(answer))
+    assert commands.run(["try-provider", "acme", "--response", "answer.json"]) == 0
+    out = capsys.readouterr().out
+    assert "credits.balance  rejected, because it must be a number, not a text\n" in out
+    assert "video_api_rejected_fields 1\n" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nobody"], "no provider is named 'nobody'"),
+        (["videodb"], "videodb is code"),
+        (["acme", "--response", "credits=answer.json"], "acme has no request 'credits'. It has usage"),
+        (["acme", "--response", "none.json"], "none.json: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_tried_is_told(
+    arguments: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.run(["try-provider", *arguments, "--response", "answer.json"]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_every_provider_is_listed_with_its_kind(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run(["providers"]) == 0
+    kinds = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert kinds == {**dict.fromkeys(preset_names(), "preset"), "acme": "configured"} | dict.fromkeys(
+        ("videodb", "vidnavigator"), "built-in"
+    )
+
+
+def test_a_definition_is_printed_as_it_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run(["providers", "acme"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("acme:\n  base_url: https://api.acme.example\n")
+    assert "accounts" not in printed
+    (folder / "config.yaml").write_text("providers:\n" + "".join(f"  {line}\n" for line in printed.splitlines()))
+    assert commands.run(["providers", "acme"]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_presets_need_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert commands.run(["providers", "videodb"]) == 0
+    assert "is code" in capsys.readouterr().out
+    assert commands.run(["providers", "--config.file", "none.yaml"]) == 2
