@@ -72,6 +72,20 @@ def poll(options: argparse.Namespace) -> None:
     keep(options.disturbed, "poll", {"runs": runs})
 
 
+def declared(options: argparse.Namespace) -> None:
+    """CPU of a poll of a provider by configuration, compared with the same provider in code."""
+    from bench.polling import capacity
+
+    count = (options.accounts or [10_000])[0]
+    cost: dict[str, list[float]] = {}
+    for name in ("code", "data", "code", "data"):
+        run = capacity(count, max(10, count // 50), 64, options.window, declared=name == "data")
+        cost.setdefault(name, []).append(run["cpu_per_poll_ms"])
+    code, data = min(cost["code"]), min(cost["data"])
+    keep("declared", {"accounts": count, "code_ms": code, "data_ms": data, "ratio": data / code})
+    print(f"{count} accounts: {code:.3f} ms of CPU a poll by code, {data:.3f} ms by data, {data / code:.2f} times")
+
+
 def start(options: argparse.Namespace) -> None:
     """Time for the command line, for check-config, and to the first whole page."""
     from bench import report
@@ -128,6 +142,7 @@ def write(options: argparse.Namespace) -> None:
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "scrape": scrape,
     "poll": poll,
+    "declared": declared,
     "start": start,
     "connections": connections,
     "growth": growth,

@@ -19,8 +19,11 @@ from bench.workload import account_keys, configuration
 class Daemon:
     """An exporter and its vendors. ``stack`` stops both."""
 
-    def __init__(self, count: int, poll: str, latency: float, directory: Path, stack: ExitStack) -> None:
+    def __init__(
+        self, count: int, poll: str, latency: float, directory: Path, stack: ExitStack, *, declared: bool = False
+    ) -> None:
         """``poll`` is the block ``poll`` of the configuration. The latency is in seconds."""
+        self._declared = declared
         self.count, self._poll, self._directory, self._stack = count, poll, directory, stack
         self._keys = [secrets.token_hex(16) for _ in range(count)]
         keys = directory / "keys"
@@ -33,7 +36,7 @@ class Daemon:
 
     def configure(self, count: int) -> None:
         """Write a configuration with the first ``count`` accounts, and a state file."""
-        lines = configuration(count, self.vendor_url, self._keys[:count], self._poll)
+        lines = configuration(count, self.vendor_url, self._keys[:count], self._poll, declared=self._declared)
         self.config.write_text("".join(lines) + f"state: {{path: {self._directory}/state.db}}\n")
 
     def start(self) -> None:

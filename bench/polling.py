@@ -18,7 +18,7 @@ LATENCY = 0.3
 """Seconds that the simulated vendor takes for each answer."""
 
 
-def capacity(count: int, interval: int, concurrency: int, window: float) -> dict[str, Any]:
+def capacity(count: int, interval: int, concurrency: int, window: float, *, declared: bool = False) -> dict[str, Any]:
     """Poll this many accounts every ``interval`` seconds, and watch for ``window`` seconds.
 
     The watch begins when the polls are spread evenly. The second poll of an account comes at least half an interval
@@ -26,7 +26,7 @@ def capacity(count: int, interval: int, concurrency: int, window: float) -> dict
     """
     with workplace() as directory, ExitStack() as stack:
         poll = f"interval: {interval}s, timeout: 5s, concurrency: {concurrency}"
-        daemon = Daemon(count, poll, LATENCY, directory, stack)
+        daemon = Daemon(count, poll, LATENCY, directory, stack, declared=declared)
         daemon.start()
         healthy = daemon.until("/-/healthy")
         ready = daemon.until("/-/ready")

@@ -7,6 +7,7 @@ an account that changed.
 from __future__ import annotations
 
 import random
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -88,12 +89,19 @@ def _vary(value: float, chance: float) -> float:
     return round((abs(value) + 1) * chance * 8, 1)
 
 
-def configuration(count: int, base_url: str, keys: list[str], poll: str) -> Iterator[str]:
-    """Yield the lines of a configuration file of VidNavigator accounts."""
+DECLARED = Path(__file__).parent.parent / "tests" / "providers" / "vidnavigator.yaml"
+"""The definition of VidNavigator as data."""
+
+
+def configuration(count: int, base_url: str, keys: list[str], poll: str, *, declared: bool = False) -> Iterator[str]:
+    """Yield the lines of a configuration file of VidNavigator accounts, by its code or ``declared`` as data."""
+    if declared:
+        yield "providers:\n  declared:\n" + textwrap.indent(DECLARED.read_text(), "    ")
     yield f"poll: {{{poll}}}\naccounts:\n"
     for (provider, name), key in zip(account_keys(count), keys, strict=True):
         team = label_values((provider, name))[-1]
+        vendor = "declared" if declared else provider
         yield (
-            f"- {{name: {name}, provider: {provider}, base_url: '{base_url}', api_key: '{key}',"
+            f"- {{name: {name}, provider: {vendor}, base_url: '{base_url}', api_key: '{key}',"
             f" max_requests_per_minute: 1000, labels: {{team: {team}}}}}\n"
         )

@@ -138,19 +138,19 @@ class PollSession:
             raw = client.get(request.path, params, headers, left, request.body)
         finally:
             limits.end_request(self._target, began)
-        rest = self._rest(raw, request)
+        error = request.refuses(raw.status, raw.document)
+        rest = self._rest(raw, isinstance(error, RateLimitedError))
         if rest is not None:
             limits.cool_down(self._target, rest)
         document = self._without_keys(raw.document)
-        error = request.refuses(raw.status, document)
         if error is not None:
-            raise error
+            # Once more for its message, which must be one of the cleaned answer.
+            raise request.refuses(raw.status, document) or error
         return VendorResponse(raw.status, document)
 
-    def _rest(self, raw: RawResponse, request: _Request) -> float | None:
+    def _rest(self, raw: RawResponse, is_limited: bool) -> float | None:
         """Return how long the key must rest after this answer, in seconds."""
         now = self._sender.clock.wall()
-        is_limited = isinstance(request.refuses(raw.status, raw.document), RateLimitedError)
         wait = self._provider.wait
         named = wait(raw.headers, raw.document, now) if wait is not None else None
         return cooldown_seconds(429 if is_limited else raw.status, raw.headers, raw.document, now, named)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jmespath
-from jmespath import exceptions, functions
+from jmespath import exceptions, functions, visitor
 
 LONGEST = 1024
 """Characters of an expression."""
@@ -38,22 +38,23 @@ class _Functions(functions.Functions):  # type: ignore[misc]  # the library has 
         return None if value is None else [{"key": key, "value": item} for key, item in value.items()]
 
 
-_OPTIONS = jmespath.Options(custom_functions=_Functions())
+# One for all, because a new one for each search costs more than the search. It keeps nothing of a document.
+_INTERPRETER: Any = visitor.TreeInterpreter(visitor.Options(custom_functions=_Functions()))
 
 
 class Expression:
     """A compiled expression."""
 
-    __slots__ = ("_compiled", "path", "source")
+    __slots__ = ("_parsed", "path", "source")
 
     def __init__(self, source: str) -> None:
         """Raise ValueError with what is wrong and what would be right."""
         if len(source) > LONGEST:
             raise ValueError(f"is an expression of more than {LONGEST} characters")
         try:
-            self._compiled: Any = jmespath.compile(source)
-            self.path = _plain_path(self._compiled.parsed)
-            for node in _nodes(self._compiled.parsed):
+            self._parsed: Any = jmespath.compile(source).parsed
+            self.path = _plain_path(self._parsed)
+            for node in _nodes(self._parsed):
                 _check_function(node)
         except RecursionError:
             raise ValueError("is an expression that is nested too deeply") from None
@@ -96,7 +97,7 @@ class Expression:
 
     def _searched(self, document: object) -> object:
         try:
-            return self._compiled.search(document, options=_OPTIONS)
+            return _INTERPRETER.visit(self._parsed, document)
         except exceptions.JMESPathTypeError as error:
             name = error.function_name
             raise Unreadable(f"{name}() does not take {error.actual_type}") from None

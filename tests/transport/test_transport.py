@@ -17,7 +17,7 @@ from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
 from exporter.errors import PollError, PollTimeoutError, UnreachableError
 from exporter.transport.client import Transport
-from tests.transport.servers import IMPATIENT, PATIENT, ask
+from tests.transport.servers import IMPATIENT, PATIENT, answering, ask, ok
 
 
 def test_a_good_answer_comes_with_status_headers_and_document(vendors: Vendors, transport: Transport) -> None:
@@ -47,6 +47,16 @@ def test_a_redirect_is_not_followed_and_the_key_stays_home(vendors: Vendors, tra
         answer = ask(vendors, transport, faults.redirect(elsewhere.vidnavigator_url + "/usage"))
         assert answer.status == 302
         assert elsewhere.requests == []
+
+
+def test_a_body_is_posted_as_json_and_a_percent_encoded_path_stays_as_it_is() -> None:
+    heads: list[bytes] = []
+    with answering(ok("{}"), heads=heads) as url:
+        answer = Transport(url, "test").get("/v1/a%2Fb", {"k": "a b"}, {"X-Key": "1"}, PATIENT, {"n": [1]})
+    assert answer.document == {}
+    assert heads[0].startswith(b"POST /v1/a%2Fb?k=a+b HTTP/1.1\r\n")
+    assert b"Content-Type: application/json\r\n" in heads[0]
+    assert b"Content-Length: 10\r\n" in heads[0]
 
 
 def test_each_request_has_a_connection_of_its_own(vendors: Vendors, transport: Transport) -> None:
