@@ -14,7 +14,11 @@ def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, A
     """Return the JSON Schema of the file. The names come from the table of providers."""
     result = as_json_schema(ConfigFile, "video-api-exporter")
     account = result["$defs"]["AccountBlock"]
-    account["properties"]["provider"]["enum"] = sorted(providers)
+    names = {"enum": sorted(providers)}
+    # A file with providers of its own may name them. The list is there for editors to complete.
+    account["properties"]["provider"]["anyOf"] = [names, {}]
+    result["if"] = {"not": {"required": ["providers"]}}
+    result["then"] = {"properties": {"accounts": {"items": {"properties": {"provider": names}}}}}
     account["properties"]["collect"]["anyOf"][0]["items"]["enum"] = sorted(collect)
     account["oneOf"] = [{"required": [name]} for name in KEY_FIELDS]
     return result

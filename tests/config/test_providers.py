@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from exporter.config.accounts import Config
-from exporter.config.load import load
+from exporter.config.load import json_schema, load
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
 
@@ -130,3 +132,17 @@ def test_providers_that_nobody_uses_are_checked_too(tmp_path: Path) -> None:
         "providers.b.auth: is missing",
         "providers.b.usage: is missing",
     ]
+
+
+def test_the_schema_takes_the_providers_that_the_program_takes() -> None:
+    check = jsonschema.Draft202012Validator(json_schema(PROVIDERS))
+    document = yaml.safe_load(GOOD)
+    assert list(check.iter_errors(document)) == []
+    document["providers"]["acme"]["usage"].update(
+        method="POST", json={"a": 1}, no_subscription="a", more={"key": {"path": "/k"}}, quotas=[{"name": "a"}]
+    )
+    document["providers"]["acme"]["usage"]["credits"]["limit"] = {"value": "a", "unlimited": [None], "scale": 0.01}
+    assert list(check.iter_errors(document)) == []
+    for wrong in ({"path": "v1"}, {"path": "/v1", "credits": {"ballance": "a"}}, {"path": "/v1", "plan": {"name": {}}}):
+        document["providers"]["acme"]["usage"] = wrong
+        assert not check.is_valid(document)
