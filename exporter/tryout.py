@@ -11,7 +11,7 @@ from exporter.config.vendors import Vendors, source_of, vendors_in
 from exporter.errors import PollError, UsageError
 from exporter.providers import PROVIDERS
 from exporter.providers.examples import answered, series_of
-from exporter.providers.readers import Outcome
+from exporter.providers.readers import FieldOutcome
 from exporter.runtime.files import read_file
 from exporter.runtime.output import write
 from exporter.runtime.redaction import escape
@@ -65,7 +65,7 @@ def try_provider(
         documents[request or "usage"] = _document(file)
     if missing := [request for request in declaration.asks if request not in documents]:
         write(f"# without an answer to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
-    outcomes: list[Outcome] = []
+    outcomes: list[FieldOutcome] = []
     result = answered(declaration, documents, status, outcomes)
     if isinstance(result, PollError):
         write(f"the poll fails with the reason {result.reason}: {escape(str(result))[:300]}\n")
@@ -86,7 +86,7 @@ def _document(file: str) -> object:
     return document
 
 
-def _result(outcome: Outcome) -> str:
+def _result(outcome: FieldOutcome) -> str:
     if outcome.rejected:
         return f"rejected, because it {outcome.rejected}"
     if outcome.value is None:

@@ -19,7 +19,7 @@ from exporter.providers.declaration import (
 )
 from exporter.providers.fields import exact_sum
 from exporter.providers.operations import ServiceRow, fold_quotas, fold_services
-from exporter.providers.readers import AnswerField, Outcome, Reader
+from exporter.providers.readers import AnswerField, FieldOutcome, Reader
 from exporter.readings import NamedQuota, Period, Pool, Quota, ServiceUse, Subscription, Usage
 
 _CREDITS = ("balance", "limit", "used", "remaining", "purchased", "granted")
@@ -46,7 +46,7 @@ def usage_of(
     declaration: Declaration,
     documents: Mapping[str, object],
     options: ParseOptions,
-    outcomes: list[Outcome] | None = None,
+    outcomes: list[FieldOutcome] | None = None,
 ) -> Usage:
     """Return what the answers say. ``outcomes`` is filled with what became of each field."""
     found = _Found()

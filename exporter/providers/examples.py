@@ -11,7 +11,7 @@ from exporter.providers.base import ParseOptions
 from exporter.providers.declaration import Declaration
 from exporter.providers.declared import refuses, says_no_subscription
 from exporter.providers.declared_usage import usage_of
-from exporter.providers.readers import Outcome
+from exporter.providers.readers import FieldOutcome
 from exporter.readings import Usage
 
 ABSENT = "absent"
@@ -21,7 +21,7 @@ _QUOTAS = (("used", "used"), ("limit", "limit"), ("remaining", "remaining"), ("r
 
 
 def answered(
-    declaration: Declaration, documents: Mapping[str, object], status: int, outcomes: list[Outcome] | None = None
+    declaration: Declaration, documents: Mapping[str, object], status: int, outcomes: list[FieldOutcome] | None = None
 ) -> Usage | PollError:
     """Return what a poll would make of these answers, the first of which has this status."""
     for name, ask in declaration.asks.items():

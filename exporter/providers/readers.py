@@ -156,7 +156,7 @@ _MOMENTS: Mapping[str, Callable[[object], float | None]] = {
 
 
 @dataclass(slots=True)
-class Outcome:
+class FieldOutcome:
     """What became of one field, for ``try-provider``."""
 
     name: str
@@ -171,7 +171,7 @@ class Reader:
     document: object
     prefix: str = ""
     rejected: dict[str, None] = field(default_factory=dict)
-    outcomes: list[Outcome] | None = None
+    outcomes: list[FieldOutcome] | None = None
 
     def inside(self, document: object, prefix: str) -> Reader:
         """Return a reader of a part of the answer."""
@@ -209,7 +209,7 @@ class Reader:
         """Note a field that was read and cannot be used."""
         self.rejected[self.prefix + name] = None
         if self.outcomes is not None:
-            self.outcomes.append(Outcome(self.prefix + name, rejected=why))
+            self.outcomes.append(FieldOutcome(self.prefix + name, rejected=why))
 
     def _read(
         self, name: str, field_: AnswerField | None, read: Callable[[AnswerField, object], _T | None]
@@ -222,7 +222,7 @@ class Reader:
             self._reject(name, error, field_.expression)
             return None, True
         if self.outcomes is not None:
-            self.outcomes.append(Outcome(self.prefix + name, value))
+            self.outcomes.append(FieldOutcome(self.prefix + name, value))
         return value, False
 
     def _reject(self, name: str, error: Unreadable, expression: Expression) -> None:
@@ -230,4 +230,4 @@ class Reader:
         path = error.where or (".".join(expression.path) if expression.path else name)
         self.rejected[self.prefix + path] = None
         if self.outcomes is not None:
-            self.outcomes.append(Outcome(self.prefix + name, rejected=str(error)))
+            self.outcomes.append(FieldOutcome(self.prefix + name, rejected=str(error)))
