@@ -82,7 +82,7 @@ def declared(options: argparse.Namespace) -> None:
         run = capacity(count, max(10, count // 50), 64, options.window, declared=name == "data")
         cost.setdefault(name, []).append(run["cpu_per_poll_ms"])
     code, data = min(cost["code"]), min(cost["data"])
-    keep("declared", {"accounts": count, "code_ms": code, "data_ms": data, "ratio": data / code})
+    keep(options.disturbed, "declared", {"accounts": count, "code_ms": code, "data_ms": data, "ratio": data / code})
     print(f"{count} accounts: {code:.3f} ms of CPU a poll by code, {data:.3f} ms by data, {data / code:.2f} times")
 
 

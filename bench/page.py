@@ -15,7 +15,8 @@ from pathlib import Path
 from bench.processes import workplace
 from bench.workload import LABELS, Workload, account_keys, label_values
 from exporter.metrics.catalogue import FAMILIES
-from exporter.metrics.page import Exposition, Renderer
+from exporter.metrics.page import Exposition
+from exporter.metrics.render import Renderer
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.runtime.clock import SystemClock
 from exporter.web.messages import Request, Response, Route

@@ -26,7 +26,8 @@ from bench.scrapes import Client, Target, post
 from bench.workload import LABELS, Row, Workload, account_keys, label_values
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.family import Family
-from exporter.metrics.page import Exposition, Renderer
+from exporter.metrics.page import Exposition
+from exporter.metrics.render import Renderer
 from exporter.runtime.clock import SystemClock
 
 ENVIRONMENT = ROOT / ".venv" / "bench"

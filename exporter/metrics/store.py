@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.config.accounts import Account
-from exporter.metrics.catalogue import FAMILIES, Family
-from exporter.metrics.page import SEGMENT, Exposition, Renderer
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.family import Family
+from exporter.metrics.page import SEGMENT, Exposition
+from exporter.metrics.render import Renderer
 from exporter.metrics.view import View
 from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
 from exporter.runtime.clock import Clock

@@ -18,7 +18,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from exporter.metrics import page as page_module
 from exporter.metrics.family import Family
-from exporter.metrics.page import Exposition, Renderer
+from exporter.metrics.page import Exposition
+from exporter.metrics.render import Renderer
 from exporter.readings import AccountKey
 
 OPENMETRICS = "application/openmetrics-text"

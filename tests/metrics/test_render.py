@@ -16,7 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics.family import Family
-from exporter.metrics.page import Exposition, Renderer
+from exporter.metrics.page import Exposition
+from exporter.metrics.render import Renderer
 from exporter.readings import AccountKey
 from exporter.runtime.clock import SystemClock
 

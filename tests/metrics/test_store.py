@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.metrics.catalogue import FAMILIES, Family
-from exporter.metrics.page import Exposition, Renderer, Sample
+from exporter.metrics.catalogue import FAMILIES
+from exporter.metrics.family import Family
+from exporter.metrics.page import Exposition
+from exporter.metrics.render import Renderer, Sample
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.providers.base import ParseOptions
