@@ -64,8 +64,7 @@ class Database:
 
     def prepare(self) -> None:
         """Make folder and file, take the daemon's lock, make the file private, and check that it can be written."""
-        if self._path.exists() and not self._path.is_file():
-            raise OSError("it is not a regular file")  # do not rename a folder or a device
+        require_regular(self._path)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._exclusive and self._lock is None:
             self._lock = lock(self._path)
@@ -154,8 +153,15 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     return db
 
 
+def require_regular(path: Path) -> None:
+    """Raise OSError for a folder or device, which must stay, and for a named pipe, whose opening never ends."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is not a regular file")
+
+
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Open a state file on a disk that cannot be written. Raises Unusable, sqlite3.Error."""
+    require_regular(path)
     # SQLite reads a file in WAL mode from a read-only folder only if -wal and -shm exist. If they do not, the
     # file was closed properly and nobody changes it, so it can be opened as immutable.
     for option in ("mode=ro", "mode=ro&immutable=1"):

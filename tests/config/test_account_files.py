@@ -88,3 +88,16 @@ def test_a_pattern_that_matches_more_files_than_can_be_meant_is_refused(
     path.write_text("account_files:\n- '**/*.yaml'\n")
     with pytest.raises(ConfigError, match=r"c:2: account_files\[0\]: matches more than 2 files; write a narrower"):
         load(path, PROVIDERS, {})
+
+
+def test_a_pattern_that_leads_into_more_folders_than_can_be_meant_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_files, "FOLDERS", 500)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).symlink_to(".")
+    path = tmp_path / "config"
+    for pattern in ("/".join(["[abc]"] * 11) + "/x.yaml", "/proc/**/x.yaml"):
+        path.write_text(f"account_files: ['{pattern}']\n")
+        with pytest.raises(ConfigError, match="looks into more than 500 folders; write a narrower pattern"):
+            load(path, PROVIDERS, {})

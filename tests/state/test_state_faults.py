@@ -480,3 +480,12 @@ def test_a_killed_process_releases_the_lock(path: Path) -> None:
     child.wait()
     child.stdout.close()
     saved(path)
+
+
+def test_a_named_pipe_in_place_of_the_file_holds_up_neither_the_start_nor_a_poll(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "state.db"
+    os.mkfifo(path)
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        assert file.load([("videodb", "a")]) == {}
+        assert Limits(clock, KeyRecords(file, clock)).admit(KeyTarget("videodb", "u", "k"), 1) is None
+    assert path.is_fifo()
