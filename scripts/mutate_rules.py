@@ -34,7 +34,7 @@ TESTS = ROOT / "tests/alerts/rules"
 TOKEN = re.compile(
     r"""
       (?P<matchers>\{[^}]*\})
-    | (?P<labels>\bwithout\s*\([^)]*\))
+    | (?P<labels>\b(?:without|on|ignoring)\s*\([^)]*\))
     | (?P<duration>\[[^\]]+\]|\boffset\s+\w+)
     | (?P<set>\b(?:and|or|unless)\b)
     | (?P<number>\bInf\b|(?<![\w.:])\d+(?:\.\d+)?(?![\w.:]))
