@@ -139,6 +139,15 @@ def test_wrong_flags_and_configurations_still_exit_2(tmp_path: Path) -> None:
     assert run(f"--config.file={tmp_path / 'missing'}").returncode == 2
 
 
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """Start programs as from a terminal: a shell has those that it starts in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_ctrl_c_ends_a_poll_by_hand_although_its_vendor_hangs(vendors: Vendors, tmp_path: Path) -> None:
     key = vendors.add(vidnavigator_account())
     vendors.accounts[key].fault = faults.hang()
