@@ -41,7 +41,7 @@ from exporter.web.server import Server
 
 logger = logging.getLogger(__name__)
 
-GRACE = 2.0
+GRACE_SECONDS = 2.0
 """Seconds that polls under way have to end by themselves when the exporter stops; then they are cut."""
 
 
@@ -238,7 +238,7 @@ class App:
         logger.info("stopping")
         self._stopping.set()
         self._notifier.send("STOPPING=1")
-        if self._scheduler.stop(GRACE):
+        if self._scheduler.stop(GRACE_SECONDS):
             return True
         self._transports.abort()
         if self._scheduler.stop(1.0):

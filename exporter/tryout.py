@@ -16,8 +16,8 @@ from exporter.runtime.files import read_file
 from exporter.runtime.output import write
 from exporter.runtime.redaction import escape
 
-_LARGEST = 1 << 20
-_MOST = 500
+_MAX_BYTES = 1 << 20
+_MAX_FIELDS = 500
 """Lines of fields that are printed."""
 
 
@@ -70,7 +70,7 @@ def try_provider(
     if isinstance(result, PollError):
         write(f"the poll fails with the reason {result.reason}: {escape(str(result))[:300]}\n")
         return 1
-    lines = [("FIELD", "RESULT"), *((outcome.name, _result(outcome)) for outcome in outcomes[:_MOST])]
+    lines = [("FIELD", "RESULT"), *((outcome.name, _result(outcome)) for outcome in outcomes[:_MAX_FIELDS])]
     if not result.subscribed:
         lines.append(("no_subscription", "true, so there is no plan"))
     series = [_sample(*sample) for sample in series_of(result)]
@@ -80,7 +80,7 @@ def try_provider(
 
 def _document(file: str) -> object:
     try:
-        document: object = json.loads(read_file(file, _LARGEST))
+        document: object = json.loads(read_file(file, _MAX_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"try-provider: {file}: {getattr(error, 'strerror', None) or error}") from None
     return document

@@ -27,10 +27,10 @@ from exporter.transport.client import RawResponse
 
 ATTEMPTS = 3
 """How often one request is sent at most, the first time included."""
-FIRST_BACKOFF = 0.5
+FIRST_BACKOFF_SECONDS = 0.5
 """Seconds before the second attempt, on average; each further wait is twice as long."""
-_LONGEST_MESSAGE = 300
-_LONGEST_TEXT = 20_000
+_MAX_MESSAGE_CHARACTERS = 300
+_MAX_TEXT_CHARACTERS = 20_000
 """Characters that are kept of any text in an answer."""
 
 
@@ -101,7 +101,7 @@ class PollSession:
             try:
                 return self._once(request)
             except (UnreachableError, ServerError):
-                backoff = FIRST_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
+                backoff = FIRST_BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
                 is_cooling_down = self._sender.limits.cooldown(self._target) is not None
                 if attempt == ATTEMPTS or backoff >= self._left() or is_cooling_down:
                     raise
@@ -111,9 +111,9 @@ class PollSession:
 
     def cleaned(self, error: PollError) -> PollError:
         """Return an error whose message may be shown: short, printable, without any key."""
-        words = self._sender.redactor.redact(str(error), _LONGEST_TEXT)
+        words = self._sender.redactor.redact(str(error), _MAX_TEXT_CHARACTERS)
         words = KeyParts(self._target.key, MESSAGE_RUN).redact(words)
-        return type(error)(escape(words)[:_LONGEST_MESSAGE])
+        return type(error)(escape(words)[:_MAX_MESSAGE_CHARACTERS])
 
     def _left(self) -> float:
         return self._deadline - self._sender.clock.monotonic()
@@ -159,7 +159,9 @@ class PollSession:
         """Return an answer that may be shown. It is the one place where a vendor's texts come in."""
         parts, redactor = KeyParts(self._target.key, READING_RUN), self._sender.redactor
         try:
-            return change_texts(document, lambda text: escape(parts.redact(redactor.redact(text, _LONGEST_TEXT))))
+            return change_texts(
+                document, lambda text: escape(parts.redact(redactor.redact(text, _MAX_TEXT_CHARACTERS)))
+            )
         except RecursionError:
             raise InvalidResponseError("the answer is nested too deeply") from None
 

@@ -22,8 +22,8 @@ from exporter.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT = 5.0
-OVERDUE = 120.0
+HEARTBEAT_SECONDS = 5.0
+OVERDUE_SECONDS = 120.0
 """Seconds after which polls that were due and did not end mean that something hangs."""
 
 
@@ -101,7 +101,7 @@ class Scheduler:
     def _beat(self) -> None:
         self._last_beat = self._clock.monotonic()
         if not self._stopping.is_set():
-            self._add(self._beat, self._last_beat + HEARTBEAT, "heartbeat")
+            self._add(self._beat, self._last_beat + HEARTBEAT_SECONDS, "heartbeat")
 
     def _add(self, run: Callable[..., None], due: float, pool: str, *args: object) -> str:
         """Run once when due. Only date triggers understand the zone: the others go by way of the wall clock."""
@@ -112,12 +112,12 @@ class Scheduler:
     def trouble(self) -> str | None:
         """Return what hangs, in words, or None. Takes no lock, because the answer must come while others hold it."""
         now = self._clock.monotonic()
-        if now - self._last_beat >= OVERDUE:
+        if now - self._last_beat >= OVERDUE_SECONDS:
             return "the scheduler has given no sign of life for two minutes"
         for job in list(self._jobs.values()):
             # A pool that is only late still ends polls.
             since = max(job.due, self._last_ends.get(self._pool_of(job.account), now))
-            if now - since >= max(OVERDUE, 2 * job.account.timeout):
+            if now - since >= max(OVERDUE_SECONDS, 2 * job.account.timeout):
                 return f"polls of {job.account.provider} that were due have not ended for two minutes"
         return None
 

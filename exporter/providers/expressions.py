@@ -12,7 +12,7 @@ from typing import Any
 import jmespath
 from jmespath import exceptions, functions, visitor
 
-LONGEST = 1024
+MAX_CHARACTERS = 1024
 """Characters of an expression."""
 
 _REFUSED = {
@@ -49,8 +49,8 @@ class Expression:
 
     def __init__(self, source: str) -> None:
         """Raise ValueError with what is wrong and what would be right."""
-        if len(source) > LONGEST:
-            raise ValueError(f"is an expression of more than {LONGEST} characters")
+        if len(source) > MAX_CHARACTERS:
+            raise ValueError(f"is an expression of more than {MAX_CHARACTERS} characters")
         try:
             self._parsed: Any = jmespath.compile(source).parsed
             self.path = _plain_path(self._parsed)

@@ -19,7 +19,7 @@ _TIME = re.compile(
     r"(?:[Tt ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s?([Zz]|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
 )
-_LONGEST = 256
+_MAX_CHARACTERS = 256
 
 
 def label(value: str) -> str:
@@ -27,7 +27,7 @@ def label(value: str) -> str:
 
     It is interned, because thousands of accounts have the same few services and plans.
     """
-    return sys.intern(value[:_LONGEST].encode("utf-8", "replace").decode("utf-8"))
+    return sys.intern(value[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8"))
 
 
 def parse_number(value: object) -> float | None:

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 LISTS = ("sum", "min", "max")
 TIMES = ("iso", "date", "unix", "unix-ms", "http-date")
 _DATE_LENGTHS = (8, 10)
-_LATEST = 253_402_300_800.0  # the year 10000
+_LATEST_UNIX_SECONDS = 253_402_300_800.0  # the year 10000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class AnswerField:
 
     def _moment(self, value: object) -> float:
         moment = _MOMENTS[self.time](value)
-        if moment is None or not isfinite(moment) or not 0 <= moment < _LATEST:
+        if moment is None or not isfinite(moment) or not 0 <= moment < _LATEST_UNIX_SECONDS:
             raise Unreadable(f"must be a time in the form {self.time}, not {kind(value)}")
         return moment
 

@@ -14,7 +14,7 @@ from exporter.providers.fields import FieldReader, label
 from exporter.providers.operations import ServiceRow, fold_services
 from exporter.readings import AutoRecharge, Invoices, Pool, Usage
 
-BILLING_INTERVAL = 3600.0
+BILLING_INTERVAL_SECONDS = 3600.0
 LATEST_INVOICES = 12
 STATUSES = ("paid", "pending", "failed")
 
@@ -116,7 +116,7 @@ PROVIDER = Provider(
     key_header="x-access-token",
     endpoints={
         "usage": Endpoint(fetch_usage),
-        "invoices": Endpoint(fetch_invoices, every=BILLING_INTERVAL),
-        "auto_recharge": Endpoint(fetch_auto_recharge, every=BILLING_INTERVAL),
+        "invoices": Endpoint(fetch_invoices, every=BILLING_INTERVAL_SECONDS),
+        "auto_recharge": Endpoint(fetch_auto_recharge, every=BILLING_INTERVAL_SECONDS),
     },
 )

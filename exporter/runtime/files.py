@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-LONGEST = 1 << 20
+MAX_BYTES = 1 << 20
 """Bytes that a key file, a certificate or a file of accounts may have."""
 
 _EXHAUSTED = {
@@ -20,7 +20,7 @@ def reason(error: OSError) -> str:
     return _EXHAUSTED.get(error.errno or 0) or error.strerror or str(error) or "the system call failed"
 
 
-def read_file(path: str | os.PathLike[str], limit: int = LONGEST) -> bytes:
+def read_file(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
     """Return what a regular file holds; raise OSError, whose ``strerror`` says what is wrong, for anything else.
 
     A named pipe, a device, a directory and a file of more than ``limit`` bytes are refused.

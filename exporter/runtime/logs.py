@@ -26,10 +26,10 @@ LEVELS: Mapping[str, int] = {
     "error": logging.ERROR,
 }
 
-_LONGEST = 2000
+_MAX_CHARACTERS = 2000
 """Characters of a message or field that are logged."""
-_LONGEST_TRACE = 20_000
-_WAITING = 1000
+_MAX_TRACE_CHARACTERS = 20_000
+_MAX_WAITING_LINES = 1000
 """Lines that wait for the writer at most."""
 _STDERR = 2
 
@@ -43,7 +43,7 @@ class LogWriter:
     def __init__(self, descriptor: int = _STDERR) -> None:
         self.dropped = 0
         self._descriptor = descriptor
-        self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        self._lines: queue.Queue[bytes | None] = queue.Queue(_MAX_WAITING_LINES)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -116,9 +116,9 @@ class Handler(logging.Handler):
             "msg": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        clean = {name: self._clean(str(value), _LONGEST) for name, value in values.items()}
+        clean = {name: self._clean(str(value), _MAX_CHARACTERS) for name, value in values.items()}
         if record.exc_info:
-            clean["trace"] = self._clean(logging.Formatter().formatException(record.exc_info), _LONGEST_TRACE)
+            clean["trace"] = self._clean(logging.Formatter().formatException(record.exc_info), _MAX_TRACE_CHARACTERS)
         if self._output == "json":
             return escape(json.dumps(clean, ensure_ascii=False))
         return " ".join(f"{name}={_quoted(value)}" for name, value in clean.items())

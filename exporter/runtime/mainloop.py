@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 Handlers = dict[int, Callable[[int, FrameType | None], object] | int | None]
 
-_IDLE = 0.5
+_IDLE_SECONDS = 0.5
 """Seconds between two looks around."""
-_SPACING = 0.1
+_SPACING_SECONDS = 0.1
 """Seconds from one load to the next, so that a burst of signals is a few of them."""
 
 
@@ -80,7 +80,7 @@ class MainLoop(Generic[T]):
             while self._serve_one():
                 if self._next and not self._loading and time.monotonic() >= self._next_load:
                     self._loading, self._next = self._next, []
-                    self._next_load = time.monotonic() + _SPACING
+                    self._next_load = time.monotonic() + _SPACING_SECONDS
                     threading.Thread(target=self._load_beside, name="reload", daemon=True).start()
         finally:
             self._refuse_reloads()
@@ -89,7 +89,7 @@ class MainLoop(Generic[T]):
         """Serve one event or none; return whether to go on."""
         try:
             # Not for ever, because a signal that comes just before the wait begins does not end it.
-            event = self._events.get(timeout=_SPACING if self._next else _IDLE)
+            event = self._events.get(timeout=_SPACING_SECONDS if self._next else _IDLE_SECONDS)
         except queue.Empty:
             self._idle()
             return True

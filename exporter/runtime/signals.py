@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 
 _HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-GRACE = 10.0
+GRACE_SECONDS = 10.0
 """Seconds that a start has to end by itself once it is asked to stop."""
 
 
@@ -22,7 +22,7 @@ def release() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
-def watch_start(grace: float = GRACE) -> None:
+def watch_start(grace: float = GRACE_SECONDS) -> None:
     """End the program ``grace`` seconds after a stop was asked for, unless it has handlers by then.
 
     A start that reads from a dead mount never ends, and would hold the signals for good.

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-EVERY = 60.0
+EVERY_SECONDS = 60.0
 """Seconds between two lines with the same message."""
 
 
@@ -37,7 +37,7 @@ class ThrottledLog:
         if now < self._next.get(message, now):
             self._left_out[message] = self._left_out.get(message, 0) + 1
             return
-        self._next[message] = now + EVERY
+        self._next[message] = now + EVERY_SECONDS
         left_out = self._left_out.pop(message, 0)
         if left_out:
             message, args = message + " (%d more were not logged)", (*args, left_out)

@@ -22,7 +22,7 @@ COLUMNS = {
 _MUTED = {UNKNOWN: " not-known", NONE: " none"}
 _QUOTAS = 5
 """Named quotas that a row shows, the fullest first."""
-_LATE = 15.0
+_LATE_SECONDS = 15.0
 """Seconds by which a poll may wait for a free connection before the page calls it late."""
 
 
@@ -169,5 +169,5 @@ def _next(account: Summary, now: float) -> Cell:
     if due is None:
         return Cell(UNKNOWN)
     late = now - due
-    text = f"in {duration(-late)}" if late < -1 else "now" if late < _LATE else f"{duration(late)} late"
+    text = f"in {duration(-late)}" if late < -1 else "now" if late < _LATE_SECONDS else f"{duration(late)} late"
     return Cell(text, at=iso(due))

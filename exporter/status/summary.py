@@ -33,9 +33,9 @@ EXPLANATIONS: Mapping[str, str] = {
 
 _KEY_FAILURES = frozenset({"auth", "forbidden", "credential"})
 """Failures that do not end by waiting."""
-_OLD_DATA = 3600.0
+_OLD_DATA_SECONDS = 3600.0
 """Age in seconds at which a vendor's figures are old although polls succeed."""
-_ENDS_SOON = 7 * 86_400.0
+_ENDS_SOON_SECONDS = 7 * 86_400.0
 _CALENDAR = (-62_135_596_800, 253_402_300_800)
 """The years 1 to 9999, beyond which no time can be written."""
 
@@ -191,7 +191,7 @@ def _attention(
         if fill is not None and fill.ratio is not None and fill.level in ("warning", "critical"):
             yield Attention(fill.level, f"{name}: {percent(fill.ratio, digits=4, space=' ')} of the limit used.")
     yield from _plan(usage, wall)
-    if usage.generated_at is not None and wall - usage.generated_at > _OLD_DATA:
+    if usage.generated_at is not None and wall - usage.generated_at > _OLD_DATA_SECONDS:
         yield Attention("warning", "The vendor's figures are more than an hour old.")
     rejected = sum(len(part.rejected) for part in state.parts.values())
     if rejected:
@@ -231,7 +231,7 @@ def _plan(usage: Usage, wall: float) -> Iterator[Attention]:
     elif plan is not None and plan.active is False:
         yield Attention("critical", f"The subscription is not active ({plan.status}).")
     end = usage.billing_period.end if usage.billing_period is not None else None
-    if plan is not None and plan.cancel_at_period_end and end is not None and end - wall < _ENDS_SOON:
+    if plan is not None and plan.cancel_at_period_end and end is not None and end - wall < _ENDS_SOON_SECONDS:
         yield Attention("warning", "The plan was cancelled and ends with this period.")
 
 

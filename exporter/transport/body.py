@@ -10,21 +10,21 @@ import urllib3
 
 from exporter.errors import InvalidResponseError
 
-MAX_BODY = 1 << 20
+MAX_BODY_BYTES = 1 << 20
 """The largest answer taken, in bytes, unpacked."""
 
-_CHUNK = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 
 def read_body(raw: urllib3.HTTPResponse) -> bytes:
-    """Return the unpacked body; raise InvalidResponseError where it is larger than ``MAX_BODY``."""
+    """Return the unpacked body; raise InvalidResponseError where it is larger than ``MAX_BODY_BYTES``."""
     body = bytearray()
     complete = False
     try:
         for piece in _unpacked(raw):
             body += piece
-            if len(body) > MAX_BODY:
-                raise InvalidResponseError(f"the answer is larger than {MAX_BODY >> 20} MiB")
+            if len(body) > MAX_BODY_BYTES:
+                raise InvalidResponseError(f"the answer is larger than {MAX_BODY_BYTES >> 20} MiB")
         complete = True
     finally:
         if not complete:
@@ -35,7 +35,7 @@ def read_body(raw: urllib3.HTTPResponse) -> bytes:
 def _unpacked(raw: urllib3.HTTPResponse) -> Iterator[bytes]:
     """Yield the body in bounded pieces: a few packed bytes never become more than a chunk at once."""
     encoding = (raw.headers.get("Content-Encoding") or "identity").strip().lower()
-    pieces = raw.stream(_CHUNK, decode_content=False)
+    pieces = raw.stream(_CHUNK_BYTES, decode_content=False)
     if encoding == "identity":
         yield from pieces
         return
@@ -44,7 +44,7 @@ def _unpacked(raw: urllib3.HTTPResponse) -> Iterator[bytes]:
     unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     for packed in pieces:
         while packed:
-            yield unpack.decompress(packed, _CHUNK)
+            yield unpack.decompress(packed, _CHUNK_BYTES)
             packed = unpack.unconsumed_tail
     if not unpack.eof:
         raise InvalidResponseError("the packed answer ends too early")

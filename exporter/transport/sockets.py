@@ -13,7 +13,7 @@ from exporter.config.authorities import Authorities
 from exporter.transport.deadline import Deadline
 from exporter.transport.lookups import Lookups, Resolve
 
-SESSION_PAUSE = 600.0
+SESSION_PAUSE_SECONDS = 600.0
 """Seconds between two readings of a host's session, which matter where a server resumes none."""
 
 
@@ -124,7 +124,7 @@ class TlsContext(ssl.SSLContext):
         if not host or tls.session_reused:
             return
         read_at, _ = self.sessions.get(host, (float("-inf"), None))
-        if now - read_at >= SESSION_PAUSE and (session := tls.session) is not None:
+        if now - read_at >= SESSION_PAUSE_SECONDS and (session := tls.session) is not None:
             self.sessions[host] = now, session
 
 

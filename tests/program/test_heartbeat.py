@@ -36,7 +36,7 @@ def health(app: App) -> int:
 
 
 def test_it_is_healthy_for_two_minutes_without_a_heartbeat_and_no_longer(app: App, clock: FakeClock) -> None:
-    assert scheduler_module.OVERDUE == 120
+    assert scheduler_module.OVERDUE_SECONDS == 120
     clock.advance(119.9)
     assert health(app) == 200
     clock.advance(0.1)
@@ -70,7 +70,7 @@ class Beats:
 
 @pytest.fixture
 def beats(monkeypatch: pytest.MonkeyPatch) -> Iterator[Beats]:
-    monkeypatch.setattr(scheduler_module, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(scheduler_module, "HEARTBEAT_SECONDS", 0.01)
     made = Beats()
     yield made
     made.scheduler.stop(5)

@@ -145,7 +145,7 @@ def test_a_session_is_rarely_read_because_python_loses_memory_at_each_reading(
 
     counted = property(counting, real.fset)
     monkeypatch.setattr(ssl.SSLSocket, "session", counted)
-    monkeypatch.setattr("exporter.transport.sockets.SESSION_PAUSE", pause)
+    monkeypatch.setattr("exporter.transport.sockets.SESSION_PAUSE_SECONDS", pause)
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     resuming, forgetful = server_context(authority, "127.0.0.1"), server_context(authority, "127.0.0.1")
