@@ -52,7 +52,7 @@ CHAOS: tuple[Fault, ...] = (
     faults.drip_headers(),
     faults.drip_body(),
     faults.reset(),
-    faults.reset(after=200),
+    faults.reset(after_bytes=200),
     faults.garbage(),
     faults.truncated_json(),
     faults.deep_json(),

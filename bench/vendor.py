@@ -25,7 +25,7 @@ def main() -> None:
     if len(sys.argv) > 3:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(sys.argv[3])
-    with Vendors(tls=tls, latency=float(sys.argv[2]), log_limit=0) as vendors:
+    with Vendors(tls=tls, latency_seconds=float(sys.argv[2]), log_limit=0) as vendors:
         used = [0.0] * len(keys)
 
         def answer(number: int) -> apis.Json:

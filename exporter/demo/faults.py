@@ -151,38 +151,38 @@ def hang(seconds: float | None = None) -> Fault:
     return Fault(act)
 
 
-def drip_headers(interval: float = 0.05) -> Fault:
-    """Send a header that never ends, a byte each interval (seconds). Every read succeeds, but no answer comes."""
+def drip_headers(interval_seconds: float = 0.05) -> Fault:
+    """Send a header that never ends, a byte each interval. Every read succeeds, but no answer comes."""
 
     def act(request: ReceivedRequest) -> None:
         request.exchange.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
         while True:
             request.exchange.write(b"a")
-            request.exchange.pause(interval)
+            request.exchange.pause(interval_seconds)
 
     return Fault(act)
 
 
-def drip_body(interval: float = 0.05) -> Fault:
-    """Send the right answer, its headers at once and then a byte of the body each interval (seconds)."""
+def drip_body(interval_seconds: float = 0.05) -> Fault:
+    """Send the right answer, its headers at once and then a byte of the body each interval."""
 
     def act(request: ReceivedRequest) -> None:
         data = _encode(request.normal())
         request.exchange.write(request.exchange.head(200, {"Content-Length": str(len(data))}))
         for position in range(len(data)):
             request.exchange.write(data[position : position + 1])
-            request.exchange.pause(interval)
+            request.exchange.pause(interval_seconds)
 
     return Fault(act)
 
 
-def reset(after: int = 0) -> Fault:
+def reset(after_bytes: int = 0) -> Fault:
     """Reset the connection after this many bytes of the right answer, its headers included."""
 
     def act(request: ReceivedRequest) -> None:
         data = _encode(request.normal())
         whole = request.exchange.head(200, {"Content-Length": str(len(data))}) + data
-        request.exchange.write(whole[:after])
+        request.exchange.write(whole[:after_bytes])
         request.exchange.reset()
 
     return Fault(act)
@@ -193,8 +193,8 @@ def redirect(location: str, code: int = 302) -> Fault:
     return body(b"", code=code, headers={"Location": location})
 
 
-def big_body(size: int = 50 * MIB, framing: str = "length") -> Fault:
-    """Stream the right answer after `size` bytes of white space, which is valid but too long JSON.
+def big_body(size_bytes: int = 50 * MIB, framing: str = "length") -> Fault:
+    """Stream the right answer after `size_bytes` of white space, which is valid but too long JSON.
 
     `framing` tells how the end is marked, by `length` (Content-Length), `chunked`, or `close` (of the connection).
     """
@@ -204,10 +204,10 @@ def big_body(size: int = 50 * MIB, framing: str = "length") -> Fault:
 
     def act(request: ReceivedRequest) -> None:
         last = _encode(request.normal())
-        marks = {"Content-Length": str(size + len(last))} if framing == "length" else ends[framing]
+        marks = {"Content-Length": str(size_bytes + len(last))} if framing == "length" else ends[framing]
         request.exchange.write(request.exchange.head(200, marks))
         blanks = b" " * (64 * 1024)
-        sizes = [len(blanks)] * (size // len(blanks)) + [size % len(blanks)]
+        sizes = [len(blanks)] * (size_bytes // len(blanks)) + [size_bytes % len(blanks)]
         for piece in [*(blanks[:count] for count in sizes if count), last]:
             request.exchange.write(b"%x\r\n%s\r\n" % (len(piece), piece) if framing == "chunked" else piece)
         if framing == "chunked":
@@ -216,11 +216,11 @@ def big_body(size: int = 50 * MIB, framing: str = "length") -> Fault:
     return Fault(act)
 
 
-def gzip_bomb(unpacked: int = 128 * MIB) -> Fault:
+def gzip_bomb(unpacked_bytes: int = 128 * MIB) -> Fault:
     """Answer with this many bytes of white space and the right JSON, gzipped to a thousandth of the size."""
 
     def act(request: ReceivedRequest) -> None:
-        packed = _zipped(unpacked // MIB, _encode(request.normal()))
+        packed = _zipped(unpacked_bytes // MIB, _encode(request.normal()))
         request.exchange.send(200, packed, {"Content-Encoding": "gzip"})
 
     return Fault(act)

@@ -23,8 +23,8 @@ from exporter.demo.faults import Fault
 
 DataAt = Callable[[float], object]
 HOUR = 3600.0
-PERIOD = 30 * DAY
-BIRTH = -2 * PERIOD
+PERIOD_SECONDS = 30 * DAY
+BIRTH = -2 * PERIOD_SECONDS
 UNITS = 10_000  # in one credit
 
 
@@ -149,8 +149,8 @@ class Life:
 
     def period(self, now: float) -> tuple[float, float]:
         """Return start and end (simulated seconds) of the period that a moment is in."""
-        start = math.floor((now + self._into) / PERIOD) * PERIOD - self._into
-        return start, start + PERIOD
+        start = math.floor((now + self._into) / PERIOD_SECONDS) * PERIOD_SECONDS - self._into
+        return start, start + PERIOD_SECONDS
 
     def pools(self, now: float) -> Pools:
         """Return the credits at a simulated second."""

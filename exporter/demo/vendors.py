@@ -109,7 +109,7 @@ class Vendors:
     """Both vendors, each on its own port. It is a context manager that starts and stops them.
 
     `accounts` maps keys to accounts and may change at any time. Hold `lock` to change several things together.
-    `latency` is the seconds before each answer. `clock` times the request log, which keeps the latest `log_limit`
+    `latency_seconds` pass before each response. `clock` times the request log, which keeps the latest `log_limit`
     requests (none with 0).
     """
 
@@ -117,12 +117,12 @@ class Vendors:
         self,
         *,
         tls: ssl.SSLContext | None = None,
-        latency: float = 0.0,
+        latency_seconds: float = 0.0,
         clock: Clock = time.monotonic,
         log_limit: int = 100_000,
     ) -> None:
         self.accounts: dict[str, SimulatedAccount] = {}
-        self.latency = latency
+        self.latency_seconds = latency_seconds
         self.lock = threading.RLock()
         self.request_count = 0
         self._clock = clock
@@ -206,8 +206,8 @@ class Vendors:
             self.request_count += 1
             self._log.append(LoggedRequest(self._clock(), key, path))
             self._logged.notify_all()
-        if self.latency:
-            exchange.pause(self.latency)
+        if self.latency_seconds:
+            exchange.pause(self.latency_seconds)
         if path in api.open_paths:
             exchange.send_json(200, api.open_paths[path])
             return

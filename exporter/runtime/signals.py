@@ -22,8 +22,8 @@ def release() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
-def watch_start(grace: float = GRACE_SECONDS) -> None:
-    """End the program ``grace`` seconds after a stop was asked for, unless it has handlers by then.
+def watch_start(grace_seconds: float = GRACE_SECONDS) -> None:
+    """End the program ``grace_seconds`` after a stop was asked for, unless it has handlers by then.
 
     A start that reads from a dead mount never ends, and would hold the signals for good.
     """
@@ -37,7 +37,7 @@ def watch_start(grace: float = GRACE_SECONDS) -> None:
             if _is_answered():
                 return
             idle.wait(0.2)
-        idle.wait(grace)
+        idle.wait(grace_seconds)
         if not _is_answered():
             os._exit(0)  # nothing is learnt before the handlers are set, so nothing is lost
 

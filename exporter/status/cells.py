@@ -130,11 +130,11 @@ def _named(quota: QuotaSummary) -> str:
 
 def _runway(credits: CreditSummary) -> Cell:
     """Return how long the balance lasts at the mean spend of this period."""
-    if credits.runway is None:
+    if credits.runway_seconds is None:
         return Cell("nothing spent yet" if credits.balance is not None and credits.monthly_used == 0 else UNKNOWN)
-    if credits.runway == inf:
+    if credits.runway_seconds == inf:
         return Cell(UNLIMITED)
-    return Cell(duration(credits.runway) if credits.runway else "used up")
+    return Cell(duration(credits.runway_seconds) if credits.runway_seconds else "used up")
 
 
 def _quota(fill: Fill | None, write: Callable[[float | None], str]) -> Cell:

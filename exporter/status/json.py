@@ -48,7 +48,7 @@ def _credits(credits: CreditSummary) -> dict[str, object]:
         "level": credits.level,
         "warning_below": _number(credits.warning_below),
         "critical_below": _number(credits.critical_below),
-        "runway_seconds": credits.runway if credits.runway != inf else None,
+        "runway_seconds": credits.runway_seconds if credits.runway_seconds != inf else None,
     }
 
 

@@ -28,7 +28,7 @@ def _ratio(fill: Fill | None) -> float | None:
 
 
 def _attention(account: Summary) -> tuple[float | str, ...]:
-    runway = account.credits.runway
+    runway = account.credits.runway_seconds
     return SEVERITIES.index(account.severity), inf if runway is None else runway, *_name(account)
 
 
@@ -42,7 +42,7 @@ SORTS: Mapping[str, Order] = {
     "provider": Order("provider, A to Z", "provider, Z to A", lambda account: account.provider),
     "plan": Order("plan, A to Z", "plan, Z to A", lambda account: account.plan),
     "balance": Order("lowest balance", "highest balance", lambda account: account.credits.balance),
-    "runway": Order("shortest runway", "longest runway", lambda account: account.credits.runway),
+    "runway": Order("shortest runway", "longest runway", lambda account: account.credits.runway_seconds),
     "storage": Order("fullest storage", "emptiest storage", lambda account: _ratio(account.storage), descending=True),
     "channels": Order(
         "most channels used", "fewest channels used", lambda account: _ratio(account.channels), descending=True

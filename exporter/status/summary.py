@@ -60,7 +60,7 @@ class CreditSummary:
     level: str | None
     warning_below: float
     critical_below: float
-    runway: float | None
+    runway_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _credits(view: View, usage: Usage, wall: float) -> CreditSummary:
         level=_level(usage.balance, warning, critical),
         warning_below=warning,
         critical_below=critical,
-        runway=_runway(usage, wall),
+        runway_seconds=_runway(usage, wall),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.demo.apis import DAY, GIB, NAVIGATOR, ODYSSEY, TRIAL, VOYAGER
 from exporter.demo.faults import Fault
-from exporter.demo.life import BIRTH, HOUR, PERIOD, Calendar, Demand, Filling, VideoDbLife, VidNavigatorLife
+from exporter.demo.life import BIRTH, HOUR, PERIOD_SECONDS, Calendar, Demand, Filling, VideoDbLife, VidNavigatorLife
 from exporter.demo.world import MIXED_SERVICES, NEW_SERVICES, OLD_SERVICES, OPERATIONS, TRIAL_SERVICES
 
 unhurried = settings(deadline=None, max_examples=50)
@@ -163,7 +163,7 @@ def test_an_exhausted_account_stands_at_zero_until_the_next_period() -> None:
     life = simple(plan=TRIAL)
     for day in (3, 20, 29):
         assert balance(usage(life, day * DAY)) == 0
-    assert balance(usage(life, PERIOD)) == 5
+    assert balance(usage(life, PERIOD_SECONDS)) == 5
 
 
 def test_an_unlimited_account_has_no_number_that_could_run_out_but_counts_its_services() -> None:
@@ -276,7 +276,7 @@ def test_a_declined_card_leaves_one_failed_invoice_a_day_and_no_credits() -> Non
 
 def test_a_plan_is_invoiced_each_period_and_its_credits_do_not_roll_over() -> None:
     life = videodb(granted=50, purchased=0, recharge=0, threshold=0, demand=Demand(1), example_names=True)
-    assert videodb_balance(life.usage(PERIOD)) == 50
-    newest, second = life.invoices(PERIOD + HOUR, CALENDAR)[:2]
+    assert videodb_balance(life.usage(PERIOD_SECONDS)) == 50
+    newest, second = life.invoices(PERIOD_SECONDS + HOUR, CALENDAR)[:2]
     assert (newest["date"] > second["date"], newest["amount"], newest["status"]) == (True, 50, "paid")
     assert life.auto_recharge()["enabled"] is False

@@ -142,7 +142,7 @@ def test_waiting_for_a_request_ends_when_it_comes(vendors: Vendors) -> None:
 
 
 def test_latency_holds_every_answer_back() -> None:
-    with Vendors(latency=3600) as vendors, connected(vendors.videodb_url) as connection:
+    with Vendors(latency_seconds=3600) as vendors, connected(vendors.videodb_url) as connection:
         connection.request("GET", "/billing/usage", headers={"x-access-token": vendors.add(videodb_account())})
         assert vendors.wait_for_requests(1)
         vendors.stop()

@@ -25,7 +25,7 @@ from exporter.providers import PROVIDERS
 
 START = 1_800_000_000.0
 DAY = 86400.0
-PERIOD = 30 * DAY
+PERIOD_SECONDS = 30 * DAY
 
 
 class Wall:
@@ -151,7 +151,7 @@ def test_a_period_ends_at_the_real_moment_it_named(vendors: Vendors, wall: Wall,
     world = make_world(vendors, speed=speed, clock=wall)
     start, end = period(world, "media-prod")
     assert start < wall.now < end
-    assert end - start == pytest.approx(PERIOD / speed, abs=1)
+    assert end - start == pytest.approx(PERIOD_SECONDS / speed, abs=1)
     before = answer(world, "media-prod")["credits"]
     wall.now = end + LAG_SECONDS + 1
     assert period(world, "media-prod")[0] == end

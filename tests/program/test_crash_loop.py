@@ -181,7 +181,7 @@ def polling_by_hand(config: Path) -> Iterator[None]:
 
 def test_a_crash_loop_loses_nothing_and_never_asks_too_often(site: Site) -> None:
     witness = Witness()
-    site.vendors.latency = 0.02
+    site.vendors.latency_seconds = 0.02
     with ExitStack() as by_hand:
         for number in rounds(site):
             site.configure()

@@ -21,7 +21,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "drips headers": (faults.drip_headers(), "timeout"),
     "drips the body": (faults.drip_body(), "timeout"),
     "resets": (faults.reset(), "connection"),
-    "resets in the body": (faults.reset(after=300), "connection"),
+    "resets in the body": (faults.reset(after_bytes=300), "connection"),
     "garbage": (faults.garbage(), "invalid_response"),
     "no HTTP": (Fault(lambda call: call.exchange.write(b"220 ready\r\n" * 100)), "invalid_response"),
     "half the JSON": (faults.truncated_json(), "invalid_response"),

@@ -60,12 +60,12 @@ class TestStopping:
 
     def test_a_poll_that_can_still_end_is_kept(self, vendors: Vendors, tmp_path: Path) -> None:
         account = navigator(vendors)
-        vendors.latency = 1.0
+        vendors.latency_seconds = 1.0
         config = stateful(tmp_path, [account])
         with running(f"--config.file={config}") as program:
             assert vendors.wait_for_requests(1)
             assert program.stop() == 0
-        vendors.latency = 0.0
+        vendors.latency_seconds = 0.0
         with running(f"--config.file={config}") as program:
             assert program.value("polls_total", "nav") == 1
         assert len(vendors.requests) == 1

@@ -30,14 +30,14 @@ def brief(make_account: MakeAccount, reading: Usage | None, wall: float = START,
 def test_what_is_not_known_is_none_and_never_nought(make_account: MakeAccount) -> None:
     account = brief(make_account, None, polls=0, last_success=None)
     assert account.up is None
-    assert account.credits.balance is None and account.credits.level is None and account.credits.runway is None
+    assert account.credits.balance is None and account.credits.level is None and account.credits.runway_seconds is None
     assert account.storage == Fill(None, None, None, None, 0.8, 0.95)
     assert account.last_poll is None and account.last_success is None and account.failure is None
 
 
 def test_unlimited_credits_never_run_out(make_account: MakeAccount) -> None:
     credits = brief(make_account, Usage(balance=inf, monthly_limit=inf, monthly_used=5.0)).credits
-    assert (credits.balance, credits.level, credits.runway, credits.warning_below) == (inf, "ok", inf, 20)
+    assert (credits.balance, credits.level, credits.runway_seconds, credits.warning_below) == (inf, "ok", inf, 20)
 
 
 @pytest.mark.parametrize(("remaining", "level"), [(-50, "exhausted"), (-47, "critical"), (-40, "warning"), (10, "ok")])
@@ -49,13 +49,14 @@ def test_the_balance_is_put_beside_its_thresholds(make_account: MakeAccount, rem
 def test_the_runway_is_the_balance_at_the_periods_mean_spend(make_account: MakeAccount) -> None:
     start = 1773532800.0
     account = brief(make_account, parse_usage(voyager(), ParseOptions()), start + 17_500)
-    assert account.credits.runway == pytest.approx(112_500)
+    assert account.credits.runway_seconds == pytest.approx(112_500)
 
 
 def test_without_a_period_the_runway_counts_from_the_start_of_the_month(make_account: MakeAccount) -> None:
     fourteen_days_and_eight_hours = 14 * DAY + 8 * 3600
     assert (
-        brief(make_account, Usage(balance=5.0, monthly_used=10.0)).credits.runway == fourteen_days_and_eight_hours / 2
+        brief(make_account, Usage(balance=5.0, monthly_used=10.0)).credits.runway_seconds
+        == fourteen_days_and_eight_hours / 2
     )
 
 

@@ -18,7 +18,7 @@ from tests.transport.servers import PATIENT, answering, ask, ok
     ("fault", "error"),
     [
         (faults.reset(), UnreachableError),
-        (faults.reset(after=20), UnreachableError),
+        (faults.reset(after_bytes=20), UnreachableError),
         (faults.garbage(), InvalidResponseError),
         (faults.truncated_json(), InvalidResponseError),
         (faults.deep_json(), InvalidResponseError),
