@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 
-from exporter.config.vendors import Vendors, source_of, vendors_in
+from exporter.config.vendors import KnownProviders, source_of, vendors_in
 from exporter.errors import PollError, UsageError
 from exporter.providers import PROVIDERS
 from exporter.providers.examples import answered, series_of
@@ -37,7 +37,7 @@ def show_providers(path: Path | None, name: str | None, environ: Mapping[str, st
     return 0
 
 
-def _definition(vendors: Vendors, path: Path | None, name: str) -> str:
+def _definition(vendors: KnownProviders, path: Path | None, name: str) -> str:
     provider = vendors.get(name)
     if provider is None:
         raise UsageError(f"providers: no provider is named {name!r}. They are {', '.join(vendors.names())}")

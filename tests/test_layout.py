@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,16 @@ def test_a_sentence_that_begins_with_because_is_a_reason_and_less_is_none() -> N
     assert list(too_big("m", a_method(9, wide, 8))) == []
     for none in (wide, "  # long", "  # long because.", "  # long because of it.", long.rstrip(".")):
         assert list(too_big("m", a_class(201, none))) == [("m A", 201)]
+
+
+def test_no_two_classes_have_one_name() -> None:
+    names = Counter(
+        node.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_a_vendor_is_named_only_in_providers_and_the_demo() -> None:

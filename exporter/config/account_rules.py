@@ -15,7 +15,7 @@ from exporter.config.document import Location, Map
 from exporter.config.durations import format_duration
 from exporter.config.report import Report
 from exporter.config.thresholds import Threshold, Thresholds
-from exporter.config.vendors import Vendors
+from exporter.config.vendors import KnownProviders
 from exporter.providers.base import Provider
 
 _LEVELS = ("credits", "storage", "channels", "quotas")
@@ -55,7 +55,7 @@ class Times:
 class AccountRules:
     """Checks accounts against the head and against the providers; without an entry, the head alone."""
 
-    def __init__(self, head: Head, vendors: Vendors, environ: Mapping[str, str], report: Report) -> None:
+    def __init__(self, head: Head, vendors: KnownProviders, environ: Mapping[str, str], report: Report) -> None:
         self._head = head
         self._vendors = vendors
         self._environ = environ

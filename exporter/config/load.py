@@ -21,7 +21,7 @@ from exporter.config.document import UNREADABLE, Location, Map, Seq
 from exporter.config.json_schema import json_schema as as_json_schema
 from exporter.config.report import Report
 from exporter.config.rules import kind
-from exporter.config.vendors import Vendors, preset_names
+from exporter.config.vendors import KnownProviders, preset_names
 from exporter.providers.base import Provider
 
 _APART = ("accounts", "providers")
@@ -43,7 +43,7 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
         _expect("a mapping with `accounts:`", main, report)
         raise report.refusal()
     head = _check_head(main, raw, report)
-    vendors = Vendors(providers, report)
+    vendors = KnownProviders(providers, report)
     vendors.read(main.at("providers"), raw.get("providers"))
     accounts = list(_Accounts(head, vendors, environ, report).all(raw))
     if not accounts and not report.problems:
@@ -93,7 +93,7 @@ def _check_head(main: Location, raw: Map, report: Report) -> Head:
 class _Accounts:
     """The accounts of the main file and of the account files."""
 
-    def __init__(self, head: Head, vendors: Vendors, environ: Mapping[str, str], report: Report) -> None:
+    def __init__(self, head: Head, vendors: KnownProviders, environ: Mapping[str, str], report: Report) -> None:
         self._head = head
         self._environ = environ
         self._report = report

@@ -39,10 +39,10 @@ def preset_names() -> tuple[str, ...]:
 
 def vendors_in(
     path: FilePath | None, built_in: Mapping[str, Provider], environ: Mapping[str, str]
-) -> tuple[Vendors, frozenset[str]]:
+) -> tuple[KnownProviders, frozenset[str]]:
     """Return the providers of a configuration file with the names that it defines itself. Raise ConfigError."""
     report = Report(strict=False)
-    vendors = Vendors(built_in, report)
+    vendors = KnownProviders(built_in, report)
     if path is not None:
         document = yaml.read(str(path), environ)
         report.read(document)
@@ -73,7 +73,7 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-class Vendors:
+class KnownProviders:
     """Looks providers up, and reports what is wrong with those that are written as data."""
 
     def __init__(self, built_in: Mapping[str, Provider], report: Report) -> None:

@@ -19,7 +19,7 @@ from exporter.providers.base import (
 )
 from exporter.providers.declaration import Ask, AuthRule, Declaration, ErrorRules, WaitRule
 from exporter.providers.declared_usage import usage_of
-from exporter.providers.expressions import Expression, Unreadable
+from exporter.providers.expressions import Expression, UnreadableField
 from exporter.providers.fields import parse_number, parse_time
 from exporter.providers.readers import http_date
 from exporter.providers.templates import filled_json
@@ -144,7 +144,7 @@ def _words(expression: Expression | None, document: object) -> str:
 def _selected(expression: Expression | None, document: object) -> object:
     try:
         return None if expression is None else expression.of(document)
-    except Unreadable:
+    except UnreadableField:
         return None
 
 

@@ -22,7 +22,7 @@ _REFUSED = {
 }
 
 
-class Unreadable(Exception):
+class UnreadableField(Exception):
     """An answer has something of the wrong type here. ``where`` is the vendor's path to it, where it is known."""
 
     def __init__(self, why: str, where: str = "") -> None:
@@ -76,7 +76,7 @@ class Expression:
         return f"Expression({self.source!r})"
 
     def of(self, document: object) -> object:
-        """Return what the expression selects, None where that is absent. Raise Unreadable."""
+        """Return what the expression selects, None where that is absent. Raise UnreadableField."""
         if self.path is None:
             return self._searched(document)
         value = document
@@ -84,7 +84,9 @@ class Expression:
             if value is None:
                 return None
             if not isinstance(value, dict):
-                raise Unreadable(f"must be an object, not {kind(value)}", ".".join(self.path[:depth]) or "(answer)")
+                raise UnreadableField(
+                    f"must be an object, not {kind(value)}", ".".join(self.path[:depth]) or "(answer)"
+                )
             value = value.get(name)
         return value
 
@@ -92,7 +94,7 @@ class Expression:
         """Return whether the expression gives true, and nothing else."""
         try:
             return self.of(document) is True
-        except Unreadable:
+        except UnreadableField:
             return False
 
     def _searched(self, document: object) -> object:
@@ -100,9 +102,9 @@ class Expression:
             return _INTERPRETER.visit(self._parsed, document)
         except exceptions.JMESPathTypeError as error:
             name = error.function_name
-            raise Unreadable(f"{name}() does not take {error.actual_type}") from None
+            raise UnreadableField(f"{name}() does not take {error.actual_type}") from None
         except (exceptions.JMESPathError, TypeError, ValueError, RecursionError, OverflowError, AttributeError):
-            raise Unreadable("the expression cannot be evaluated over this answer") from None
+            raise UnreadableField("the expression cannot be evaluated over this answer") from None
 
 
 def kind(value: object) -> str:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from math import inf, isfinite
 from typing import TypeVar
 
-from exporter.providers.expressions import Expression, Unreadable, kind
+from exporter.providers.expressions import Expression, UnreadableField, kind
 from exporter.providers.fields import label, parse_number, parse_time
 
 _T = TypeVar("_T")
@@ -35,14 +35,14 @@ class AnswerField:
     time: str = "iso"
 
     def number_of(self, document: object) -> float | None:
-        """Return the field as a number, None where it is absent. Raise Unreadable."""
+        """Return the field as a number, None where it is absent. Raise UnreadableField."""
         value = self.expression.of(document)
         if isinstance(value, list) and self.list_ is not None:
             return self._of_list(value)
         return self._one(value)
 
     def time_of(self, document: object) -> float | None:
-        """Return the field as Unix seconds, None where it is absent. Raise Unreadable."""
+        """Return the field as Unix seconds, None where it is absent. Raise UnreadableField."""
         value = self.expression.of(document)
         if isinstance(value, list) and self.list_ is not None:
             moments = [self._moment(item) for item in value]
@@ -50,25 +50,25 @@ class AnswerField:
         return None if value is None else self._moment(value)
 
     def text_of(self, document: object) -> str | None:
-        """Return the field as a text, None where it is absent. Raise Unreadable."""
+        """Return the field as a text, None where it is absent. Raise UnreadableField."""
         value = self.expression.of(document)
         if value is None or isinstance(value, str):
             return value
-        raise Unreadable(f"must be a text, not {kind(value)}")
+        raise UnreadableField(f"must be a text, not {kind(value)}")
 
     def flag_of(self, document: object) -> bool | None:
-        """Return the field as true or false, None where it is absent. Raise Unreadable."""
+        """Return the field as true or false, None where it is absent. Raise UnreadableField."""
         value = self.expression.of(document)
         if value is None or isinstance(value, bool):
             return value
-        raise Unreadable(f"must be true or false, not {kind(value)}")
+        raise UnreadableField(f"must be true or false, not {kind(value)}")
 
     def _of_list(self, values: Sequence[object]) -> float | None:
         numbers: list[float] = []
         for value in values:
             number = self._one(value)
             if number is None:
-                raise Unreadable("has an item that is null")
+                raise UnreadableField("has an item that is null")
             numbers.append(number)
         if not numbers:
             return None
@@ -76,7 +76,7 @@ class AnswerField:
             return min(numbers) if self.list_ == "min" else max(numbers)
         total = inf if inf in numbers else float(sum(Decimal(repr(number)) for number in numbers))
         if total == inf and inf not in numbers:
-            raise Unreadable("has a sum that is too large")
+            raise UnreadableField("has a sum that is too large")
         return total
 
     def _one(self, value: object) -> float | None:
@@ -85,11 +85,11 @@ class AnswerField:
         if value is None:
             return None
         if value == "unlimited":
-            raise Unreadable("is the text unlimited, which `unlimited` does not list")
+            raise UnreadableField("is the text unlimited, which `unlimited` does not list")
         number = parse_number(value)
         if number is None:
             hint = ". Write `list: sum`, min or max" if isinstance(value, list) else ""
-            raise Unreadable(f"must be a number, not {kind(value)}{hint}")
+            raise UnreadableField(f"must be a number, not {kind(value)}{hint}")
         return number if self.scale is None else _scaled(number, self.scale)
 
     def _unlimited_by_type(self, value: object) -> tuple[object, ...]:
@@ -101,7 +101,7 @@ class AnswerField:
     def _moment(self, value: object) -> float:
         moment = _MOMENTS[self.time](value)
         if moment is None or not isfinite(moment) or not 0 <= moment < _LATEST_UNIX_SECONDS:
-            raise Unreadable(f"must be a time in the form {self.time}, not {kind(value)}")
+            raise UnreadableField(f"must be a time in the form {self.time}, not {kind(value)}")
         return moment
 
 
@@ -112,7 +112,7 @@ def _scaled(number: float, scale: float) -> float:
         context.traps[Overflow] = False
         result = float(Decimal(repr(number)) * Decimal(repr(scale)))
     if not isfinite(result):
-        raise Unreadable("is too large")
+        raise UnreadableField("is too large")
     return result
 
 
@@ -199,8 +199,8 @@ class Reader:
         try:
             value = expression.of(self.document)
             if value is not None and not isinstance(value, list):
-                raise Unreadable(f"must be a list, not {kind(value)}")
-        except Unreadable as error:
+                raise UnreadableField(f"must be a list, not {kind(value)}")
+        except UnreadableField as error:
             self._reject(name, error, expression)
             return []
         return value or []
@@ -218,14 +218,14 @@ class Reader:
             return None, False
         try:
             value = read(field_, self.document)
-        except Unreadable as error:
+        except UnreadableField as error:
             self._reject(name, error, field_.expression)
             return None, True
         if self.outcomes is not None:
             self.outcomes.append(FieldOutcome(self.prefix + name, value))
         return value, False
 
-    def _reject(self, name: str, error: Unreadable, expression: Expression) -> None:
+    def _reject(self, name: str, error: UnreadableField, expression: Expression) -> None:
         # A block of the wrong type is one mistake of the vendor, also where several fields lie in it.
         path = error.where or (".".join(expression.path) if expression.path else name)
         self.rejected[self.prefix + path] = None

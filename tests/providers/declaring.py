@@ -8,7 +8,7 @@ from pathlib import Path
 from exporter.config import yaml
 from exporter.config.document import Location
 from exporter.config.report import Report
-from exporter.config.vendors import Vendors
+from exporter.config.vendors import KnownProviders
 from exporter.providers.base import ParseOptions
 from exporter.providers.declaration import Declaration
 from exporter.providers.declared_usage import usage_of
@@ -26,7 +26,7 @@ def declaration(text: str, folder: Path) -> Declaration:
     file.write_text("providers:\n  p:\n" + textwrap.indent(textwrap.dedent(text), "    "))
     document, report = yaml.read(str(file), {}), Report(strict=True)
     report.read(document)
-    vendors = Vendors({}, report)
+    vendors = KnownProviders({}, report)
     vendors.read(Location(document).at("providers"), document.value["providers"])
     if report.problems:
         raise report.refusal()

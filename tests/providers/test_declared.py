@@ -15,7 +15,7 @@ from exporter.providers.base import ParseOptions
 from exporter.providers.declared import named_wait, refuses
 from exporter.providers.declared_usage import usage_of
 from exporter.providers.examples import answered
-from exporter.providers.expressions import Expression, Unreadable
+from exporter.providers.expressions import Expression, UnreadableField
 from exporter.providers.readers import AnswerField
 from exporter.readings import NamedQuota, Period, Pool, Quota, ServiceUse, Subscription
 from tests.providers.declaring import HEAD, declaration, usage
@@ -289,7 +289,7 @@ def test_a_plain_path_finds_what_the_library_finds(path: list[str], answer: obje
     field = AnswerField(Expression(".".join(path)))
     try:
         found = field.expression.of(answer)
-    except Unreadable:
+    except UnreadableField:
         found = None
     assert repr(found) == repr(jmespath.search(".".join(path), answer))
 
