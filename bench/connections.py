@@ -46,10 +46,10 @@ class Client:
     def _get(self) -> None:
         connection = self._kept or self._connect()
         connection.request("GET", urlsplit(self.url).path + "/usage", headers={"X-API-Key": self.key})
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{self.name}: HTTP {answer.status}")
+        response = connection.getresponse()
+        response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{self.name}: HTTP {response.status}")
         if self.keep:
             self._kept = connection
             return

@@ -61,9 +61,9 @@ class Process:
             self.check()
             # With gzip if possible, as Prometheus asks for it.
             request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
-            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=60) as answer:
-                body = answer.read()
-                if until(gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body):
+            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=60) as response:
+                body = response.read()
+                if until(gzip.decompress(body) if response.headers["Content-Encoding"] == "gzip" else body):
                     return time.perf_counter() - self.started
             time.sleep(0.01)
         raise RuntimeError(f"no answer from {url} in {seconds} s: {self.log.read_text(errors='replace')[-2000:]}")

@@ -114,8 +114,8 @@ def prometheus(count: int) -> dict[str, Any]:
                         pass
                     time.sleep(INTERVAL / 2)
                 gzip = urllib.request.Request(address + "/metrics", headers={"Accept-Encoding": "gzip"})
-                with urllib.request.urlopen(gzip, timeout=60) as answer:
-                    wire = len(answer.read())
+                with urllib.request.urlopen(gzip, timeout=60) as response:
+                    wire = len(response.read())
                 return {
                     "accounts": count,
                     "series_each": series,
@@ -128,8 +128,8 @@ def prometheus(count: int) -> dict[str, Any]:
 
 
 def _query(url: str, expression: str) -> float:
-    with urllib.request.urlopen(f"{url}/api/v1/query?query={expression}", timeout=60) as answer:
-        return float(json.load(answer)["data"]["result"][0]["value"][1])
+    with urllib.request.urlopen(f"{url}/api/v1/query?query={expression}", timeout=60) as response:
+        return float(json.load(response)["data"]["result"][0]["value"][1])
 
 
 def main() -> None:

@@ -147,10 +147,10 @@ def post(url: str) -> None:
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=600)
     try:
         connection.request("POST", f"{parts.path}?{parts.query}")
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise RuntimeError(f"{url} answered {answer.status}: {answer.read()[:300]!r}")
-        answer.read()
+        response = connection.getresponse()
+        if response.status != 200:
+            raise RuntimeError(f"{url} answered {response.status}: {response.read()[:300]!r}")
+        response.read()
     finally:
         connection.close()
 

@@ -95,8 +95,8 @@ class Fleet:
         """Make an account that has spent one more credit at each answer, to check that none is lost."""
         left = iter(range(int(START), 0, -1))
         month = time.time() - 10 * apis.DAY, time.time() + 20 * apis.DAY
-        answers = {"/usage": lambda: apis.vidnavigator_usage(monthly_remaining=next(left), purchased=0, period=month)}
-        return SimulatedAccount(apis.VIDNAVIGATOR, answers)
+        responses = {"/usage": lambda: apis.vidnavigator_usage(monthly_remaining=next(left), purchased=0, period=month)}
+        return SimulatedAccount(apis.VIDNAVIGATOR, responses)
 
     def _chaos(self) -> Fault:
         def act(request: ReceivedRequest) -> None:
@@ -181,8 +181,8 @@ class Soak:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self._url + path, method=method, headers=named)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, answer.read()
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 

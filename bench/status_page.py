@@ -93,12 +93,12 @@ def _serving(count: int, directory: Path) -> Iterator[tuple[str, Callable[[], Re
     server.bind()
     server.start()
     try:
-        yield server.addresses[0], lambda: _answer(routes["/"])
+        yield server.addresses[0], lambda: _response(routes["/"])
     finally:
         server.stop(1.0)
 
 
-def _answer(route: Route) -> Response:
+def _response(route: Route) -> Response:
     response = route.handler(Request("GET", "/", {}, {}))
     assert isinstance(response, Response)
     return response
@@ -130,8 +130,8 @@ def _scrapes(url: str, times: int) -> dict[str, float]:
 
 def _get(url: str) -> None:
     request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        answer.read()
+    with urllib.request.urlopen(request, timeout=60) as response:
+        response.read()
 
 
 def _timed(call: Callable[[], Any]) -> float:

@@ -28,14 +28,14 @@ def main() -> None:
     with Vendors(tls=tls, latency_seconds=float(sys.argv[2]), log_limit=0) as vendors:
         used = [0.0] * len(keys)
 
-        def answer(number: int) -> apis.Json:
+        def response(number: int) -> apis.Json:
             """Spend a little at each poll, so that figures change."""
             used[number] += 0.1
             return apis.vidnavigator_usage(services=SERVICES, monthly_remaining=max(0.0, 70 - used[number] % 70))
 
         for number, key in enumerate(keys):
-            answers = {"/usage": lambda number=number: answer(number)}
-            vendors.accounts[key] = SimulatedAccount(apis.VIDNAVIGATOR, answers)
+            responses = {"/usage": lambda number=number: response(number)}
+            vendors.accounts[key] = SimulatedAccount(apis.VIDNAVIGATOR, responses)
         print("serving", vendors.vidnavigator_url, flush=True)
         stop.wait()
 

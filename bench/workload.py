@@ -63,8 +63,8 @@ class Workload:
         config = directory / "shape.yaml"
         config.write_text("accounts: [{name: a, provider: vidnavigator, api_key: abc, labels: {team: media}}]\n")
         account = load(config, PROVIDERS, {}).accounts[0]
-        answer = {"status": "success", "data": apis.vidnavigator_usage(services=SERVICES, generated_at=NOW)}
-        usage = parse_usage(answer, ParseOptions(account.max_operations, account.credit_rates))
+        response = {"status": "success", "data": apis.vidnavigator_usage(services=SERVICES, generated_at=NOW)}
+        usage = parse_usage(response, ParseOptions(account.max_operations, account.credit_rates))
         state = AccountState(
             parts={"usage": usage},
             part_times={"usage": NOW},

@@ -281,15 +281,15 @@ class App:
     def _serve_reload(self, _request: Request) -> Response | Future[Response]:
         if not self._options.enable_lifecycle:
             return text_response(403, "start the exporter with --web.enable-lifecycle to allow this, or send it SIGHUP")
-        answer: Future[Response] = Future()
-        self._main_loop.reload().add_done_callback(lambda done: answer.set_result(_answer_to_reload(done.result())))
-        return answer
+        response: Future[Response] = Future()
+        self._main_loop.reload().add_done_callback(lambda done: response.set_result(_reload_response(done.result())))
+        return response
 
 
 _HEALTH_PATHS = ("/-/healthy", "/-/ready")
 
 
-def _answer_to_reload(errors: str | None) -> Response:
+def _reload_response(errors: str | None) -> Response:
     if errors is None:
         return text_response(503, "the exporter is stopping")
     return text_response(500, errors) if errors else text_response(200, "reloaded")

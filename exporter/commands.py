@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     providers = command("providers", "List the providers, or print the definition of one as YAML.", _providers)
     providers.add_argument("name", nargs="?", metavar="NAME", help="the provider to print (default: list all)")
     tried = command("try-provider", "Show what each field of a recorded answer becomes. Sends nothing.", _try_provider)
-    _add_answers(tried)
+    _add_responses(tried)
     demo = command("demo", "Serve the metrics of simulated vendors, without a key.", _demo)
     demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
     for child, names in (
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_answers(tried: argparse.ArgumentParser) -> None:
+def _add_responses(tried: argparse.ArgumentParser) -> None:
     tried.add_argument("name", metavar="NAME", help="a preset, or a provider of the configuration")
     tried.add_argument(
         "--response",

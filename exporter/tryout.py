@@ -10,7 +10,7 @@ from pathlib import Path
 from exporter.config.vendors import KnownProviders, source_of, vendors_in
 from exporter.errors import PollError, UsageError
 from exporter.providers import PROVIDERS
-from exporter.providers.examples import answered, series_of
+from exporter.providers.examples import result_of, series_of
 from exporter.providers.readers import FieldOutcome
 from exporter.runtime.files import read_file
 from exporter.runtime.output import write
@@ -60,13 +60,15 @@ def try_provider(
     documents: dict[str, object] = {}
     for response in responses:
         request, _, file = response.rpartition("=")
-        if (request or "usage") not in declaration.asks:
-            raise UsageError(f"try-provider: {name} has no request {request!r}. It has {', '.join(declaration.asks)}")
+        if (request or "usage") not in declaration.requests:
+            raise UsageError(
+                f"try-provider: {name} has no request {request!r}. It has {', '.join(declaration.requests)}"
+            )
         documents[request or "usage"] = _document(file)
-    if missing := [request for request in declaration.asks if request not in documents]:
+    if missing := [request for request in declaration.requests if request not in documents]:
         write(f"# without an answer to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
     outcomes: list[FieldOutcome] = []
-    result = answered(declaration, documents, status, outcomes)
+    result = result_of(declaration, documents, status, outcomes)
     if isinstance(result, PollError):
         write(f"the poll fails with the reason {result.reason}: {escape(str(result))[:300]}\n")
         return 1

@@ -79,8 +79,8 @@ class Prometheus:
     def ask(self, path: str, parameters: Mapping[str, object]) -> Any:
         """Return the `data` of an API answer. Raises ValueError with Prometheus' message."""
         try:
-            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as answer:
-                return json.load(answer)["data"]
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as response:
+                return json.load(response)["data"]
         except HTTPError as error:
             raise ValueError(f"{error.read().decode(errors='replace')}\n{dict(parameters)}") from None
 

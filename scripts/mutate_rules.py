@@ -215,9 +215,9 @@ def failing(batch: list[tuple[Mutant, Path]]) -> list[str]:
         run = subprocess.run(
             ["promtool", "test", "rules", *tests], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-    answers = run.stdout.split("Unit Testing: ")[1:]
-    assert len(answers) == len(batch), run.stdout
-    return ["" if "SUCCESS" in answer else answer for answer in answers]
+    responses = run.stdout.split("Unit Testing: ")[1:]
+    assert len(responses) == len(batch), run.stdout
+    return ["" if "SUCCESS" in response else response for response in responses]
 
 
 def survivors(todo: list[Mutant]) -> Iterator[Mutant]:
@@ -229,14 +229,14 @@ def survivors(todo: list[Mutant]) -> Iterator[Mutant]:
             pairs = [(mutant, tests_of(mutant)[nth]) for mutant in alive if len(tests_of(mutant)) > nth]
             if not pairs:
                 return
-            answers = itertools.chain(*pool.map(failing, [pairs[i : i + 20] for i in range(0, len(pairs), 20)]))
+            responses = itertools.chain(*pool.map(failing, [pairs[i : i + 20] for i in range(0, len(pairs), 20)]))
             alive = []
-            for (mutant, test), answer in zip(pairs, answers, strict=True):
-                if answer and not mutant.change:
-                    raise ValueError(f"{test.name} fails without a change: {answer}")
-                if "could not parse expression" in answer:
-                    raise ValueError(f"{mutant} is no expression any more: {answer}")
-                if not answer:
+            for (mutant, test), response in zip(pairs, responses, strict=True):
+                if response and not mutant.change:
+                    raise ValueError(f"{test.name} fails without a change: {response}")
+                if "could not parse expression" in response:
+                    raise ValueError(f"{mutant} is no expression any more: {response}")
+                if not response:
                     alive.append(mutant)
 
 

@@ -25,8 +25,8 @@ from exporter.providers.declared import provider_of
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock, MakeAccount
-from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, voyager
 from tests.providers.declaring import declaration
+from tests.providers.responses import NO_SUBSCRIPTION, VIDEODB, voyager
 
 GOLDEN = Path(__file__).parent / "golden"
 ACCEPT = {"text": "text/plain;version=0.0.4", "openmetrics": "application/openmetrics-text;version=1.0.0"}
@@ -46,7 +46,7 @@ INVOICES = {
 }
 RECHARGE = {"success": True, "data": {"enabled": True, "threshold": 10, "amount": 50}}
 
-ANSWERS: dict[str, dict[str, RawResponse]] = {
+RESPONSES: dict[str, dict[str, RawResponse]] = {
     "videodb-all": {
         "/billing/usage": RawResponse(200, {}, json.loads(VIDEODB)),
         "/billing/invoices": RawResponse(200, {}, INVOICES),
@@ -75,14 +75,14 @@ ANSWERS: dict[str, dict[str, RawResponse]] = {
 }
 
 
-class Answering:
-    def __init__(self, answers: dict[str, RawResponse], clock: FakeClock) -> None:
-        self._answers = answers
+class Responding:
+    def __init__(self, responses: dict[str, RawResponse], clock: FakeClock) -> None:
+        self._responses = responses
         self._clock = clock
 
     def get(self, path: str, params: object, headers: object, timeout: float, body: object = None) -> RawResponse:
         self._clock.advance(0.25)
-        return self._answers[path]
+        return self._responses[path]
 
 
 DECLARED = """
@@ -104,12 +104,12 @@ def page(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> dict[st
     store = Store(exposition, clock)
     accounts = [
         make_account(
-            "videodb" if "/billing/usage" in answers else "vidnavigator",
+            "videodb" if "/billing/usage" in responses else "vidnavigator",
             name,
-            collect=("usage", "invoices", "auto_recharge") if "/billing/usage" in answers else ("usage",),
+            collect=("usage", "invoices", "auto_recharge") if "/billing/usage" in responses else ("usage",),
             labels={"team": "media"} if name == "voyager" else {},
         )
-        for name, answers in ANSWERS.items()
+        for name, responses in RESPONSES.items()
     ]
     accounts = [replace(account, provider="acme") if account.name == "declared" else account for account in accounts]
     metrics.set_accounts(account.provider for account in accounts)
@@ -119,7 +119,7 @@ def page(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> dict[st
     poller = Poller(
         providers={**PROVIDERS, "acme": provider_of(declaration(DECLARED, tmp_path))},
         sender=Sender(
-            lambda account: Answering(ANSWERS[account.name], clock),
+            lambda account: Responding(RESPONSES[account.name], clock),
             Limits(clock, None),
             Redactor(),
             clock,

@@ -12,7 +12,7 @@ from exporter import commands
 from exporter.config.vendors import preset_names
 
 PAGE = (Path(__file__).parent.parent / "docs" / "providers.md").read_text()
-CONFIG, ANSWER, SHOWN = (
+CONFIG, RESPONSE, SHOWN = (
     re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[0] for kind in ("yaml", "json", "console")
 )
 
@@ -21,7 +21,7 @@ CONFIG, ANSWER, SHOWN = (
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(CONFIG)
-    (tmp_path / "answer.json").write_text(ANSWER)
+    (tmp_path / "answer.json").write_text(RESPONSE)
     return tmp_path
 
 
@@ -42,9 +42,9 @@ def test_a_refusal_names_its_reason_and_a_rejected_field_its_own(
 ) -> None:
     assert commands.run(["try-provider", "acme", "--response", "answer.json", "--status", "403"]) == 1
     assert capsys.readouterr().out == "the poll fails with the reason forbidden: HTTP 403\n"
-    answer = json.loads(ANSWER)
-    answer["data"]["pots"].append({"usd": "12 dollars"})
-    (folder / "answer.json").write_text(json.dumps(answer))
+    response = json.loads(RESPONSE)
+    response["data"]["pots"].append({"usd": "12 dollars"})
+    (folder / "answer.json").write_text(json.dumps(response))
     assert commands.run(["try-provider", "acme", "--response", "answer.json"]) == 0
     out = capsys.readouterr().out
     assert "credits.balance  rejected, because it must be a number, not a text\n" in out

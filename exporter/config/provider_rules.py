@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from exporter.config.rules import Rule, text
-from exporter.providers.declared import ANSWERED
+from exporter.providers.declared import RESPONSE_REASONS
 from exporter.providers.expressions import Expression
-from exporter.providers.readers import LISTS, TIMES, AnswerField
+from exporter.providers.readers import LISTS, TIMES, ResponseField
 from exporter.providers.templates import RESERVED, VARIABLE, Template, parse_json
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -39,9 +39,9 @@ def _expression(value: object) -> Expression:
     return Expression(text(value))
 
 
-def _field(value: object) -> AnswerField:
+def _field(value: object) -> ResponseField:
     if not isinstance(value, Mapping):
-        return AnswerField(_expression(value))
+        return ResponseField(_expression(value))
     unknown = [name for name in value if name not in _FIELD_KEYS]
     if unknown:
         raise ValueError(f"unknown key {unknown[0]!r}; known are {', '.join(_FIELD_KEYS)}")
@@ -57,10 +57,10 @@ def _field(value: object) -> AnswerField:
     unlimited = value.get("unlimited", ["unlimited"])
     if not isinstance(unlimited, list) or any(isinstance(item, (list, Mapping)) for item in unlimited):
         raise ValueError("unlimited: must be a list of values, such as [unlimited, null, -1]")
-    return AnswerField(_expression(value["value"]), scale, list_, tuple(unlimited), time)
+    return ResponseField(_expression(value["value"]), scale, list_, tuple(unlimited), time)
 
 
-def _text_or_field(value: object) -> str | AnswerField:
+def _text_or_field(value: object) -> str | ResponseField:
     return _field(value) if isinstance(value, Mapping) else text(value)
 
 
@@ -121,8 +121,8 @@ def _unit(value: object) -> str:
 
 
 def _reason(value: object) -> str:
-    if value not in ANSWERED:
-        raise ValueError(f"must be one of {', '.join(ANSWERED)}")
+    if value not in RESPONSE_REASONS:
+        raise ValueError(f"must be one of {', '.join(RESPONSE_REASONS)}")
     return cast("str", value)
 
 
@@ -196,7 +196,7 @@ HEADER = Rule("header name", _header, _TEXT)
 PREFIX = Rule("text", _prefix, {"type": "string"})
 VARIABLE_NAME = Rule("variable name", _variable, {"type": "string", "pattern": f"^{VARIABLE.pattern}$"})
 UNIT = Rule("text", _unit, {**_TEXT, "maxLength": 64})
-REASON = Rule("reason", _reason, {"enum": [*ANSWERED]})
+REASON = Rule("reason", _reason, {"enum": [*RESPONSE_REASONS]})
 STATUS = Rule(
     "HTTP status", _status, {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[1-5][0-9]{2}$"}]}
 )

@@ -28,10 +28,10 @@ from exporter.config.provider_rules import (
 )
 from exporter.config.rules import COUNT, INTERVAL, NAME, RATE, TEXT, URL
 from exporter.providers.expressions import Expression
-from exporter.providers.readers import AnswerField
+from exporter.providers.readers import ResponseField
 from exporter.providers.templates import Template
 
-_OptionalField = Annotated[AnswerField | None, FIELD]
+_OptionalField = Annotated[ResponseField | None, FIELD]
 
 
 def _figure(description: str) -> Any:
@@ -101,8 +101,8 @@ class OperationsBlock(Block):
     each: Annotated[Expression, EXPRESSION] = Field(
         description="The list. `items(data.usage)` makes one of an object, with `key` and `value`."
     )
-    name: Annotated[AnswerField, FIELD] = Field(description="Value of the label `operation`.")
-    used: Annotated[AnswerField, FIELD] = Field(description="How much was used.")
+    name: Annotated[ResponseField, FIELD] = Field(description="Value of the label `operation`.")
+    used: Annotated[ResponseField, FIELD] = Field(description="How much was used.")
     unit: _OptionalField = _figure("Unit of `used`. Left out it is the provider's `unit`.")
     credit_rates: dict[Annotated[str, TEXT], Annotated[float, RATE]] | None = Field(
         default=None, description="How many of an operation one credit buys, by name."
@@ -121,10 +121,10 @@ class AmountsBlock(Block):
 class QuotaBlock(AmountsBlock):
     """A quota beside the credits, or with `each` one for each item of a list."""
 
-    name: Annotated[str | AnswerField, TEXT_OR_FIELD] = Field(
+    name: Annotated[str | ResponseField, TEXT_OR_FIELD] = Field(
         description="Value of the label `quota`. With `each` it is a field of the item."
     )
-    unit: Annotated[str | AnswerField | None, TEXT_OR_FIELD] = Field(
+    unit: Annotated[str | ResponseField | None, TEXT_OR_FIELD] = Field(
         default=None,
         description="Value of the label `unit`, a text or `{value: EXPRESSION}`.",
         json_schema_extra={"x-default": "the provider's `unit`"},

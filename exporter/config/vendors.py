@@ -24,7 +24,7 @@ from exporter.providers.declaration import Declaration
 from exporter.providers.declared import provider_of
 from exporter.providers.examples import differences
 from exporter.providers.expressions import Expression
-from exporter.providers.readers import AnswerField
+from exporter.providers.readers import ResponseField
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 PRESETS = files("exporter.providers").joinpath("presets")
@@ -181,7 +181,7 @@ def _of_request(block: ProviderBlock, request: RequestBlock, *where: str) -> Ite
             return
     if request.json_ is not None and request.method != "POST":
         yield (*where, "json"), "is sent with `method: POST` alone. Add it"
-    yield from _undeclared(block, _ask(request, block).variables, *where)
+    yield from _undeclared(block, _request_rule(request, block).variables, *where)
 
 
 def _undeclared(block: ProviderBlock, used: Iterable[str], *where: str) -> Iterator[tuple[Path, str]]:
@@ -198,8 +198,8 @@ def declaration_of(name: str, block: ProviderBlock) -> Declaration:
         title=block.title or name,
         base_url=block.base_url,
         auth=declared.AuthRule(auth.header or "", auth.prefix or "", auth.basic, auth.query or ""),
-        asks={"usage": _ask(block.usage, block)}
-        | {key: _ask(more, block) for key, more in (block.usage.more or {}).items()},
+        requests={"usage": _request_rule(block.usage, block)}
+        | {key: _request_rule(more, block) for key, more in (block.usage.more or {}).items()},
         variables=tuple(dict.fromkeys(block.variables or ())),
         headers=block.headers or {},
         unit=block.unit or "credits",
@@ -216,11 +216,11 @@ def declaration_of(name: str, block: ProviderBlock) -> Declaration:
     )
 
 
-def _ask(request: RequestBlock, block: ProviderBlock) -> declared.Ask:
+def _request_rule(request: RequestBlock, block: ProviderBlock) -> declared.RequestRule:
     credits = request.credits or provider_schema.FiguresBlock()
     operations, plan = request.operations, request.plan or provider_schema.PlanBlock()
     none, statuses = request.no_subscription or (None, (404,))
-    return declared.Ask(
+    return declared.RequestRule(
         path=request.path,
         query=request.query or {},
         body=request.json_ if request.json_ is not None or request.method != "POST" else {},
@@ -255,9 +255,11 @@ def _quota(entry: provider_schema.QuotaBlock, unit: str) -> declared.QuotaRule:
     )
 
 
-def _quota_name(entry: provider_schema.QuotaBlock) -> str | AnswerField:
+def _quota_name(entry: provider_schema.QuotaBlock) -> str | ResponseField:
     """Return the name, which is a field where there is one for each item. Raise ValueError."""
-    return entry.name if entry.each is None or not isinstance(entry.name, str) else AnswerField(Expression(entry.name))
+    return (
+        entry.name if entry.each is None or not isinstance(entry.name, str) else ResponseField(Expression(entry.name))
+    )
 
 
 def _amounts(block: provider_schema.AmountsBlock | None) -> declared.AmountRules | None:

@@ -222,7 +222,7 @@ class VidNavigatorLife(Life):
         if the_day and self._pools_after(self._consumed).purchased < 50 * UNITS:
             self._purchased += self._top_up
 
-    def answers(self, calendar: Calendar) -> dict[str, DataAt]:
+    def responses(self, calendar: Calendar) -> dict[str, DataAt]:
         """Return, by path, the functions from a simulated second to the `data` of an answer."""
         return {"/usage": lambda now: self.usage(now, calendar)}
 
@@ -299,7 +299,7 @@ class VideoDbLife(Life):
         number = self._invoices[-1][0] + 1 if self._invoices else 1
         self._invoices.append((number, self._hour, amount, status))
 
-    def answers(self, calendar: Calendar) -> dict[str, DataAt]:
+    def responses(self, calendar: Calendar) -> dict[str, DataAt]:
         """Return, by path, the functions from a simulated second to the `data` of an answer."""
         return {
             "/billing/usage": self.usage,

@@ -32,7 +32,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Let the server's function answer."""
-        self.server.answer(self)
+        self.server.respond(self)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing, because paths and keys belong only into the request log."""
@@ -86,14 +86,14 @@ def _phrase(status: int) -> str:
 
 
 class LoopbackServer(socketserver.ThreadingTCPServer):
-    """Serves `answer` on a free port of 127.0.0.1, over TLS if a context is given."""
+    """Serves `respond` on a free port of 127.0.0.1, over TLS if a context is given."""
 
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, answer: Callable[[Exchange], None], tls: ssl.SSLContext | None = None) -> None:
-        self.answer = answer
+    def __init__(self, respond: Callable[[Exchange], None], tls: ssl.SSLContext | None = None) -> None:
+        self.respond = respond
         self.tls = tls
         self.connections_accepted = 0
         self._open: set[socket.socket] = set()

@@ -4,7 +4,7 @@
         key = vendors.add(vidnavigator_account(monthly_remaining=3))
         ...                                                     # call vendors.vidnavigator_url with that key
         vendors.accounts[key].fault = faults.status(503).times(2)
-        vendors.accounts[key].answers["/usage"]["credits"]["purchased"] = 40
+        vendors.accounts[key].responses["/usage"]["credits"]["purchased"] = 40
         assert len(vendors.requests_of(key)) == 3
 
 An unknown path gets 404, an unknown key 401, and a key over its limit 429. Then the account's fault or its answer
@@ -76,12 +76,12 @@ class KeyLimit:
 class SimulatedAccount:
     """The answers of a vendor to one key. You can assign to any field at any time.
 
-    `answers` has the `data` of the answer for each path (a list for a path with pages). It may also be a function
+    `responses` has the `data` of the answer for each path (a list for a path with pages). It may also be a function
     without arguments that returns the `data` or a `Fault`, for accounts that change over time.
     """
 
     api: Api
-    answers: dict[str, Any] = field(default_factory=dict)
+    responses: dict[str, Any] = field(default_factory=dict)
     fault: Fault | None = None
     rate_limit: KeyLimit | None = None
 
@@ -92,12 +92,12 @@ def videodb_account(
     """Make a VideoDB account whose figures do not change. `usage` is as for `apis.videodb_usage`."""
     if invoices is None:
         invoices = [apis.videodb_invoice(1, time.time() - apis.DAY)]
-    answers = {
+    responses = {
         "/billing/usage": apis.videodb_usage(**usage),
         "/billing/invoices": invoices,
         "/billing/auto_recharge": auto_recharge or apis.videodb_auto_recharge(),
     }
-    return SimulatedAccount(VIDEODB, answers)
+    return SimulatedAccount(VIDEODB, responses)
 
 
 def vidnavigator_account(**usage: Any) -> SimulatedAccount:
@@ -129,7 +129,7 @@ class Vendors:
         self._log: deque[LoggedRequest] = deque(maxlen=log_limit)
         self._logged = threading.Condition(self.lock)
         self._servers = {
-            api.provider: LoopbackServer(lambda exchange, api=api: self._answer(exchange, api), tls)  # type: ignore[misc]  # the default binds the loop variable
+            api.provider: LoopbackServer(lambda exchange, api=api: self._respond(exchange, api), tls)  # type: ignore[misc]  # the default binds the loop variable
             for api in (VIDEODB, VIDNAVIGATOR)
         }
 
@@ -198,7 +198,7 @@ class Vendors:
         with self._logged:
             return self._logged.wait_for(enough, timeout)
 
-    def _answer(self, exchange: Exchange, api: Api) -> None:
+    def _respond(self, exchange: Exchange, api: Api) -> None:
         url = urlsplit(exchange.path)
         path = url.path.removeprefix(api.base_path)
         key = exchange.headers.get(api.key_header, "")
@@ -226,7 +226,7 @@ class Vendors:
             refusal = {**api.refusal(429, "Too many requests."), "retry_after_seconds": wait}
             exchange.send_json(429, refusal, {"Retry-After": str(wait)})
         else:
-            self._answer_account(exchange, account, key, path, url.query, fault)
+            self._respond_for_account(exchange, account, key, path, url.query, fault)
 
     def _take_fault(self, account: SimulatedAccount, path: str) -> Fault | None:
         fault = account.fault
@@ -236,7 +236,7 @@ class Vendors:
             account.fault = replace(fault, remaining=fault.remaining - 1) if fault.remaining > 1 else None
         return fault
 
-    def _answer_account(
+    def _respond_for_account(
         self,
         exchange: Exchange,
         account: SimulatedAccount,
@@ -246,10 +246,10 @@ class Vendors:
         fault: Fault | None,
     ) -> None:
         api = account.api
-        if path not in account.answers:
+        if path not in account.responses:
             exchange.send_json(404, api.refusal(404, f"This account has nothing at {path}."))
             return
-        data = account.answers[path]
+        data = account.responses[path]
         if callable(data):
             data = data()
         if isinstance(data, Fault):

@@ -189,20 +189,20 @@ class World:
         self._clock = clock
         for accounts in (_vidnavigator_accounts, _vidnavigator_accounts_in_need, _videodb_accounts):
             for account in accounts(lambda per_day: Demand(per_day, waves.uniform(0, math.tau))):
-                answers = {
-                    path: self._answer(data, account.trouble)
-                    for path, data in account.life.answers(self.calendar).items()
+                responses = {
+                    path: self._response_of(data, account.trouble)
+                    for path, data in account.life.responses(self.calendar).items()
                 }
                 self.accounts.append(account)
-                self.keys[account.name] = vendors.add(SimulatedAccount(account.life.api, answers))
+                self.keys[account.name] = vendors.add(SimulatedAccount(account.life.api, responses))
 
-    def _answer(self, data: DataAt, trouble: Trouble | None) -> Callable[[], object]:
-        def answer() -> object:
+    def _response_of(self, data: DataAt, trouble: Trouble | None) -> Callable[[], object]:
+        def respond() -> object:
             real = self._clock()
             fault = trouble.at(real - self.calendar.start) if trouble else None
             return fault or data(self.calendar.simulated(real - LAG_SECONDS))
 
-        return answer
+        return respond
 
     def write_config(self, directory: Path, state_path: Path | None = None) -> Path:
         """Write the exporter's configuration for these accounts, and their keys. Return its path.

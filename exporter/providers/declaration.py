@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from exporter.providers.expressions import Expression
-from exporter.providers.readers import AnswerField
+from exporter.providers.readers import ResponseField
 from exporter.providers.templates import Template, variables_of
 
 
@@ -44,12 +44,12 @@ class ErrorRules:
 class CreditRules:
     """The figures of the headline unit. ``rolling`` means a window that is never refilled."""
 
-    balance: AnswerField | None = None
-    limit: AnswerField | None = None
-    used: AnswerField | None = None
-    remaining: AnswerField | None = None
-    purchased: AnswerField | None = None
-    granted: AnswerField | None = None
+    balance: ResponseField | None = None
+    limit: ResponseField | None = None
+    used: ResponseField | None = None
+    remaining: ResponseField | None = None
+    purchased: ResponseField | None = None
+    granted: ResponseField | None = None
     rolling: bool = False
 
 
@@ -58,30 +58,30 @@ class OperationRules:
     """A list of operations with their use. Without ``unit`` it is in the headline unit."""
 
     each: Expression
-    name: AnswerField
-    used: AnswerField
-    unit: AnswerField | None = None
+    name: ResponseField
+    used: ResponseField
+    unit: ResponseField | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AmountRules:
     """What is used of something limited."""
 
-    used: AnswerField | None = None
-    limit: AnswerField | None = None
-    remaining: AnswerField | None = None
-    ratio: AnswerField | None = None
+    used: ResponseField | None = None
+    limit: ResponseField | None = None
+    remaining: ResponseField | None = None
+    ratio: ResponseField | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaRule:
     """One named quota, or with ``each`` one for each item of a list."""
 
-    name: str | AnswerField
-    unit: str | AnswerField
+    name: str | ResponseField
+    unit: str | ResponseField
     amounts: AmountRules
-    resets_at: AnswerField | None = None
-    expires_at: AnswerField | None = None
+    resets_at: ResponseField | None = None
+    expires_at: ResponseField | None = None
     each: Expression | None = None
 
 
@@ -89,24 +89,24 @@ class QuotaRule:
 class SpanRule:
     """The start and the end of a period."""
 
-    start: AnswerField | None = None
-    end: AnswerField | None = None
+    start: ResponseField | None = None
+    end: ResponseField | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRule:
     """The plan of the account."""
 
-    id: AnswerField | None = None
-    name: AnswerField | None = None
-    interval: AnswerField | None = None
-    status: AnswerField | None = None
-    active: AnswerField | None = None
-    cancel_at_period_end: AnswerField | None = None
+    id: ResponseField | None = None
+    name: ResponseField | None = None
+    interval: ResponseField | None = None
+    status: ResponseField | None = None
+    active: ResponseField | None = None
+    cancel_at_period_end: ResponseField | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RequestRule:
     """One request, and what is read of its answer. ``body`` makes it a POST."""
 
     path: Template
@@ -123,7 +123,7 @@ class Ask:
     period: SpanRule = field(default_factory=SpanRule)
     usage_period: SpanRule = field(default_factory=SpanRule)
     plan: PlanRule = field(default_factory=PlanRule)
-    generated_at: AnswerField | None = None
+    generated_at: ResponseField | None = None
 
     @property
     def variables(self) -> frozenset[str]:
@@ -139,7 +139,7 @@ class Declaration:
     title: str
     base_url: str
     auth: AuthRule
-    asks: Mapping[str, Ask]
+    requests: Mapping[str, RequestRule]
     variables: tuple[str, ...] = ()
     headers: Mapping[str, Template] = field(default_factory=dict)
     unit: str = "credits"
@@ -151,4 +151,8 @@ class Declaration:
     @property
     def limited(self) -> tuple[str, ...]:
         """Return which of storage and channels it has."""
-        return tuple(name for name in ("storage", "channels") if any(getattr(ask, name) for ask in self.asks.values()))
+        return tuple(
+            name
+            for name in ("storage", "channels")
+            if any(getattr(request, name) for request in self.requests.values())
+        )

@@ -17,7 +17,7 @@ from exporter.providers.base import (
     refusal,
     vendor_message,
 )
-from exporter.providers.declaration import Ask, AuthRule, Declaration, ErrorRules, WaitRule
+from exporter.providers.declaration import AuthRule, Declaration, ErrorRules, RequestRule, WaitRule
 from exporter.providers.declared_usage import usage_of
 from exporter.providers.expressions import Expression, UnreadableField
 from exporter.providers.fields import parse_number, parse_time
@@ -25,7 +25,7 @@ from exporter.providers.readers import http_date
 from exporter.providers.templates import filled_json
 from exporter.readings import Usage
 
-ANSWERED: Mapping[str, type[errors.PollError]] = {
+RESPONSE_REASONS: Mapping[str, type[errors.PollError]] = {
     error.reason: error
     for error in (
         errors.AuthError,
@@ -63,7 +63,7 @@ def provider_of(declaration: Declaration) -> Provider:
         wait=wait,
         unit=declaration.unit,
         variables=declaration.variables,
-        requests=len(declaration.asks),
+        requests=len(declaration.requests),
         interval=declaration.interval,
         max_requests_per_minute=declaration.max_requests_per_minute,
     )
@@ -82,17 +82,17 @@ def _fetch(declaration: Declaration, get: Get, options: ParseOptions) -> Usage:
     documents: dict[str, object] = {}
     variables, now = options.variables, options.now
     headers = {name: text.filled(variables, now, _percent) for name, text in declaration.headers.items()}
-    for name, ask in declaration.asks.items():
-        answer = get(
-            ask.path.filled(variables, now, _percent),
-            {name: text.filled(variables, now) for name, text in ask.query.items()},
+    for name, request in declaration.requests.items():
+        response = get(
+            request.path.filled(variables, now, _percent),
+            {name: text.filled(variables, now) for name, text in request.query.items()},
             headers=headers,
-            body=filled_json(ask.body, variables, now),
-            refuses=partial(refuses, declaration.errors, ask),
+            body=filled_json(request.body, variables, now),
+            refuses=partial(refuses, declaration.errors, request),
         )
-        if says_no_subscription(ask, answer.document):
+        if says_no_subscription(request, response.document):
             return Usage(subscribed=False, unit=declaration.unit)
-        documents[name] = answer.document
+        documents[name] = response.document
     return usage_of(declaration, documents, options)
 
 
@@ -100,22 +100,22 @@ def _percent(text: str) -> str:
     return quote(text, safe="")
 
 
-def says_no_subscription(ask: Ask, document: object) -> bool:
+def says_no_subscription(request: RequestRule, document: object) -> bool:
     """Return whether an answer says that there is no plan."""
-    return ask.no_subscription is not None and ask.no_subscription.holds(document)
+    return request.no_subscription is not None and request.no_subscription.holds(document)
 
 
-def refuses(rules: ErrorRules, ask: Ask, status: int, document: object) -> errors.PollError | None:
+def refuses(rules: ErrorRules, request: RequestRule, status: int, document: object) -> errors.PollError | None:
     """Return the error that an answer is, None where it is a good one."""
     good = 200 <= status < 300
-    if (good or status in ask.no_subscription_statuses) and says_no_subscription(ask, document):
+    if (good or status in request.no_subscription_statuses) and says_no_subscription(request, document):
         return None
     reason = rules.reasons.get(_code(rules.code, document))
     words = _words(rules.message, document)
     if not good:
         return _refusal(reason or rules.statuses.get(status), status, document, words)
-    if ask.success is not None and not ask.success.holds(document):
-        error = ANSWERED.get(reason or "", errors.InvalidResponseError)
+    if request.success is not None and not request.success.holds(document):
+        error = RESPONSE_REASONS.get(reason or "", errors.InvalidResponseError)
         return error(f"the vendor's answer reports a failure{': ' + words if words else ''}")
     if not isinstance(document, (dict, list)):
         return errors.InvalidResponseError("the answer is neither a JSON object nor a list")
@@ -123,7 +123,7 @@ def refuses(rules: ErrorRules, ask: Ask, status: int, document: object) -> error
 
 
 def _refusal(reason: str | None, status: int, document: object, words: str) -> errors.PollError:
-    error = ANSWERED.get(reason or "") or type(refusal(status, document))
+    error = RESPONSE_REASONS.get(reason or "") or type(refusal(status, document))
     words = words or vendor_message(document)
     return error(f"HTTP {status}: {words}" if words else f"HTTP {status}")
 

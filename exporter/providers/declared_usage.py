@@ -9,17 +9,17 @@ from math import inf, isfinite, isinf
 from exporter.providers.base import ParseOptions
 from exporter.providers.declaration import (
     AmountRules,
-    Ask,
     CreditRules,
     Declaration,
     OperationRules,
     PlanRule,
     QuotaRule,
+    RequestRule,
     SpanRule,
 )
 from exporter.providers.fields import exact_sum
 from exporter.providers.operations import ServiceRow, fold_quotas, fold_services
-from exporter.providers.readers import AnswerField, FieldOutcome, Reader
+from exporter.providers.readers import FieldOutcome, Reader, ResponseField
 from exporter.readings import NamedQuota, Period, Pool, Quota, ServiceUse, Subscription, Usage
 
 _CREDITS = ("balance", "limit", "used", "remaining", "purchased", "granted")
@@ -53,16 +53,18 @@ def usage_of(
     rejected: dict[str, None] = {}
     for name, document in documents.items():
         reader = Reader(document, "" if name == "usage" else f"{name}.", rejected, outcomes)
-        _read(declaration.asks[name], reader, found)
+        _read(declaration.requests[name], reader, found)
     known = found.credits
-    declared = {name for ask in declaration.asks.values() for name in _CREDITS if getattr(ask.credits, name)}
-    rolling = any(ask.credits.rolling for ask in declaration.asks.values())
+    declared = {
+        name for request in declaration.requests.values() for name in _CREDITS if getattr(request.credits, name)
+    }
+    rolling = any(request.credits.rolling for request in declaration.requests.values())
     _derive(known, declared, found.bad)
     rates = {**declaration.credit_rates, **options.credit_rates}
     services, used_by_operation, folded = _operations(found, rates, options.max_operations)
     quotas, folded_quotas = fold_quotas(found.quotas, options.max_operations)
     is_lifetime = "granted" in declared and "limit" not in declared
-    has_start = any(ask.period.start for ask in declaration.asks.values())
+    has_start = any(request.period.start for request in declaration.requests.values())
     return Usage(
         balance=known.get("balance"),
         monthly_limit=known.get("limit"),
@@ -85,22 +87,22 @@ def usage_of(
     )
 
 
-def _read(ask: Ask, reader: Reader, found: _Found) -> None:
-    _read_credits(ask.credits, reader, found)
-    if ask.operations is not None:
-        rows = found.billed if ask.operations.unit is None else found.services
-        rows.extend(_rows(ask.operations, reader))
-    for position, rule in enumerate(ask.quotas):
+def _read(request: RequestRule, reader: Reader, found: _Found) -> None:
+    _read_credits(request.credits, reader, found)
+    if request.operations is not None:
+        rows = found.billed if request.operations.unit is None else found.services
+        rows.extend(_rows(request.operations, reader))
+    for position, rule in enumerate(request.quotas):
         found.quotas.extend(_quotas(rule, reader, f"quotas[{position}]"))
     for name in ("storage", "channels"):
-        amounts: AmountRules | None = getattr(ask, name)
+        amounts: AmountRules | None = getattr(request, name)
         if amounts is not None:
             setattr(found, name, _quota(amounts, reader, name))
-    found.period = _span(ask.period, reader, "period", found.period)
-    found.usage_period = _span(ask.usage_period, reader, "usage_period", found.usage_period)
-    found.plan = _plan(ask.plan, reader) or found.plan
-    if ask.generated_at is not None:
-        found.generated_at = reader.time("generated_at", ask.generated_at)
+    found.period = _span(request.period, reader, "period", found.period)
+    found.usage_period = _span(request.usage_period, reader, "usage_period", found.usage_period)
+    found.plan = _plan(request.plan, reader) or found.plan
+    if request.generated_at is not None:
+        found.generated_at = reader.time("generated_at", request.generated_at)
 
 
 def _read_credits(credits: CreditRules, reader: Reader, found: _Found) -> None:
@@ -202,7 +204,7 @@ def _named(rule: QuotaRule, reader: Reader, where: str) -> NamedQuota | None:
     return NamedQuota(name, unit, amounts, resets_at, expires_at)
 
 
-def _word(word: str | AnswerField, reader: Reader, name: str) -> str | None:
+def _word(word: str | ResponseField, reader: Reader, name: str) -> str | None:
     return word if isinstance(word, str) else reader.text(name, word)[0]
 
 

@@ -20,19 +20,19 @@ _LABEL = re.compile(r'([a-z_]+)="([^"]*)"(?:, ?|$)')
 _QUOTAS = (("used", "used"), ("limit", "limit"), ("remaining", "remaining"), ("ratio", "used_ratio"))
 
 
-def answered(
+def result_of(
     declaration: Declaration, documents: Mapping[str, object], status: int, outcomes: list[FieldOutcome] | None = None
 ) -> Usage | PollError:
     """Return what a poll would make of these answers, the first of which has this status."""
-    for name, ask in declaration.asks.items():
+    for name, request in declaration.requests.items():
         if name not in documents:
             continue
-        error = refuses(declaration.errors, ask, status if name == "usage" else 200, documents[name])
+        error = refuses(declaration.errors, request, status if name == "usage" else 200, documents[name])
         if error is not None:
             return error
-        if says_no_subscription(ask, documents[name]):
+        if says_no_subscription(request, documents[name]):
             return Usage(subscribed=False, unit=declaration.unit)
-    there = {name: documents[name] for name in declaration.asks if name in documents}
+    there = {name: documents[name] for name in declaration.requests if name in documents}
     return usage_of(declaration, there, ParseOptions(), outcomes)
 
 
@@ -43,7 +43,7 @@ def differences(
     if not isinstance(expect, Mapping):
         yield "must be a mapping, such as `credits_balance: 100.5`"
         return
-    result = answered(declaration, documents, status)
+    result = result_of(declaration, documents, status)
     failure = result.reason if isinstance(result, PollError) else None
     if expect.get("failure") != failure:
         wanted, found = expect.get("failure") or "a good answer", failure or "a good answer"

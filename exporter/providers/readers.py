@@ -25,7 +25,7 @@ _LATEST_UNIX_SECONDS = 253_402_300_800.0  # the year 10000
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerField:
+class ResponseField:
     """A field of the answer. ``unlimited`` are the values that mean that there is no limit."""
 
     expression: Expression
@@ -177,22 +177,22 @@ class Reader:
         """Return a reader of a part of the answer."""
         return Reader(document, self.prefix + prefix, self.rejected, self.outcomes)
 
-    def number(self, name: str, field_: AnswerField | None) -> tuple[float | None, bool]:
+    def number(self, name: str, field_: ResponseField | None) -> tuple[float | None, bool]:
         """Return a number, and whether it was rejected."""
-        return self._read(name, field_, AnswerField.number_of)
+        return self._read(name, field_, ResponseField.number_of)
 
-    def time(self, name: str, field_: AnswerField | None) -> float | None:
+    def time(self, name: str, field_: ResponseField | None) -> float | None:
         """Return a time as Unix seconds."""
-        return self._read(name, field_, AnswerField.time_of)[0]
+        return self._read(name, field_, ResponseField.time_of)[0]
 
-    def text(self, name: str, field_: AnswerField | None) -> tuple[str | None, bool]:
+    def text(self, name: str, field_: ResponseField | None) -> tuple[str | None, bool]:
         """Return a text as a label value, and whether it was rejected."""
-        value, rejected = self._read(name, field_, AnswerField.text_of)
+        value, rejected = self._read(name, field_, ResponseField.text_of)
         return None if value is None else label(value), rejected
 
-    def flag(self, name: str, field_: AnswerField | None) -> tuple[bool | None, bool]:
+    def flag(self, name: str, field_: ResponseField | None) -> tuple[bool | None, bool]:
         """Return true or false, and whether it was rejected."""
-        return self._read(name, field_, AnswerField.flag_of)
+        return self._read(name, field_, ResponseField.flag_of)
 
     def items(self, name: str, expression: Expression) -> list[object]:
         """Return the items of a list; none where it is absent or rejected."""
@@ -212,7 +212,7 @@ class Reader:
             self.outcomes.append(FieldOutcome(self.prefix + name, rejected=why))
 
     def _read(
-        self, name: str, field_: AnswerField | None, read: Callable[[AnswerField, object], _T | None]
+        self, name: str, field_: ResponseField | None, read: Callable[[ResponseField, object], _T | None]
     ) -> tuple[_T | None, bool]:
         if field_ is None:
             return None, False

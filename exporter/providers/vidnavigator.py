@@ -34,10 +34,10 @@ _ACTIVE = ("active", "trialing")
 
 def fetch_usage(get: Get, options: ParseOptions) -> Usage:
     """Ask for credits, service counters, storage and channels."""
-    answer = get("/usage", accept=(404,))
-    if answer.status == 404 and not _no_subscription(answer.document):
-        raise refusal(answer.status, answer.document)
-    return parse_usage(answer.document, options)
+    response = get("/usage", accept=(404,))
+    if response.status == 404 and not _no_subscription(response.document):
+        raise refusal(response.status, response.document)
+    return parse_usage(response.document, options)
 
 
 def _no_subscription(document: object) -> bool:
@@ -53,7 +53,7 @@ def parse_usage(document: object, options: ParseOptions) -> Usage:
         return Usage(subscribed=False)
     rejected: list[str] = []
     data = FieldReader(
-        data_object(envelope(document, lambda answer: answer.get("status") == "success")), "data", rejected
+        data_object(envelope(document, lambda response: response.get("status") == "success")), "data", rejected
     )
     billing = data.nested("billing_period")
     billing_period = _period(billing)

@@ -34,11 +34,11 @@ def watch_start(grace_seconds: float = GRACE_SECONDS) -> None:
 
     def watch() -> None:
         while not _is_stop_waiting():
-            if _is_answered():
+            if _is_handled():
                 return
             idle.wait(0.2)
         idle.wait(grace_seconds)
-        if not _is_answered():
+        if not _is_handled():
             os._exit(0)  # nothing is learnt before the handlers are set, so nothing is lost
 
     threading.Thread(target=watch, name="start", daemon=True).start()
@@ -48,5 +48,5 @@ def _is_stop_waiting() -> bool:
     return not signal.sigpending().isdisjoint((signal.SIGTERM, signal.SIGINT))
 
 
-def _is_answered() -> bool:
+def _is_handled() -> bool:
     return signal.getsignal(signal.SIGTERM) != signal.SIG_DFL

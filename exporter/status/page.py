@@ -83,7 +83,7 @@ class StatusPage:
             selection = Selection.parse(request.query)
         except ValueError as error:
             return text_response(400, str(error))
-        return _answer(request, self._page(selection).encode("utf-8", "replace"), "text/html; charset=utf-8")
+        return _response(request, self._page(selection).encode("utf-8", "replace"), "text/html; charset=utf-8")
 
     def _serve_json(self, request: Request) -> Response:
         try:
@@ -102,7 +102,7 @@ class StatusPage:
             for account in selection.chosen(selection.found(self._accounts(now)))
         )
         body = f'{json.dumps(document)[:-1]}, "accounts": [\n{accounts}\n]}}\n'
-        return _answer(request, body.encode(), "application/json")
+        return _response(request, body.encode(), "application/json")
 
     def _serve_asset(self, request: Request) -> Response:
         name = request.path.rpartition("/")[2]
@@ -157,7 +157,7 @@ def _notice(accounts: Sequence[Summary], sharded: bool) -> str:
     return "The last poll of every account failed, for several reasons."
 
 
-def _answer(request: Request, body: bytes, content_type: str) -> Response:
+def _response(request: Request, body: bytes, content_type: str) -> Response:
     if not gzip_accepted(request.headers.get("accept-encoding", "")):
         return Response(200, body, content_type, (("vary", "accept-encoding"),))
     headers = (("vary", "accept-encoding"), ("content-encoding", "gzip"))

@@ -87,7 +87,7 @@ class Transport:
             refusal, known = call.head()
             if refusal is None or 200 <= refusal < 300:
                 raise
-            return _answer(refusal, known)
+            return _response(refusal, known)
         status = response.status_code
         try:
             with translated(unknown=InvalidResponseError):
@@ -96,7 +96,7 @@ class Transport:
             if 200 <= status < 300:
                 raise
             document = None
-        return _answer(status, response.headers.items(), document)
+        return _response(status, response.headers.items(), document)
 
     def abort(self) -> None:
         """Cut every call in flight and refuse new connections; the calls end with an UnreachableError."""
@@ -122,5 +122,5 @@ class Transport:
         return self._trusted[1]
 
 
-def _answer(status: int, headers: Iterable[tuple[str, str]], document: object = None) -> RawResponse:
+def _response(status: int, headers: Iterable[tuple[str, str]], document: object = None) -> RawResponse:
     return RawResponse(status, {name.lower(): value for name, value in headers}, document)

@@ -31,8 +31,8 @@ class Server:
     def get(self, path: str, **parameters: str) -> Any:
         """Return the decoded JSON of an answer."""
         query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
-        with urllib.request.urlopen(self.url + path + query, timeout=PATIENT) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(self.url + path + query, timeout=PATIENT) as response:
+            return json.load(response)
 
 
 def alertmanager(directory: Path, config: str) -> AbstractContextManager[Server]:
@@ -66,8 +66,8 @@ def _running(program: str, directory: Path, config: str, flags: tuple[str, ...])
 
         def ready() -> bool:
             try:
-                with urllib.request.urlopen(server.url + "/-/ready", timeout=PATIENT) as answer:
-                    return bool(answer.status == 200)
+                with urllib.request.urlopen(server.url + "/-/ready", timeout=PATIENT) as response:
+                    return bool(response.status == 200)
             except OSError:
                 return False
 

@@ -37,8 +37,8 @@ def between(begin: float, end: float, rate: float, otherwise: float = 0.0) -> Ca
     return lambda hour: rate if begin <= hour < end else otherwise
 
 
-def during(begin: float, end: float, answer: Any) -> Callable[[float], Any]:
-    return lambda hour: answer if begin <= hour < end else None
+def during(begin: float, end: float, response: Any) -> Callable[[float], Any]:
+    return lambda hour: response if begin <= hour < end else None
 
 
 def top_up(credits: float) -> Callable[[Life], None]:

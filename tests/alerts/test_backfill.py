@@ -96,9 +96,9 @@ def seconds(rule: dict[str, Any], key: str) -> int:
 def evaluate(server: Server, start: int, rule: dict[str, Any]) -> Firing:
     """Evaluate an alert's expression over the six days, and wait and keep as Prometheus does."""
     end = start + HOURS * 3600
-    answer = server.get("/api/v1/query_range", query=rule["expr"], start=str(start), end=str(end), step=str(STEP))
+    response = server.get("/api/v1/query_range", query=rule["expr"], start=str(start), end=str(end), step=str(STEP))
     firing: Firing = defaultdict(list)
-    for series in answer["data"]["result"]:
+    for series in response["data"]["result"]:
         labels = {**series["metric"], "alertname": rule["alert"], **rule.get("labels", {})}
         labels.pop("__name__", None)
         active = {round((at - start) / STEP) for at, _ in series["values"]}

@@ -83,7 +83,7 @@ def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(tmp_path: 
             exporter.ready()
             balance = "video_api:credits_balance"
             until(lambda: server.get("/api/v1/query", query=balance)["data"]["result"], "a balance", PATIENT)
-            credits = vendors.accounts[key].answers["/usage"]["credits"]
+            credits = vendors.accounts[key].responses["/usage"]["credits"]
 
             credits["monthly_remaining"] = 3.5
             firing = until(lambda: alert("media", "firing"), "the team hears of it", PATIENT)
@@ -125,8 +125,8 @@ def test_the_stack_prints_addresses_and_a_notification_and_stops_everything_it_s
         urls = until(addresses, "the addresses", PATIENT)
         assert set(urls) == {"exporter", "Prometheus", "Alertmanager"}
         for url in urls.values():
-            with urllib.request.urlopen(url + "/-/healthy", timeout=PATIENT) as answer:
-                assert answer.status == 200
+            with urllib.request.urlopen(url + "/-/healthy", timeout=PATIENT) as response:
+                assert response.status == 200
         # Of the demo's accounts, one has an invoice that failed: an alert that waits for nothing.
         until(lambda: "VideoApiInvoiceFailed" in "".join(lines), "a notification", PATIENT)
     finally:
@@ -139,10 +139,10 @@ def test_the_stack_prints_addresses_and_a_notification_and_stops_everything_it_s
         assert process.stdout is not None
         process.stdout.close()
     assert os.listdir(tmp_path) == []
-    assert [url for url in urls.values() if _answers(url)] == []
+    assert [url for url in urls.values() if _responds(url)] == []
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         urllib.request.urlopen(url, timeout=5).close()
     except OSError:

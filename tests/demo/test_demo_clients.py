@@ -41,18 +41,18 @@ def vidnavigator_client(vendors: Vendors, key: str) -> Iterator[vidnavigator.Vid
 def test_the_videodb_client_reads_usage_and_invoices(vendors: Vendors) -> None:
     account = videodb_account()
     with videodb_client(vendors, vendors.add(account)) as client:
-        assert client.check_usage() == account.answers["/billing/usage"]
-        assert client.get_invoices() == account.answers["/billing/invoices"]
+        assert client.check_usage() == account.responses["/billing/usage"]
+        assert client.get_invoices() == account.responses["/billing/invoices"]
 
 
 def test_the_vidnavigator_client_reads_every_field(vendors: Vendors) -> None:
     account = vidnavigator_account()
     with vidnavigator_client(vendors, vendors.add(account)) as client:
-        answer = client.get_usage()
+        response = client.get_usage()
         assert client.health_check().status == "success"
-    assert answer.status == "success"
-    read = answer.data.model_dump(exclude_none=True)
-    assert read == account.answers["/usage"]
+    assert response.status == "success"
+    read = response.data.model_dump(exclude_none=True)
+    assert read == account.responses["/usage"]
 
 
 def test_the_vidnavigator_client_reads_an_unlimited_plan(vendors: Vendors) -> None:

@@ -32,7 +32,7 @@ def vidnavigator_key(vendors: Vendors) -> str:
 
 
 @contextmanager
-def answer(vendors: Vendors, key: str, path: str = "") -> Iterator[http.client.HTTPResponse]:
+def request(vendors: Vendors, key: str, path: str = "") -> Iterator[http.client.HTTPResponse]:
     """The answer to one request, by the account's own API."""
     api = vendors.accounts[key].api
     base = vendors.videodb_url if api.provider == "videodb" else vendors.vidnavigator_url
@@ -52,13 +52,13 @@ def raw(vendors: Vendors, key: str) -> Iterator[socket.socket]:
 
 def read(vendors: Vendors, key: str, fault: Fault) -> tuple[int, bytes]:
     vendors.accounts[key].fault = fault
-    with answer(vendors, key) as response:
+    with request(vendors, key) as response:
         return response.status, response.read()
 
 
-def right_answer(vendors: Vendors, key: str) -> bytes:
+def right_response(vendors: Vendors, key: str) -> bytes:
     vendors.accounts[key].fault = None
-    with answer(vendors, key) as response:
+    with request(vendors, key) as response:
         return response.read()
 
 
@@ -76,7 +76,7 @@ def test_status_comes_in_the_vendors_envelope(
 def test_status_can_ask_to_wait_in_header_and_body(vendors: Vendors, vidnavigator_key: str, header: int | str) -> None:
     fault = faults.status(503, retry_after=header, retry_after_seconds=30)
     vendors.accounts[vidnavigator_key].fault = fault
-    with answer(vendors, vidnavigator_key) as response:
+    with request(vendors, vidnavigator_key) as response:
         assert response.headers["Retry-After"] == str(header)
         assert json.load(response)["retry_after_seconds"] == 30
 
@@ -85,7 +85,7 @@ def test_a_fault_lasts_as_many_requests_as_it_is_told(vendors: Vendors, videodb_
     vendors.accounts[videodb_key].fault = faults.status(500).times(2)
     statuses = []
     for _ in range(3):
-        with answer(vendors, videodb_key) as response:
+        with request(vendors, videodb_key) as response:
             statuses.append(response.status)
     assert statuses == [500, 500, 200]
 
@@ -94,7 +94,7 @@ def test_a_fault_can_concern_one_path_alone(vendors: Vendors, videodb_key: str) 
     vendors.accounts[videodb_key].fault = faults.status(500).on("/billing/invoices").times(1)
     statuses = {}
     for path in ("/billing/usage", "/billing/invoices", "/billing/auto_recharge"):
-        with answer(vendors, videodb_key, path) as response:
+        with request(vendors, videodb_key, path) as response:
             statuses[path] = response.status
     assert statuses == {"/billing/usage": 200, "/billing/invoices": 500, "/billing/auto_recharge": 200}
 
@@ -141,9 +141,9 @@ def test_garbage_is_no_text(vendors: Vendors, videodb_key: str) -> None:
         read(vendors, videodb_key, faults.garbage())[1].decode()
 
 
-def test_truncated_json_is_the_beginning_of_the_right_answer(vendors: Vendors, videodb_key: str) -> None:
+def test_truncated_json_is_the_beginning_of_the_right_response(vendors: Vendors, videodb_key: str) -> None:
     body = read(vendors, videodb_key, faults.truncated_json())[1]
-    whole = right_answer(vendors, videodb_key)
+    whole = right_response(vendors, videodb_key)
     assert whole.startswith(body)
     assert 0 < len(body) < len(whole)
     with pytest.raises(json.JSONDecodeError):
@@ -162,7 +162,7 @@ def test_bad_numbers_take_every_numbers_place_and_nothing_elses(
     vendors: Vendors, vidnavigator_key: str, token: str
 ) -> None:
     body = read(vendors, vidnavigator_key, faults.bad_numbers(token))[1].decode()
-    whole = json.loads(right_answer(vendors, vidnavigator_key))
+    whole = json.loads(right_response(vendors, vidnavigator_key))
     data = json.loads(body)["data"]
     assert data["credits"].keys() == whole["data"]["credits"].keys()
     assert {repr(value) for value in data["credits"].values()} == {repr(float(token))}
@@ -178,11 +178,11 @@ def test_hang_sends_nothing_until_the_vendor_stops(vendors: Vendors, videodb_key
         assert client.recv(1) == b""
 
 
-def test_hang_for_a_time_ends_with_the_right_answer(vendors: Vendors, videodb_key: str) -> None:
-    assert read(vendors, videodb_key, faults.hang(0.01)) == (200, right_answer(vendors, videodb_key))
+def test_hang_for_a_time_ends_with_the_right_response(vendors: Vendors, videodb_key: str) -> None:
+    assert read(vendors, videodb_key, faults.hang(0.01)) == (200, right_response(vendors, videodb_key))
 
 
-def test_a_client_that_hangs_up_frees_the_hanging_answer(vendors: Vendors, videodb_key: str) -> None:
+def test_a_client_that_hangs_up_frees_the_hanging_response(vendors: Vendors, videodb_key: str) -> None:
     vendors.accounts[videodb_key].fault = faults.hang()
     with raw(vendors, videodb_key):
         assert vendors.wait_for_requests(1)
@@ -202,7 +202,7 @@ def test_drip_headers_never_gets_to_the_end_of_a_header(vendors: Vendors, videod
 
 def test_drip_body_sends_the_headers_at_once_and_then_a_byte_at_a_time(vendors: Vendors, videodb_key: str) -> None:
     vendors.accounts[videodb_key].fault = faults.drip_body(3600)
-    with answer(vendors, videodb_key) as response:
+    with request(vendors, videodb_key) as response:
         assert response.status == 200
         assert response.read1(1000) == b"{"
         vendors.stop()
@@ -210,8 +210,8 @@ def test_drip_body_sends_the_headers_at_once_and_then_a_byte_at_a_time(vendors: 
             response.read()
 
 
-def test_drip_body_ends_with_the_whole_right_answer(vendors: Vendors, videodb_key: str) -> None:
-    assert read(vendors, videodb_key, faults.drip_body(0)) == (200, right_answer(vendors, videodb_key))
+def test_drip_body_ends_with_the_whole_right_response(vendors: Vendors, videodb_key: str) -> None:
+    assert read(vendors, videodb_key, faults.drip_body(0)) == (200, right_response(vendors, videodb_key))
 
 
 def receive_all(client: socket.socket, received: bytearray) -> None:
@@ -240,9 +240,9 @@ def test_reset_cuts_the_connection_after_so_many_bytes(vendors: Vendors, videodb
 def test_big_body_is_valid_json_of_any_size(
     vendors: Vendors, videodb_key: str, framing: str, header: str, value: str | None
 ) -> None:
-    whole = right_answer(vendors, videodb_key)
+    whole = right_response(vendors, videodb_key)
     vendors.accounts[videodb_key].fault = faults.big_body(MIB + 1, framing)
-    with answer(vendors, videodb_key) as response:
+    with request(vendors, videodb_key) as response:
         headers, body = response.headers, response.read()
     assert len(body) == MIB + 1 + len(whole)
     assert json.loads(body) == json.loads(whole)
@@ -252,7 +252,7 @@ def test_big_body_is_valid_json_of_any_size(
 
 def test_big_body_is_fifty_mebibytes_by_default(vendors: Vendors, videodb_key: str) -> None:
     vendors.accounts[videodb_key].fault = faults.big_body()
-    with answer(vendors, videodb_key) as response:
+    with request(vendors, videodb_key) as response:
         assert int(response.headers["Content-Length"]) > 50 * MIB
 
 
@@ -263,7 +263,7 @@ def test_an_unknown_framing_is_refused_with_the_known_ones() -> None:
 
 def test_gzip_bomb_is_small_on_the_wire_and_vast_unpacked(vendors: Vendors, videodb_key: str) -> None:
     vendors.accounts[videodb_key].fault = faults.gzip_bomb()
-    with answer(vendors, videodb_key) as response:
+    with request(vendors, videodb_key) as response:
         assert response.headers["Content-Encoding"] == "gzip"
         packed = response.read()
     assert len(packed) < MIB
@@ -273,7 +273,7 @@ def test_gzip_bomb_is_small_on_the_wire_and_vast_unpacked(vendors: Vendors, vide
         packed = unpacker.unconsumed_tail
         size += len(last)
     assert size > 100_000_000
-    assert json.loads(last) == json.loads(right_answer(vendors, videodb_key))
+    assert json.loads(last) == json.loads(right_response(vendors, videodb_key))
 
 
 def test_redirect_shows_whether_the_key_was_sent_along(vendors: Vendors, videodb_key: str) -> None:
@@ -282,8 +282,8 @@ def test_redirect_shows_whether_the_key_was_sent_along(vendors: Vendors, videodb
         location = elsewhere.videodb_url + "/billing/usage"
         vendors.accounts[videodb_key].fault = faults.redirect(location)
         url = vendors.videodb_url + "/billing/usage"
-        answer = session.get(url, headers=headers, allow_redirects=False, timeout=10)
-        assert (answer.status_code, answer.headers["Location"]) == (302, location)
+        response = session.get(url, headers=headers, allow_redirects=False, timeout=10)
+        assert (response.status_code, response.headers["Location"]) == (302, location)
         assert not elsewhere.requests_of(videodb_key)
         session.get(url, headers=headers, timeout=10)  # this client keeps such headers
         assert len(elsewhere.requests_of(videodb_key)) == 1
@@ -291,6 +291,6 @@ def test_redirect_shows_whether_the_key_was_sent_along(vendors: Vendors, videodb
 
 def test_an_account_may_answer_with_a_fault_of_its_own(vendors: Vendors) -> None:
     account = videodb_account()
-    account.answers["/billing/usage"] = lambda: faults.status(402)
-    with answer(vendors, vendors.add(account, secrets.token_hex(8))) as response:
+    account.responses["/billing/usage"] = lambda: faults.status(402)
+    with request(vendors, vendors.add(account, secrets.token_hex(8))) as response:
         assert response.status == 402

@@ -68,30 +68,30 @@ def decimal(number: float) -> Decimal:
 
 
 def usage(life: VidNavigatorLife, now: float) -> dict[str, Any]:
-    answer = life.usage(now, CALENDAR)
-    assert not isinstance(answer, Fault)
-    return answer
+    response = life.usage(now, CALENDAR)
+    assert not isinstance(response, Fault)
+    return response
 
 
-def worth(answer: dict[str, Any]) -> Decimal:
+def worth(response: dict[str, Any]) -> Decimal:
     """The credits that the services of an answer cost together, by the vendor's published rates."""
-    return sum((decimal(entry["used"]) / A_CREDIT_BUYS[name] for name, entry in answer["usage"].items()), Decimal(0))
+    return sum((decimal(entry["used"]) / A_CREDIT_BUYS[name] for name, entry in response["usage"].items()), Decimal(0))
 
 
-def balance(answer: dict[str, Any]) -> Decimal:
-    return decimal(answer["credits"]["monthly_remaining"]) + decimal(answer["credits"]["purchased"])
+def balance(response: dict[str, Any]) -> Decimal:
+    return decimal(response["credits"]["monthly_remaining"]) + decimal(response["credits"]["purchased"])
 
 
 @unhurried
 @given(vidnavigator_recipes, moments)
-def test_all_fields_of_an_answer_agree(recipe: Recipe, times: list[float]) -> None:
+def test_all_fields_of_a_response_agree(recipe: Recipe, times: list[float]) -> None:
     life = VidNavigatorLife(**recipe)
     for now in times:
-        answer = usage(life, now)
-        credits, storage, channels = answer["credits"], answer["storage"], answer["channels_indexed"]
+        response = usage(life, now)
+        credits, storage, channels = response["credits"], response["storage"], response["channels_indexed"]
         monthly_used = decimal(credits["monthly_total"]) - decimal(credits["monthly_remaining"])
         assert monthly_used >= 0
-        assert worth(answer) == monthly_used if credits["monthly_remaining"] else worth(answer) >= monthly_used
+        assert worth(response) == monthly_used if credits["monthly_remaining"] else worth(response) >= monthly_used
         assert credits["purchased"] >= 0
         assert storage["used_bytes"] + storage["remaining_bytes"] == storage["limit_bytes"]
         assert storage["percentage"] == round(100 * storage["used_bytes"] / storage["limit_bytes"], 1)
@@ -134,7 +134,7 @@ def test_at_a_periods_end_the_monthly_credits_are_back_the_services_at_zero_and_
 
 @fewer
 @given(vidnavigator_recipes, st.integers(1, 100), st.permutations([-31, 8, 36, 62]))
-def test_an_answer_depends_on_its_moment_alone(recipe: Recipe, top_up: int, days: list[int]) -> None:
+def test_a_response_depends_on_its_moment_alone(recipe: Recipe, top_up: int, days: list[int]) -> None:
     life = VidNavigatorLife(**recipe, top_up=top_up)
     for day in days:
         assert usage(life, day * DAY + 17.5) == usage(VidNavigatorLife(**recipe, top_up=top_up), day * DAY + 17.5)
@@ -205,12 +205,12 @@ def test_services_have_shares_that_add_up_and_only_known_prices() -> None:
     assert {service.name for service in (*NEW_SERVICES, *OLD_SERVICES)} == set(A_CREDIT_BUYS)
 
 
-def videodb_balance(answer: dict[str, Any]) -> Decimal:
-    return decimal(answer["credits_remaining"] if "credits_remaining" in answer else answer["credit_balance"])
+def videodb_balance(response: dict[str, Any]) -> Decimal:
+    return decimal(response["credits_remaining"] if "credits_remaining" in response else response["credit_balance"])
 
 
-def videodb_used(answer: dict[str, Any]) -> Decimal:
-    return decimal(answer["total_credits_used"] if "credits_remaining" in answer else answer["usage_this_month"])
+def videodb_used(response: dict[str, Any]) -> Decimal:
+    return decimal(response["total_credits_used"] if "credits_remaining" in response else response["usage_this_month"])
 
 
 @unhurried
@@ -220,9 +220,9 @@ def test_a_videodb_balance_falls_by_what_is_used_and_rises_by_what_is_invoiced(
 ) -> None:
     life = VideoDbLife(**recipe)
     for now in times:
-        answer = life.usage(now)
-        assert videodb_balance(answer) >= 0
-        assert sum(map(decimal, answer["breakdown"].values())) == videodb_used(answer)
+        response = life.usage(now)
+        assert videodb_balance(response) >= 0
+        assert sum(map(decimal, response["breakdown"].values())) == videodb_used(response)
     for earlier, later in itertools.pairwise(times):
         if life.period(earlier) != life.period(later):
             continue
@@ -236,7 +236,7 @@ def test_a_videodb_balance_falls_by_what_is_used_and_rises_by_what_is_invoiced(
 
 @fewer
 @given(videodb_recipes, st.permutations([-31, 8, 36, 62]))
-def test_a_videodb_answer_depends_on_its_moment_alone(recipe: Recipe, days: list[int]) -> None:
+def test_a_videodb_response_depends_on_its_moment_alone(recipe: Recipe, days: list[int]) -> None:
     life = VideoDbLife(**recipe)
     for day in days:
         alone = VideoDbLife(**recipe)
@@ -267,8 +267,8 @@ def test_a_recharge_follows_within_the_hour_and_its_invoice_is_pending_at_first(
 
 def test_a_declined_card_leaves_one_failed_invoice_a_day_and_no_credits() -> None:
     life = videodb(purchased=0, recharge=30, card_declined=True)
-    answer, invoices = life.usage(20.5 * DAY), life.invoices(20.5 * DAY, CALENDAR)
-    assert videodb_balance(answer) == 0
+    response, invoices = life.usage(20.5 * DAY), life.invoices(20.5 * DAY, CALENDAR)
+    assert videodb_balance(response) == 0
     newest, second = invoices[:2]
     assert (newest["status"], second["status"]) == ("failed", "failed")
     assert int(newest["created_at"][8:10]) - int(second["created_at"][8:10]) == 1

@@ -34,7 +34,7 @@ def connected(base_url: str, context: ssl.SSLContext | None = None) -> Iterator[
         yield connection
 
 
-def ask(vendors: Vendors, provider: str, path: str, key: str) -> tuple[int, dict[str, object], dict[str, str]]:
+def request(vendors: Vendors, provider: str, path: str, key: str) -> tuple[int, dict[str, object], dict[str, str]]:
     base = vendors.videodb_url if provider == "videodb" else vendors.vidnavigator_url
     with connected(base) as connection:
         connection.request("GET", urlsplit(base).path + path, headers={HEADERS[provider]: key})
@@ -44,21 +44,21 @@ def ask(vendors: Vendors, provider: str, path: str, key: str) -> tuple[int, dict
 
 def test_each_vendor_answers_its_own_key_in_its_own_envelope(vendors: Vendors) -> None:
     videodb, vidnavigator = vendors.add(videodb_account()), vendors.add(vidnavigator_account())
-    assert ask(vendors, "videodb", "/billing/usage", videodb)[:2] == (
+    assert request(vendors, "videodb", "/billing/usage", videodb)[:2] == (
         200,
-        {"success": True, "data": vendors.accounts[videodb].answers["/billing/usage"]},
+        {"success": True, "data": vendors.accounts[videodb].responses["/billing/usage"]},
     )
-    assert ask(vendors, "vidnavigator", "/usage", vidnavigator)[:2] == (
+    assert request(vendors, "vidnavigator", "/usage", vidnavigator)[:2] == (
         200,
-        {"status": "success", "data": vendors.accounts[vidnavigator].answers["/usage"]},
+        {"status": "success", "data": vendors.accounts[vidnavigator].responses["/usage"]},
     )
 
 
-def test_an_answer_can_be_changed_between_two_requests(vendors: Vendors) -> None:
+def test_a_response_can_be_changed_between_two_requests(vendors: Vendors) -> None:
     key = vendors.add(vidnavigator_account(purchased=50))
-    vendors.accounts[key].answers["/usage"]["credits"]["purchased"] = 40
-    _, answer, _ = ask(vendors, "vidnavigator", "/usage", key)
-    assert answer["data"]["credits"]["purchased"] == 40  # type: ignore[index]  # JSON of a known shape
+    vendors.accounts[key].responses["/usage"]["credits"]["purchased"] = 40
+    _, response, _ = request(vendors, "vidnavigator", "/usage", key)
+    assert response["data"]["credits"]["purchased"] == 40  # type: ignore[index]  # JSON of a known shape
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_an_answer_can_be_changed_between_two_requests(vendors: Vendors) -> None
 def test_a_key_that_is_unknown_or_of_the_other_vendor_is_refused(vendors: Vendors, provider: str, path: str) -> None:
     other = vendors.add(vidnavigator_account() if provider == "videodb" else videodb_account())
     for key in (secrets.token_hex(16), other, ""):
-        status, answer, _ = ask(vendors, provider, path, key)
-        assert (status, "message" in answer) == (401, True)
-        assert answer.get("status") == (None if provider == "videodb" else "error")
+        status, response, _ = request(vendors, provider, path, key)
+        assert (status, "message" in response) == (401, True)
+        assert response.get("status") == (None if provider == "videodb" else "error")
 
 
 @pytest.mark.parametrize("provider", ["videodb", "vidnavigator"])
 def test_an_unknown_path_is_404_in_the_vendors_envelope(vendors: Vendors, provider: str) -> None:
-    status, answer, _ = ask(vendors, provider, "/nothing", secrets.token_hex(16))
-    assert (status, "message" in answer) == (404, True)
+    status, response, _ = request(vendors, provider, "/nothing", secrets.token_hex(16))
+    assert (status, "message" in response) == (404, True)
 
 
 def test_health_asks_for_no_key(vendors: Vendors) -> None:
-    assert ask(vendors, "vidnavigator", "/health", "")[0] == 200
+    assert request(vendors, "vidnavigator", "/health", "")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,15 @@ def test_health_asks_for_no_key(vendors: Vendors) -> None:
 def test_invoices_come_in_pages(vendors: Vendors, query: str, numbers: list[int]) -> None:
     invoices = [apis.videodb_invoice(number, 86400.0 * number) for number in (5, 4, 3, 2, 1)]
     key = vendors.add(videodb_account(invoices=invoices))
-    _, answer, _ = ask(vendors, "videodb", "/billing/invoices" + query, key)
-    assert [entry["id"] for entry in answer["data"]] == [  # type: ignore[attr-defined]  # JSON of a known shape
+    _, response, _ = request(vendors, "videodb", "/billing/invoices" + query, key)
+    assert [entry["id"] for entry in response["data"]] == [  # type: ignore[attr-defined]  # JSON of a known shape
         f"in_{number:06d}" for number in numbers
     ]
 
 
 @pytest.mark.parametrize("query", ["?limit=many", "?offset=-1"])
 def test_a_page_that_cannot_be_is_a_bad_request(vendors: Vendors, query: str) -> None:
-    assert ask(vendors, "videodb", "/billing/invoices" + query, vendors.add(videodb_account()))[0] == 400
+    assert request(vendors, "videodb", "/billing/invoices" + query, vendors.add(videodb_account()))[0] == 400
 
 
 def test_a_connection_is_kept_for_the_next_request(vendors: Vendors) -> None:
@@ -116,9 +116,9 @@ def test_the_log_tells_when_with_which_key_and_where() -> None:
     unknown = secrets.token_hex(16)
     with Vendors(clock=lambda: next(ticks), log_limit=2) as vendors:
         key = vendors.add(vidnavigator_account())
-        ask(vendors, "vidnavigator", "/health", "")
-        ask(vendors, "vidnavigator", "/usage", key)
-        ask(vendors, "vidnavigator", "/usage", unknown)
+        request(vendors, "vidnavigator", "/health", "")
+        request(vendors, "vidnavigator", "/usage", key)
+        request(vendors, "vidnavigator", "/usage", unknown)
         assert vendors.requests == [
             (20.0, key, "/usage"),
             (30.0, unknown, "/usage"),
@@ -128,20 +128,20 @@ def test_the_log_tells_when_with_which_key_and_where() -> None:
 
 def test_the_log_can_be_switched_off() -> None:
     with Vendors(log_limit=0) as vendors:
-        ask(vendors, "vidnavigator", "/health", "")
+        request(vendors, "vidnavigator", "/health", "")
         assert (vendors.requests, vendors.request_count) == ([], 1)
 
 
 def test_waiting_for_a_request_ends_when_it_comes(vendors: Vendors) -> None:
     key = vendors.add(vidnavigator_account())
-    caller = threading.Thread(target=ask, args=(vendors, "vidnavigator", "/usage", key))
+    caller = threading.Thread(target=request, args=(vendors, "vidnavigator", "/usage", key))
     caller.start()
     assert vendors.wait_for_requests(1, key)
     caller.join()
     assert not vendors.wait_for_requests(2, key, timeout=0)
 
 
-def test_latency_holds_every_answer_back() -> None:
+def test_latency_holds_every_response_back() -> None:
     with Vendors(latency_seconds=3600) as vendors, connected(vendors.videodb_url) as connection:
         connection.request("GET", "/billing/usage", headers={"x-access-token": vendors.add(videodb_account())})
         assert vendors.wait_for_requests(1)
@@ -156,7 +156,7 @@ def test_a_hanging_account_holds_up_no_other(vendors: Vendors) -> None:
     with connected(vendors.vidnavigator_url) as connection:
         connection.request("GET", "/v1/usage", headers={"X-API-Key": stuck})
         assert vendors.wait_for_requests(1, stuck)
-        assert ask(vendors, "vidnavigator", "/usage", well)[0] == 200
+        assert request(vendors, "vidnavigator", "/usage", well)[0] == 200
 
 
 def test_stopping_hangs_up_on_idle_and_hanging_clients_and_frees_the_ports() -> None:
@@ -225,23 +225,23 @@ def test_one_request_over_the_limit_bans_the_key_for_a_minute(vendors: Vendors) 
     clock = Time()
     key, other = vendors.add(vidnavigator_account()), vendors.add(vidnavigator_account())
     vendors.accounts[key].rate_limit = limit = KeyLimit(2, clock)
-    assert [ask(vendors, "vidnavigator", "/usage", key)[0] for _ in range(2)] == [200, 200]
-    status, answer, headers = ask(vendors, "vidnavigator", "/usage", key)
-    assert (status, headers["Retry-After"], answer["retry_after_seconds"]) == (429, "60", 60)
+    assert [request(vendors, "vidnavigator", "/usage", key)[0] for _ in range(2)] == [200, 200]
+    status, response, headers = request(vendors, "vidnavigator", "/usage", key)
+    assert (status, headers["Retry-After"], response["retry_after_seconds"]) == (429, "60", 60)
     clock.now = 59.5
-    status, answer, headers = ask(vendors, "vidnavigator", "/usage", key)
-    assert (status, headers["Retry-After"], answer["retry_after_seconds"]) == (429, "1", 1)
-    assert ask(vendors, "vidnavigator", "/usage", other)[0] == 200
+    status, response, headers = request(vendors, "vidnavigator", "/usage", key)
+    assert (status, headers["Retry-After"], response["retry_after_seconds"]) == (429, "1", 1)
+    assert request(vendors, "vidnavigator", "/usage", other)[0] == 200
     clock.now = 60
-    assert [ask(vendors, "vidnavigator", "/usage", key)[0] for _ in range(3)] == [200, 200, 429]
+    assert [request(vendors, "vidnavigator", "/usage", key)[0] for _ in range(3)] == [200, 200, 429]
     assert limit.bans == 2
 
 
-def test_a_faulty_answer_counts_towards_the_limit(vendors: Vendors) -> None:
+def test_a_faulty_response_counts_towards_the_limit(vendors: Vendors) -> None:
     key = vendors.add(vidnavigator_account())
     vendors.accounts[key].rate_limit = KeyLimit(1, Time())
     vendors.accounts[key].fault = faults.status(503)
-    assert [ask(vendors, "vidnavigator", "/usage", key)[0] for _ in range(2)] == [503, 429]
+    assert [request(vendors, "vidnavigator", "/usage", key)[0] for _ in range(2)] == [503, 429]
 
 
 @settings(deadline=None)

@@ -48,10 +48,10 @@ def world(vendors: Vendors, wall: Wall) -> World:
     return make_world(vendors, clock=wall)
 
 
-def answer(world: World, name: str, path: str = "") -> Any:
+def response(world: World, name: str, path: str = "") -> Any:
     """What an account answers now, without the way over HTTP."""
     account = world.vendors.accounts[world.keys[name]]
-    return account.answers[path or account.api.usage_path]()
+    return account.responses[path or account.api.usage_path]()
 
 
 def seconds(text: str) -> float:
@@ -59,7 +59,7 @@ def seconds(text: str) -> float:
 
 
 def period(world: World, name: str) -> tuple[float, float]:
-    block = answer(world, name)["billing_period"]
+    block = response(world, name)["billing_period"]
     return seconds(block["start"]), seconds(block["end"])
 
 
@@ -81,31 +81,31 @@ def test_every_well_account_is_read_by_its_vendors_own_client(world: World) -> N
             connection = videodb.connect(api_key=world.keys[account.name], base_url=world.vendors.videodb_url)
             with connection.session:
                 read = connection.check_usage()
-                assert connection.get_invoices() == answer(world, account.name, "/billing/invoices")
-        assert read == answer(world, account.name)
+                assert connection.get_invoices() == response(world, account.name, "/billing/invoices")
+        assert read == response(world, account.name)
     assert len(well) == 10
 
 
 def test_the_first_look_shows_something_of_everything(world: World) -> None:
-    trial = answer(world, "trial")["credits"]
+    trial = response(world, "trial")["credits"]
     assert 0 < trial["monthly_remaining"] < 0.05 * trial["monthly_total"]
-    archive = answer(world, "archive")
+    archive = response(world, "archive")
     assert archive["storage"]["percentage"] > 80
     assert archive["channels_indexed"]["percentage"] >= 80
-    assert answer(world, "broadcast")["credits"]["monthly_total"] == "unlimited"
-    assert answer(world, "media-prod")["credits"]["purchased"] > 0
-    leaving = answer(world, "leaving")
+    assert response(world, "broadcast")["credits"]["monthly_total"] == "unlimited"
+    assert response(world, "media-prod")["credits"]["purchased"] > 0
+    leaving = response(world, "leaving")
     assert leaving["subscription"]["cancel_at_period_end"] is True
     assert 0 < seconds(leaving["billing_period"]["end"]) - START < 7 * DAY
-    assert "credits_remaining" in answer(world, "video-research")
-    lab, recharge = answer(world, "video-lab"), answer(world, "video-lab", "/billing/auto_recharge")
-    assert (answer(world, "video-lab", "/billing/invoices")[0]["status"], recharge["enabled"]) == (
+    assert "credits_remaining" in response(world, "video-research")
+    lab, recharge = response(world, "video-lab"), response(world, "video-lab", "/billing/auto_recharge")
+    assert (response(world, "video-lab", "/billing/invoices")[0]["status"], recharge["enabled"]) == (
         "failed",
         True,
     )
     assert 0 < lab["credit_balance"] < recharge["threshold"]
-    assert {invoice["status"] for invoice in answer(world, "video-prod", "/billing/invoices")} == {"paid"}
-    names = {name for account in ("media-prod", "archive") for name in answer(world, account)["usage"]}
+    assert {invoice["status"] for invoice in response(world, "video-prod", "/billing/invoices")} == {"paid"}
+    names = {name for account in ("media-prod", "archive") for name in response(world, account)["usage"]}
     assert {"standard_request", "transcription_hour", "video_transcripts", "video_uploads"} <= names
 
 
@@ -131,7 +131,7 @@ def test_the_flaky_account_fails_on_every_path_now_and_then(world: World, wall: 
     paths = ("/billing/usage", "/billing/invoices", "/billing/auto_recharge")
     for elapsed, failing in ((0, False), (50, True), (90, False), (290, True)):
         wall.now = START + elapsed
-        assert {isinstance(answer(world, "video-live", path), Fault) for path in paths} == {failing}
+        assert {isinstance(response(world, "video-live", path), Fault) for path in paths} == {failing}
 
 
 @settings(deadline=None)
@@ -152,21 +152,21 @@ def test_a_period_ends_at_the_real_moment_it_named(vendors: Vendors, wall: Wall,
     start, end = period(world, "media-prod")
     assert start < wall.now < end
     assert end - start == pytest.approx(PERIOD_SECONDS / speed, abs=1)
-    before = answer(world, "media-prod")["credits"]
+    before = response(world, "media-prod")["credits"]
     wall.now = end + LAG_SECONDS + 1
     assert period(world, "media-prod")[0] == end
-    after = answer(world, "media-prod")["credits"]
+    after = response(world, "media-prod")["credits"]
     assert after["monthly_remaining"] > before["monthly_remaining"]
 
 
 def test_speed_makes_credits_burn_faster(vendors: Vendors, wall: Wall) -> None:
     slow, fast = make_world(vendors, clock=wall), make_world(vendors, speed=600, clock=wall)
     wall.now = START + LAG_SECONDS  # both have just begun, with the same figures
-    assert answer(slow, "video-prod") == answer(fast, "video-prod")
-    begun = answer(slow, "video-prod")["credit_balance"]
+    assert response(slow, "video-prod") == response(fast, "video-prod")
+    begun = response(slow, "video-prod")["credit_balance"]
     wall.now += 60
-    assert answer(slow, "video-prod")["credit_balance"] == pytest.approx(begun, abs=0.02)
-    assert answer(fast, "video-prod")["credit_balance"] < begun - 0.5
+    assert response(slow, "video-prod")["credit_balance"] == pytest.approx(begun, abs=0.02)
+    assert response(fast, "video-prod")["credit_balance"] < begun - 0.5
 
 
 @pytest.mark.parametrize("speed", [1.0, 8640.0])
@@ -176,7 +176,7 @@ def test_figures_are_generated_a_little_before_now_by_the_real_clock(
     world = make_world(vendors, speed=speed, clock=wall)
     for elapsed in (0, 1234.5):
         wall.now = START + elapsed
-        lag = wall.now - seconds(answer(world, "media-prod")["generated_at"])
+        lag = wall.now - seconds(response(world, "media-prod")["generated_at"])
         assert lag == pytest.approx(LAG_SECONDS, abs=0.6)
 
 
@@ -189,8 +189,8 @@ def test_the_leaving_account_loses_its_plan_at_the_moment_it_named(world: World,
 
 def test_the_same_seed_gives_the_same_life_and_new_keys(vendors: Vendors, wall: Wall) -> None:
     one, same, other = (make_world(vendors, seed=seed, clock=wall) for seed in (1, 1, 2))
-    assert answer(one, "media-prod") == answer(same, "media-prod")
-    assert answer(one, "media-prod") != answer(other, "media-prod")
+    assert response(one, "media-prod") == response(same, "media-prod")
+    assert response(one, "media-prod") != response(other, "media-prod")
     assert not set(one.keys.values()) & set(same.keys.values())
 
 

@@ -55,9 +55,9 @@ class Container:
     def get(self, url: str) -> str:
         """Ask for a URL from inside, where the container's loopback is."""
         code = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
-        answer = self.exec("python3", "-c", code, url)
-        assert answer.returncode == 0, answer.stderr
-        return answer.stdout
+        response = self.exec("python3", "-c", code, url)
+        assert response.returncode == 0, response.stderr
+        return response.stdout
 
     def stop(self, seconds: int = 10) -> int:
         """Stop it as `docker stop` does and return its exit status."""
@@ -69,8 +69,8 @@ class Container:
         return state
 
     def logs(self) -> str:
-        answer = self._containers.run_podman("logs", self.identity)
-        return answer.stdout + answer.stderr
+        response = self._containers.run_podman("logs", self.identity)
+        return response.stdout + response.stderr
 
 
 class Containers:

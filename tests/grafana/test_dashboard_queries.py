@@ -94,10 +94,10 @@ def prometheus(demo: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def until(ask: Callable[[], Any], context: object = "") -> Any:
     """Return the first true answer; fails when there was none for long."""
     give_up = time.monotonic() + PATIENCE
-    while not (answer := ask()):
+    while not (response := ask()):
         assert time.monotonic() < give_up, f"no answer within {PATIENCE:.0f} s: {context}"
         Event().wait(0.25)
-    return answer
+    return response
 
 
 def interpolate(expr: str, values: dict[str, str]) -> str:
@@ -107,7 +107,7 @@ def interpolate(expr: str, values: dict[str, str]) -> str:
     return expr
 
 
-def answers(prometheus: Prometheus, target: Json, values: dict[str, str]) -> list[Json]:
+def responses(prometheus: Prometheus, target: Json, values: dict[str, str]) -> list[Json]:
     """Return the series of a panel's query as Grafana would ask for it."""
     expr, now = interpolate(target["expr"], values), time.time()
     return prometheus.range(expr, now - 60, now, 1) if target["range"] else prometheus.instant(expr, now)
@@ -135,7 +135,7 @@ def test_query_is_answered_with_data_and_all_labels_that_the_panel_names(
         target = {**target, "expr": target["expr"].replace(*change)}
 
     def ask() -> list[Json]:
-        return [series for values in settings(board) for series in answers(prometheus, target, values)]
+        return [series for values in settings(board) for series in responses(prometheus, target, values)]
 
     found = until(ask, target["expr"])
     named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
@@ -159,7 +159,7 @@ def test_query_tables_have_every_column_that_they_name(prometheus: Prometheus) -
                 labels: set[str] = set()
                 for target in panel["targets"]:
                     for setting in settings(name):
-                        labels.update(*(series["metric"] for series in answers(prometheus, target, setting)))
+                        labels.update(*(series["metric"] for series in responses(prometheus, target, setting)))
                 return wanted <= labels
 
             until(ask, f"{name} / {panel['title']}: {wanted}")
@@ -200,7 +200,7 @@ def test_query_of_fleet_can_be_filtered_by_any_configured_label(prometheus: Prom
     for panel in BOARDS["fleet"]["panels"]:
         for target in panel.get("targets", []):
             filtered = SELECTOR.sub(r'\1{team="research", \2}', target["expr"])
-            found = until(partial(answers, prometheus, {**target, "expr": filtered}, {}), filtered)
+            found = until(partial(responses, prometheus, {**target, "expr": filtered}, {}), filtered)
             accounts = {series["metric"]["account"] for series in found if series["metric"].get("account")}
             research = {"trial", "leaving", "no-plan", "revoked", "video-research", "video-lab"}
             assert accounts <= research, f"{panel['title']}: {accounts}"
@@ -210,7 +210,7 @@ def test_query_of_sums_leaves_unlimited_accounts_out(prometheus: Prometheus) -> 
     balances = until(lambda: prometheus.instant("video_api_credits_balance == Inf", time.time()))
     assert {series["metric"]["account"] for series in balances} == {"broadcast"}
     [panel] = [panel for panel in BOARDS["fleet"]["panels"] if panel["title"] == "Credits left"]
-    for series in answers(prometheus, panel["targets"][0], {}):
+    for series in responses(prometheus, panel["targets"][0], {}):
         assert all(value != "+Inf" for _, value in series["values"])
 
 
@@ -219,7 +219,7 @@ def test_query_of_the_worst_state_names_the_demos_troubles(prometheus: Prometheu
     target = next(target for target in panel["targets"] if target["refId"] == "state")
 
     def ask() -> dict[str, str]:
-        found = {series["metric"]["account"]: series["value"][1] for series in answers(prometheus, target, {})}
+        found = {series["metric"]["account"]: series["value"][1] for series in responses(prometheus, target, {})}
         return found if len(found) == 12 else {}
 
     states = until(ask)

@@ -105,7 +105,7 @@ def test_the_order_of_the_header_does_not_count(ranges: list[str], weights: list
 
 @settings(deadline=None)
 @given(st.lists(elements, max_size=4).map(",".join))
-def test_the_version_in_the_answer_is_one_that_we_serve(accept: str) -> None:
+def test_the_version_in_the_response_is_one_that_we_serve(accept: str) -> None:
     is_openmetrics, content_type = negotiate(accept)
     served = ("version=1.0.0",) if is_openmetrics else ("version=1.0.0", "version=0.0.4")
     assert next(part for part in content_type.split("; ") if part.startswith("version=")) in served

@@ -18,7 +18,7 @@ from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountKey, AccountState, Invoices, Ledger
 from tests.conftest import FakeClock, MakeAccount
-from tests.providers.answers import voyager
+from tests.providers.responses import voyager
 
 
 class Shown:

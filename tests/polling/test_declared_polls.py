@@ -42,7 +42,7 @@ class Declared:
         )
         config = load(path, PROVIDERS, {}, strict=True)
         self.sent: list[tuple[str, Mapping[str, str], Mapping[str, str], object]] = []
-        self.answer: RawResponse | Exception = RawResponse(200, {}, {})
+        self.response: RawResponse | Exception = RawResponse(200, {}, {})
         self.account = config.accounts[0]
         self.exposition = Exposition(FAMILIES, SelfMetrics("0", "", 0, 1).registry, clock)
         self.store = Store(self.exposition, clock)
@@ -60,12 +60,12 @@ class Declared:
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
     ) -> RawResponse:
         self.sent.append((path, params, headers, body))
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        if isinstance(self.response, Exception):
+            raise self.response
+        return self.response
 
-    def poll(self, answer: RawResponse | Exception) -> AccountState:
-        self.answer = answer
+    def poll(self, response: RawResponse | Exception) -> AccountState:
+        self.response = response
         self.poller.poll(self.account)
         return self.store.state(self.account.id)
 
@@ -112,13 +112,13 @@ def test_variables_and_dates_are_filled_and_percent_encoded(start: Start, clock:
 
 def test_a_key_in_the_query_shows_nowhere(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     one = start("    auth: {query: api_key}\n    errors: {message: error}\n" + BALANCE)
-    answers = (
+    responses = (
         RawResponse(200, {}, {"api_key": KEY, "amount": 5, "error": KEY}),
         RawResponse(400, {}, {"error": f"no such key {KEY} in https://api.acme.com/v1?api_key={KEY}"}),
         UnreachableError(f"https://api.acme.com/v1?api_key={KEY} cannot be reached"),
     )
-    for answer in answers:
-        state = one.poll(answer)
+    for response in responses:
+        state = one.poll(response)
         told = repr(state) + caplog.text + one.exposition.body("", "").data.decode()
         assert KEY not in told
         assert one.sent[-1][1] == {"api_key": KEY}
@@ -126,23 +126,23 @@ def test_a_key_in_the_query_shows_nowhere(start: Start, caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         RawResponse(420, {"x-reset": "90"}, {}),
         RawResponse(200, {"x-reset": "90"}, {"code": 430}),
         RawResponse(429, {"x-reset": "90"}, {}),
     ],
 )
-def test_the_key_rests_as_the_vendor_says_in_its_own_way(start: Start, answer: RawResponse, clock: FakeClock) -> None:
+def test_the_key_rests_as_the_vendor_says_in_its_own_way(start: Start, response: RawResponse, clock: FakeClock) -> None:
     block = """    auth: {header: k}
     errors: {code: code, reasons: {"430": rate_limited}, statuses: {420: rate_limited}, wait: {header: X-Reset}}
     usage: {path: /v1, success: "code == `200`", credits: {balance: amount}}"""
     one = start(block)
-    state = one.poll(answer)
+    state = one.poll(response)
     assert state.failure is not None
     assert state.failure.reason == "rate_limited"
     assert state.cooldown_until == clock.wall() + 90
-    one.poll(answer)
+    one.poll(response)
     assert len(one.sent) == 1
 
 
@@ -176,7 +176,7 @@ QUOTAS = """    auth: {header: k}
         - {name: voices, unit: slots, used: v, limit: m}
         - {each: packs, name: id, remaining: left, expires_at: {value: ends, time: unix}}
         - {name: calls, unit: calls, remaining: c, resets_at: {value: r, time: unix}}"""
-ANSWER = {
+RESPONSE = {
     "usd": 3.5, "v": 9, "m": 10, "c": 7, "r": 1774692000,
     "packs": [{"id": "a", "left": 3, "ends": 1774692001}, {"id": "b", "left": "x"}],
 }  # fmt: skip
@@ -184,7 +184,7 @@ ANSWER = {
 
 def test_units_and_quotas_stand_in_the_exposition(start: Start) -> None:
     one, lines = start(QUOTAS), list[str]()
-    one.poll(RawResponse(200, {}, ANSWER))
+    one.poll(RawResponse(200, {}, RESPONSE))
     page = one.exposition.body("", "").data.decode()
     for name, labels, value in SAMPLE.findall(page):
         own = [label for label in labels.split(",") if not label.startswith(("provider=", "account="))]
@@ -207,7 +207,7 @@ def test_units_and_quotas_stand_in_the_exposition(start: Start) -> None:
 
 def test_units_and_quotas_stand_on_the_status_page(start: Start, clock: FakeClock) -> None:
     one = start(QUOTAS)
-    one.poll(RawResponse(200, {}, ANSWER))
+    one.poll(RawResponse(200, {}, RESPONSE))
     account = summary(one.store.views()[0], clock.wall())
     assert account.credits.unit == "USD"
     assert ("warning", "Quota voices: 90 % of the limit used.") in account.attention
@@ -224,6 +224,6 @@ def test_a_vendor_that_tells_only_its_use_is_not_blamed_for_a_missing_balance(st
 
 
 def test_a_state_with_quotas_is_restored(start: Start) -> None:
-    state = start(QUOTAS).poll(RawResponse(200, {}, ANSWER))
+    state = start(QUOTAS).poll(RawResponse(200, {}, RESPONSE))
     content = TypeAdapter(AccountState).dump_json(state)
     assert TypeAdapter(AccountState).validate_json(content) == state

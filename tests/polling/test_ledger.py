@@ -160,7 +160,7 @@ def test_a_pool_first_seen_later_starts_there() -> None:
     )
 
 
-def test_an_answer_made_before_the_last_one_is_lagging() -> None:
+def test_a_response_made_before_the_last_one_is_lagging() -> None:
     ledger = advance(
         None, Usage(generated_at=1000.0, pools={"balance": Pool(1.0)}), received_at=1001.0, warning=WARNING
     )
@@ -170,7 +170,7 @@ def test_an_answer_made_before_the_last_one_is_lagging() -> None:
     assert not is_lagging(None, Usage(generated_at=999.9))
 
 
-def test_an_answer_without_a_time_keeps_the_last_known_one() -> None:
+def test_a_response_without_a_time_keeps_the_last_known_one() -> None:
     ledger = advance(
         None, Usage(generated_at=1000.0, pools={"balance": Pool(1.0)}), received_at=1001.0, warning=WARNING
     )
@@ -178,13 +178,13 @@ def test_an_answer_without_a_time_keeps_the_last_known_one() -> None:
     assert is_lagging(ledger, Usage(generated_at=999.0))
 
 
-def test_an_answer_from_the_future_does_not_lock_out_the_next() -> None:
+def test_a_response_from_the_future_does_not_lock_out_the_next() -> None:
     ledger = advance(None, Usage(generated_at=9e9, pools={"balance": Pool(1.0)}), received_at=1000.0, warning=WARNING)
     assert not is_lagging(ledger, Usage(generated_at=1001.0))
     assert is_lagging(ledger, Usage(generated_at=999.0))
 
 
-def test_a_clock_of_ours_that_went_back_does_not_make_the_last_answer_older() -> None:
+def test_a_clock_of_ours_that_went_back_does_not_make_the_last_response_older() -> None:
     ledger = advance(
         None, Usage(generated_at=5000.0, pools={"balance": Pool(1.0)}), received_at=5001.0, warning=WARNING
     )
@@ -241,7 +241,7 @@ def test_a_period_that_begins_after_a_zero_is_compared_with_what_stands_by_then(
     assert booked(full, empty, Pool(0.0, 80.0, APRIL)) == ("130", "80", "0")
 
 
-def test_an_answer_without_the_whole_balance_neither_confirms_a_zero_nor_takes_it_back() -> None:
+def test_a_response_without_the_whole_balance_neither_confirms_a_zero_nor_takes_it_back() -> None:
     for nothing in ({}, {"monthly": Pool(None)}, {"monthly": Pool(None), "purchased": Pool(0.0)}):
         assert booked(Pool(5000.0), Pool(0.0), nothing) == ("0", "0", "0")
         assert booked(Pool(5000.0), Pool(0.0), nothing, Pool(0.0)) == ("5000", "0", "0")
@@ -253,7 +253,7 @@ def test_a_zero_between_unlimited_readings_moves_no_other_pool() -> None:
     assert booked(unlimited, {"monthly": Pool(0.0), "purchased": Pool(0.0)}, unlimited) == ("0", "0", "0")
 
 
-def test_an_answer_that_reads_zero_makes_older_ones_lag() -> None:
+def test_a_response_that_reads_zero_makes_older_ones_lag() -> None:
     ledger = advance(None, Usage(balance=50.0, generated_at=1000.0, pools={"balance": Pool(50.0)}), 2000.0, WARNING)
     ledger = advance(ledger, Usage(balance=0.0, generated_at=1300.0, pools={"balance": Pool(0.0)}), 2000.0, WARNING)
     assert is_lagging(ledger, Usage(generated_at=1299.0))

@@ -157,7 +157,7 @@ class Watched(_Account):
         self.read({"monthly": Pool(as_credits(amount), as_credits(amount), 0.0)}, lagging=True)
 
     @rule()
-    def answer_without_credits(self) -> None:
+    def response_without_credits(self) -> None:
         self.read({})
 
     @invariant()

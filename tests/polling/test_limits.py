@@ -448,6 +448,6 @@ def test_processes_that_start_together_share_the_limit(path: Path) -> None:
         )
         for role in ("daemon", "hand", "hand")
     ]
-    answers = [child.communicate()[0].split() for child in children]
-    assert [failures for _, failures in answers] == ["0"] * 3
-    assert sum(int(count) for count, _ in answers) == 50
+    responses = [child.communicate()[0].split() for child in children]
+    assert [failures for _, failures in responses] == ["0"] * 3
+    assert sum(int(count) for count, _ in responses) == 50

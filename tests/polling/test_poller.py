@@ -30,17 +30,17 @@ from exporter.readings import AccountKey, AccountState
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock, MakeAccount
-from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, videodb, voyager
+from tests.providers.responses import NO_SUBSCRIPTION, VIDEODB, videodb, voyager
 
 Step = RawResponse | PollError | Exception
 
 
-def answer(document: object, status: int = 200, **headers: str) -> RawResponse:
+def response(document: object, status: int = 200, **headers: str) -> RawResponse:
     return RawResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, document)
 
 
 def good(**blocks: object) -> RawResponse:
-    return answer(voyager(**blocks))
+    return response(voyager(**blocks))
 
 
 class Vendor:
@@ -124,7 +124,7 @@ def bench(clock: FakeClock, make_account: MakeAccount) -> Bench:
     return Bench(clock, make_account())
 
 
-def test_a_good_answer_is_committed_and_shown(bench: Bench) -> None:
+def test_a_good_response_is_committed_and_shown(bench: Bench) -> None:
     bench.poll(good())
     assert bench.saved[-1] == (("vidnavigator", "acct"), bench.state)
     assert bench.value("credits_balance") == 112.5
@@ -164,7 +164,7 @@ def test_each_refusal_lands_under_its_reason_and_leaves_the_last_figures(
     bench: Bench, status: int, reason: str
 ) -> None:
     bench.poll(good())
-    bench.poll(answer({"message": "no"}, status))
+    bench.poll(response({"message": "no"}, status))
     assert bench.value("up") == 0
     assert bench.value("last_poll_failure", reason=reason) == 1
     assert bench.value("poll_failures_total", reason=reason) == 1
@@ -199,13 +199,13 @@ def test_a_value_that_cannot_be_exported_fails_that_poll_alone(bench: Bench, mon
 
 
 def test_no_subscription_is_up_and_inactive(bench: Bench) -> None:
-    bench.poll(answer(json.loads(NO_SUBSCRIPTION), 404))
+    bench.poll(response(json.loads(NO_SUBSCRIPTION), 404))
     assert bench.value("up") == 1
     assert bench.value("subscription_active") == 0
     assert bench.value("credits_balance") is None
 
 
-@pytest.mark.parametrize("first", [UnreachableError("reset"), answer({}, 500), answer(None, 502)])
+@pytest.mark.parametrize("first", [UnreachableError("reset"), response({}, 500), response(None, 502)])
 def test_a_passing_failure_is_tried_again_within_the_poll(bench: Bench, first: Step) -> None:
     bench.poll(first, first, good())
     assert bench.value("up") == 1
@@ -215,13 +215,13 @@ def test_a_passing_failure_is_tried_again_within_the_poll(bench: Bench, first: S
 
 
 def test_three_attempts_are_all_that_a_poll_makes(bench: Bench) -> None:
-    bench.poll(answer({}, 500))
+    bench.poll(response({}, 500))
     assert len(bench.vendor.asked) == 3
     assert bench.value("polls_total") == 1
 
 
 @pytest.mark.parametrize(
-    "step", [answer({}, 401), answer({}, 429), answer({}, 404), PollTimeoutError("late"), answer([], 200)]
+    "step", [response({}, 401), response({}, 429), response({}, 404), PollTimeoutError("late"), response([], 200)]
 )
 def test_what_would_not_change_is_not_tried_again(bench: Bench, step: Step) -> None:
     bench.poll(step)
@@ -230,12 +230,12 @@ def test_what_would_not_change_is_not_tried_again(bench: Bench, step: Step) -> N
 
 def test_no_attempt_is_made_that_could_not_end_in_time(bench: Bench) -> None:
     bench.vendor.latency = 4.9  # of a timeout of 5 s
-    bench.poll(answer({}, 500))
+    bench.poll(response({}, 500))
     assert len(bench.vendor.asked) == 1
 
 
 def test_after_a_429_the_cooldown_is_the_longest_time_named(bench: Bench) -> None:
-    bench.poll(answer({"retry_after_seconds": 90}, 429, retry_after="75"))
+    bench.poll(response({"retry_after_seconds": 90}, 429, retry_after="75"))
     asked = len(bench.vendor.asked)
     bench.clock.advance(89)
     result = bench.poll()
@@ -247,14 +247,14 @@ def test_after_a_429_the_cooldown_is_the_longest_time_named(bench: Bench) -> Non
 
 
 def test_a_503_that_names_a_wait_is_not_tried_again_before(bench: Bench) -> None:
-    bench.poll(answer({"retry_after_seconds": 30}, 503))
+    bench.poll(response({"retry_after_seconds": 30}, 503))
     assert len(bench.vendor.asked) == 1
     assert bench.poll().wait is not None
 
 
 def test_a_poll_that_a_cooldown_skips_counts_nowhere_and_shows_when_it_ends(bench: Bench) -> None:
     bench.poll(good())
-    bench.poll(answer({}, 429))
+    bench.poll(response({}, 429))
     before = bench.state
     bench.poll()
     assert (bench.state.polls, bench.state.failures, bench.state.failure) == (
@@ -267,7 +267,7 @@ def test_a_poll_that_a_cooldown_skips_counts_nowhere_and_shows_when_it_ends(benc
 
 def test_a_refused_key_is_asked_with_less_and_less_up_to_once_an_hour(bench: Bench) -> None:
     asked_at = []
-    bench.vendor.steps["/usage"] = [answer({}, 401)]
+    bench.vendor.steps["/usage"] = [response({}, 401)]
     for _ in range(8 * 60):
         before = len(bench.vendor.asked)
         result = bench.poll()
@@ -283,7 +283,7 @@ def test_a_refused_key_that_was_replaced_is_tried_at_the_next_slot(
     clock: FakeClock, make_account: MakeAccount, key_file: Path
 ) -> None:
     bench = Bench(clock, replace(make_account(), key=KeySource("file", str(key_file))))
-    bench.poll(answer({}, 401))
+    bench.poll(response({}, 401))
     clock.advance(60)
     assert bench.poll().wait is not None
     key_file.write_text("another" + key_file.read_text())
@@ -292,16 +292,16 @@ def test_a_refused_key_that_was_replaced_is_tried_at_the_next_slot(
 
 
 def test_a_reload_ends_the_backoff_of_a_refused_key_but_no_cooldown(bench: Bench) -> None:
-    bench.poll(answer({}, 403))
+    bench.poll(response({}, 403))
     bench.poller.lift_refusals()
-    assert bench.poll(answer({}, 429)).wait is None
+    assert bench.poll(response({}, 429)).wait is None
     bench.poller.lift_refusals()
     result = bench.poll()
     assert result.wait is not None and result.wait.reason == "cooldown"
 
 
 def test_a_reload_undoes_no_poll_that_ends_meanwhile(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.poll(answer({}, 401))
+    bench.poll(response({}, 401))
     ended = threading.Event()
 
     def poll() -> None:
@@ -338,7 +338,7 @@ def test_a_reload_may_come_while_accounts_are_polled_for_the_first_time(
 
 
 def test_a_refused_key_stays_refused_after_a_restart(bench: Bench) -> None:
-    bench.poll(answer({}, 401))
+    bench.poll(response({}, 401))
     bench.clock.advance(5)
     bench.start({bench.saved[-1][0]: bench.saved[-1][1]})
     result = bench.poll(good())
@@ -348,7 +348,7 @@ def test_a_refused_key_stays_refused_after_a_restart(bench: Bench) -> None:
 
 def test_the_budget_of_a_key_counts_retries_and_puts_polls_off(clock: FakeClock, make_account: MakeAccount) -> None:
     bench = Bench(clock, make_account(max_requests_per_minute=2))
-    bench.poll(answer({}, 500))
+    bench.poll(response({}, 500))
     assert len(bench.vendor.asked) == 2, "the third attempt was out of turn"
     assert bench.value("poll_failures_total", reason="server_error") == 1
     result = bench.poll(good())
@@ -376,14 +376,14 @@ def test_an_unreadable_key_is_a_credential_failure_and_sends_nothing(
 
 def test_the_vendors_words_are_kept_without_the_key_or_a_part_of_it(bench: Bench) -> None:
     key = bench.account.key.secret
-    bench.poll(answer({"message": f"bad key {key} ({key[:8]}…{key[-8:]})"}, 401))
+    bench.poll(response({"message": f"bad key {key} ({key[:8]}…{key[-8:]})"}, 401))
     assert bench.state.failure is not None
     message = bench.state.failure.message
     assert message.startswith("HTTP 401: bad key <redacted>")
     assert not any(key[at : at + 6] in message for at in range(len(key) - 5))
 
 
-def test_an_answer_that_holds_the_key_shows_it_nowhere(bench: Bench) -> None:
+def test_a_response_that_holds_the_key_shows_it_nowhere(bench: Bench) -> None:
     key = bench.account.key.secret
     block = {"plan_id": key, "plan_name": f"plan {key}", "interval": key[4:30], "status": key}
     services = {key: {"unit": key, "used": 3}, "search": {"unit": "credits", "used": 5}}
@@ -393,7 +393,7 @@ def test_an_answer_that_holds_the_key_shows_it_nowhere(bench: Bench) -> None:
     assert bench.value("credits_balance") == 112.5
 
 
-def test_an_answer_that_holds_the_key_of_another_account_shows_it_nowhere(bench: Bench) -> None:
+def test_a_response_that_holds_the_key_of_another_account_shows_it_nowhere(bench: Bench) -> None:
     other = secrets.token_hex(16)
     bench.redactor.add(other)
     bench.poll(good(subscription={"plan_name": other, "plan_id": b64encode(other.encode()).decode()}))
@@ -406,7 +406,7 @@ def test_an_error_text_is_redacted_before_it_is_cut(bench: Bench) -> None:
     other = secrets.token_hex(16)
     bench.redactor.add(other)
     for before in (270, 280, 290, 19_990):
-        bench.poll(answer({"message": "x" * before + other + "y" * 50_000}, 500))
+        bench.poll(response({"message": "x" * before + other + "y" * 50_000}, 500))
         assert bench.state.failure is not None
         message = bench.state.failure.message
         assert len(message) <= 300
@@ -418,11 +418,11 @@ def test_a_character_that_drives_a_terminal_is_shown_by_its_number(bench: Bench)
     shown = bench.exposition.body("", "").data.decode()
     assert all(line.isprintable() for line in shown.splitlines())
     assert r"a\\u009b31m\\u0085b\\u202ec" in shown
-    bench.poll(answer({"message": "no\x9b31m"}, 500))
+    bench.poll(response({"message": "no\x9b31m"}, 500))
     assert bench.state.failure is not None and bench.state.failure.message == r"HTTP 500: no\u009b31m"
 
 
-def test_an_answer_that_is_nested_deeper_than_can_be_read_is_the_vendors_failure(bench: Bench) -> None:
+def test_a_response_that_is_nested_deeper_than_can_be_read_is_the_vendors_failure(bench: Bench) -> None:
     deep: object = 0
     for _ in range(5000):
         deep = [deep]
@@ -430,7 +430,7 @@ def test_an_answer_that_is_nested_deeper_than_can_be_read_is_the_vendors_failure
     assert bench.state.failure is not None and bench.state.failure.reason == "invalid_response"
 
 
-def test_an_answer_older_than_the_last_one_is_kept_out_altogether(bench: Bench) -> None:
+def test_a_response_older_than_the_last_one_is_kept_out_altogether(bench: Bench) -> None:
     bench.poll(good(generated_at="2026-03-28T10:00:00Z"))
     bench.poll(
         good(
@@ -443,7 +443,7 @@ def test_an_answer_older_than_the_last_one_is_kept_out_altogether(bench: Bench) 
     assert bench.value("up") == 1
 
 
-def test_figures_that_only_older_answers_follow_become_stale(bench: Bench) -> None:
+def test_figures_that_only_older_responses_follow_become_stale(bench: Bench) -> None:
     bench.poll(good(generated_at="2026-03-28T10:00:00Z"))
     for _ in range(2):
         bench.clock.advance(100)
@@ -481,9 +481,9 @@ class TestBilling:
         account = make_account("videodb", collect=("usage", "invoices", "auto_recharge"), stale_after=2 * 3600.0)
         bench = Bench(clock, account)
         bench.vendor.steps = {
-            "/billing/usage": [answer(json.loads(VIDEODB))],
-            "/billing/invoices": [answer(self.INVOICES)],
-            "/billing/auto_recharge": [answer(self.RECHARGE)],
+            "/billing/usage": [response(json.loads(VIDEODB))],
+            "/billing/invoices": [response(self.INVOICES)],
+            "/billing/auto_recharge": [response(self.RECHARGE)],
         }
         return bench
 
@@ -501,7 +501,7 @@ class TestBilling:
         assert bench.value("auto_recharge_threshold_credits") == 10
 
     def test_its_failure_counts_and_leaves_up_and_balance_alone(self, bench: Bench) -> None:
-        bench.vendor.steps["/billing/invoices"] = [answer({}, 403)]
+        bench.vendor.steps["/billing/invoices"] = [response({}, 403)]
         bench.poll()
         assert bench.value("up") == 1
         assert bench.value("credits_balance") == 100.5
@@ -510,7 +510,7 @@ class TestBilling:
         assert bench.value("auto_recharge_enabled") == 1
 
     def test_it_is_not_asked_for_where_the_usage_failed(self, bench: Bench) -> None:
-        bench.poll(answer({}, 401))
+        bench.poll(response({}, 401))
         assert self.asked(bench, "/billing/invoices") == 0
 
     def test_a_restart_does_not_ask_again_within_the_hour(self, bench: Bench) -> None:
@@ -525,8 +525,8 @@ class TestBilling:
         account = make_account("videodb", collect=("usage", "invoices"), max_requests_per_minute=1)
         bench = Bench(clock, account)
         bench.vendor.steps = {
-            "/billing/usage": [answer(json.loads(VIDEODB))],
-            "/billing/invoices": [answer(self.INVOICES)],
+            "/billing/usage": [response(json.loads(VIDEODB))],
+            "/billing/invoices": [response(self.INVOICES)],
         }
         bench.poll()
         assert self.asked(bench, "/billing/invoices") == 0
@@ -537,7 +537,7 @@ class TestBilling:
 
     def test_it_is_withdrawn_three_hours_after_it_came(self, bench: Bench) -> None:
         bench.poll()
-        bench.vendor.steps["/billing/invoices"] = [answer({}, 500)]
+        bench.vendor.steps["/billing/invoices"] = [response({}, 500)]
         for _ in range(4):
             bench.clock.advance(3600)
             bench.poll()
@@ -579,7 +579,7 @@ def test_a_restored_account_is_due_when_it_would_have_been(bench: Bench) -> None
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_clock_that_was_set_back_before_the_start_holds_up_no_poll_for_long(bench: Bench, refused: bool) -> None:
-    bench.poll(answer({}, 401) if refused else good())
+    bench.poll(response({}, 401) if refused else good())
     bench.clock.jump(-3600)
     bench.start({bench.saved[-1][0]: bench.saved[-1][1]})
     assert bench.poller.first_due(bench.account) - bench.clock.monotonic() <= 1.5 * bench.account.interval
@@ -600,18 +600,18 @@ def test_a_poll_that_ends_after_its_account_was_removed_or_replaced_shows_nothin
     assert bench.value("credits_balance") is None
 
 
-def test_a_zero_that_the_next_answer_takes_back_is_shown_and_never_booked_even_over_a_restart(
+def test_a_zero_that_the_next_response_takes_back_is_shown_and_never_booked_even_over_a_restart(
     clock: FakeClock, make_account: MakeAccount
 ) -> None:
     bench = Bench(clock, make_account(provider="videodb"))
-    bench.poll(answer(videodb(credit_balance=5000)))
-    bench.poll(answer(videodb(credit_balance=0)))
+    bench.poll(response(videodb(credit_balance=5000)))
+    bench.poll(response(videodb(credit_balance=0)))
     assert bench.value("credits_balance") == 0
     assert bench.value("credits_spent_total") == 0
     decode = TypeAdapter(AccountState)
     bench.start({bench.account.id: decode.validate_json(decode.dump_json(bench.state))})
-    bench.poll(answer({}, 500))
-    bench.poll(answer(videodb(credit_balance=5000)))
+    bench.poll(response({}, 500))
+    bench.poll(response(videodb(credit_balance=5000)))
     assert bench.value("credits_spent_total") == 0
     assert bench.value("credits_added_total") == 0
 
@@ -632,7 +632,7 @@ def test_a_zero_from_the_warning_threshold_of_the_reading_before_is_booked_at_on
 def test_the_next_poll_after_a_response_that_starts_a_cooldown_is_shown_at_its_end_at_once(
     bench: Bench, status: int
 ) -> None:
-    bench.poll(answer({}, status, retry_after="3000"))
+    bench.poll(response({}, status, retry_after="3000"))
     assert bench.value("next_poll_timestamp_seconds") == pytest.approx(bench.clock.wall() + 3000, abs=1)
     assert bench.value("next_poll_timestamp_seconds") == bench.value("cooldown_until_timestamp_seconds")
 
@@ -640,7 +640,7 @@ def test_the_next_poll_after_a_response_that_starts_a_cooldown_is_shown_at_its_e
 def test_a_cooldown_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench) -> None:
     bench.account = replace(bench.account, interval=100_000.0)
     bench.start({})
-    result = bench.poll(answer({}, 429))
+    result = bench.poll(response({}, 429))
     assert bench.value("next_poll_timestamp_seconds") == pytest.approx(
         bench.clock.wall() + result.next_due - bench.clock.monotonic()
     )

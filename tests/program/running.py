@@ -71,8 +71,8 @@ class Program:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.url + path, method=method, headers=named)
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                return answer.status, answer.read().decode()
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
@@ -161,8 +161,8 @@ class Prometheus:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the result of an instant query."""
         quoted = urllib.parse.quote(expression)
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?query={quoted}", timeout=PATIENT) as answer:
-            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        with urllib.request.urlopen(f"{self.url}/api/v1/query?query={quoted}", timeout=PATIENT) as response:
+            result: list[dict[str, Any]] = json.load(response)["data"]["result"]
             return result
 
     def value(self, expression: str) -> float | None:
@@ -191,16 +191,16 @@ def prometheus(directory: Path, config: str) -> Iterator[Prometheus]:
         )
         server = Prometheus(f"http://127.0.0.1:{port}")
 
-        def answers() -> bool:
+        def responds() -> bool:
             assert process.poll() is None, (directory / "log").read_text()
             try:
-                with urllib.request.urlopen(server.url + "/-/ready", timeout=PATIENT) as answer:
-                    return bool(answer.status == 200)
+                with urllib.request.urlopen(server.url + "/-/ready", timeout=PATIENT) as response:
+                    return bool(response.status == 200)
             except OSError:
                 return False
 
         try:
-            until(answers, "Prometheus answers")
+            until(responds, "Prometheus answers")
             yield server
         finally:
             process.terminate()

@@ -257,7 +257,7 @@ class TestPoll:
         [row] = json.loads(done.stdout)
         assert (row["account"], row["credits"]["balance"]) == ("media", 74.25)
 
-    def test_what_an_answer_lacks_is_named(self, config: Path, vendors: Vendors) -> None:
+    def test_what_a_response_lacks_is_named(self, config: Path, vendors: Vendors) -> None:
         for account in vendors.accounts.values():
             account.fault = faults.body({"success": True, "data": {"credit_balance": "NaN"}})
         done = run("poll", "videodb/media", f"--config.file={config}")

@@ -35,8 +35,8 @@ def spending() -> SimulatedAccount:
     """Make an account that has a credit less at each answer."""
     left = iter(range(START, 0, -1))
     month = time.time() - apis.DAY, time.time() + apis.DAY
-    answers = {"/usage": lambda: apis.vidnavigator_usage(monthly_remaining=next(left), purchased=0, period=month)}
-    return SimulatedAccount(apis.VIDNAVIGATOR, answers)
+    responses = {"/usage": lambda: apis.vidnavigator_usage(monthly_remaining=next(left), purchased=0, period=month)}
+    return SimulatedAccount(apis.VIDNAVIGATOR, responses)
 
 
 def every_other(fault: Fault) -> Fault:

@@ -62,10 +62,10 @@ class Door:
         )
         try:
             client.request("GET", path, headers=self.headers if headers is None else headers)
-            answer = client.getresponse()
-            body = answer.read()
-            assert answer.status != 200 or path != "/metrics" or b"video_api_up{" in body
-            return answer.status
+            response = client.getresponse()
+            body = response.read()
+            assert response.status != 200 or path != "/metrics" or b"video_api_up{" in body
+            return response.status
         finally:
             client.close()
 

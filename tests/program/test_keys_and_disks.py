@@ -79,14 +79,14 @@ def full_disk(program: Program) -> Iterator[None]:
 
 def test_a_disk_that_fills_up_costs_a_count_and_is_used_again_when_it_can_be(vendors: Vendors, tmp_path: Path) -> None:
     account = navigator(vendors, max_requests_per_minute=1000)
-    answers = vendors.accounts[account["api_key"]].answers["/usage"]
+    responses = vendors.accounts[account["api_key"]].responses["/usage"]
     config = stateful(tmp_path, [account])
     versions = iter(range(1000))
 
     def poll(program: Program) -> str:
         """Have the account polled at once, by changing it, and return the log."""
         before = program.value("polls_total", "nav")
-        answers["credits"]["monthly_remaining"] -= 1
+        responses["credits"]["monthly_remaining"] -= 1
         document = json.loads(config.read_text())
         document["accounts"][0]["labels"] = {"version": str(next(versions))}
         config.write_text(json.dumps(document))

@@ -44,14 +44,14 @@ def unread(config: Path) -> Iterator[Program]:
     os.close(writer)
     program = Program(process, url=f"http://127.0.0.1:{port}")
 
-    def answers() -> bool:
+    def responds() -> bool:
         try:
             return program.get("/-/ready")[0] == 200
         except OSError:
             return False
 
     try:
-        until(answers, "ready")
+        until(responds, "ready")
         yield program
     finally:
         process.kill()
@@ -86,15 +86,17 @@ def test_a_reload_that_is_asked_for_while_it_stops_is_answered_503_and_the_stop_
 def test_400_signals_and_40_requests_at_once_are_a_few_reloads(vendors: Vendors, tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.yaml", [hanging(vendors)], poll={"interval": "5m", "timeout": "4m"})
     with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
-        answers: list[tuple[int, str]] = []
-        asking = [threading.Thread(target=lambda: answers.append(program.get("/-/reload", "POST"))) for _ in range(40)]
+        responses: list[tuple[int, str]] = []
+        asking = [
+            threading.Thread(target=lambda: responses.append(program.get("/-/reload", "POST"))) for _ in range(40)
+        ]
         for thread in asking:
             thread.start()
             for _ in range(10):
                 program.signal(signal.SIGHUP)
         for thread in asking:
             thread.join(PATIENT)
-        assert answers == [(200, "reloaded\n")] * 40
+        assert responses == [(200, "reloaded\n")] * 40
         assert 1 <= program.log.count("configuration reloaded") < 10
 
 

@@ -113,7 +113,7 @@ class TestRestart:
         with running(f"--config.file={config}") as program:
             program.ready()
             first = program.value("last_success_timestamp_seconds", "nav")
-        vendors.accounts[account["api_key"]].answers["/usage"]["credits"]["monthly_remaining"] -= 4.5
+        vendors.accounts[account["api_key"]].responses["/usage"]["credits"]["monthly_remaining"] -= 4.5
         with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
             assert program.value("last_success_timestamp_seconds", "nav") == first
             stateful(tmp_path, [{**account, "interval": "6m"}])
@@ -335,7 +335,7 @@ class TestSecrets:
             assert elsewhere.requests == []
 
 
-def test_hostile_answers_leave_memory_bounded(vendors: Vendors, tmp_path: Path) -> None:
+def test_hostile_responses_leave_memory_bounded(vendors: Vendors, tmp_path: Path) -> None:
     accounts = []
     for number, fault in enumerate([faults.big_body(), faults.gzip_bomb(), faults.deep_json(), faults.garbage()] * 3):
         account = navigator(vendors, f"hostile{number}")

@@ -33,7 +33,7 @@ def declaration(text: str, folder: Path) -> Declaration:
     return vendors.declarations["p"]
 
 
-def usage(text: str, answer: object, folder: Path, **options: object) -> Usage:
+def usage(text: str, response: object, folder: Path, **options: object) -> Usage:
     """Return what a `usage` block makes of an answer."""
     whole = HEAD + "usage:\n  path: /v1\n" + textwrap.indent(textwrap.dedent(text), "  ")
-    return usage_of(declaration(whole, folder), {"usage": answer}, ParseOptions(**options))  # type: ignore[arg-type]  # a test names what it changes
+    return usage_of(declaration(whole, folder), {"usage": response}, ParseOptions(**options))  # type: ignore[arg-type]  # a test names what it changes

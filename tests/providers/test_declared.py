@@ -14,9 +14,9 @@ from exporter.errors import ConfigError, PollError
 from exporter.providers.base import ParseOptions
 from exporter.providers.declared import named_wait, refuses
 from exporter.providers.declared_usage import usage_of
-from exporter.providers.examples import answered
+from exporter.providers.examples import result_of
 from exporter.providers.expressions import Expression, UnreadableField
-from exporter.providers.readers import AnswerField
+from exporter.providers.readers import ResponseField
 from exporter.readings import NamedQuota, Period, Pool, Quota, ServiceUse, Subscription
 from tests.providers.declaring import HEAD, declaration, usage
 
@@ -74,7 +74,7 @@ def test_a_block_of_the_wrong_type_is_one_rejected_field(block: object, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("expression", "answer"),
+    ("expression", "response"),
     [
         ("length(data)", {"data": 5}),
         ("max(data)", {"data": ["a", 1]}),
@@ -83,10 +83,10 @@ def test_a_block_of_the_wrong_type_is_one_rejected_field(block: object, tmp_path
         ("join(',', data)", {"data": [1]}),
     ],
 )
-def test_an_expression_that_fails_on_an_answer_rejects_its_field_alone(
-    expression: str, answer: Any, tmp_path: Path
+def test_an_expression_that_fails_on_a_response_rejects_its_field_alone(
+    expression: str, response: Any, tmp_path: Path
 ) -> None:
-    read = usage(f'credits: {{balance: "{expression}", limit: l}}', {**answer, "l": 7}, tmp_path)
+    read = usage(f'credits: {{balance: "{expression}", limit: l}}', {**response, "l": 7}, tmp_path)
     assert (read.balance, read.monthly_limit, read.rejected) == (None, 7, ("credits.balance",))
 
 
@@ -144,8 +144,8 @@ def test_quotas_have_units_resets_and_expiries_and_the_ratio_follows(tmp_path: P
       - {name: nothing, used: not_there}
     """
     packs, pots = [{"id": "a", "left": 3, "all": 4, "ends": 9}], [{"cur": "CNY", "left": "110.00"}]
-    answer = {"v": 5, "m": 20, "packs": packs, "pots": pots}
-    assert usage(text, answer, tmp_path).quotas == (
+    response = {"v": 5, "m": 20, "packs": packs, "pots": pots}
+    assert usage(text, response, tmp_path).quotas == (
         NamedQuota("voices", "slots", Quota(5, 20, 15, 0.25)),
         NamedQuota("a", "credits", Quota(1, 4, 3, 0.25), None, 9),
         NamedQuota("CNY", "CNY", Quota(None, None, 110, None)),
@@ -163,11 +163,11 @@ def test_quotas_of_one_name_are_added_up_and_those_over_the_limit_are_folded(tmp
 
 
 def test_operations_without_a_unit_are_in_the_headline_unit(tmp_path: Path) -> None:
-    answer = {"use": {"a": 1.5, "b": "x"}}
-    plain = usage('operations: {each: "items(use)", name: key, used: value}', answer, tmp_path)
+    response = {"use": {"a": 1.5, "b": "x"}}
+    plain = usage('operations: {each: "items(use)", name: key, used: value}', response, tmp_path)
     assert (plain.used_by_operation, plain.services) == ({"a": 1.5}, ())
     assert plain.rejected == ("operations[1].value",)
-    hours = usage('operations: {each: "items(use)", name: key, used: value, unit: "\'hours\'"}', answer, tmp_path)
+    hours = usage('operations: {each: "items(use)", name: key, used: value, unit: "\'hours\'"}', response, tmp_path)
     assert hours.services == (ServiceUse("a", "hours", 1.5),)
 
 
@@ -216,12 +216,12 @@ usage:
 )
 def test_code_then_status_decide_the_reason(status: int, document: Any, reason: str | None, tmp_path: Path) -> None:
     rules = declaration(HEAD + REFUSALS, tmp_path)
-    error = refuses(rules.errors, rules.asks["usage"], status, document)
+    error = refuses(rules.errors, rules.requests["usage"], status, document)
     assert (error.reason if error else None) == reason
 
 
-def test_an_answer_that_says_that_there_is_no_plan_is_no_failure(tmp_path: Path) -> None:
-    result = answered(declaration(HEAD + REFUSALS, tmp_path), {"usage": {"error": {"code": "no_plan"}}}, 404)
+def test_a_response_that_says_that_there_is_no_plan_is_no_failure(tmp_path: Path) -> None:
+    result = result_of(declaration(HEAD + REFUSALS, tmp_path), {"usage": {"error": {"code": "no_plan"}}}, 404)
     assert not isinstance(result, PollError)
     assert result.subscribed is False
 
@@ -273,25 +273,25 @@ quotas: [{each: "b[?a > `1`]", name: a, used: b, limit: c, resets_at: d}, {name:
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(answer=JSON)
-def test_no_answer_raises_and_what_is_read_is_finite_or_unlimited(answer: object, tmp_path: Path) -> None:
-    read = usage(ANY, answer, tmp_path)
+@given(response=JSON)
+def test_no_response_raises_and_what_is_read_is_finite_or_unlimited(response: object, tmp_path: Path) -> None:
+    read = usage(ANY, response, tmp_path)
     for value in (read.balance, read.monthly_limit, read.monthly_used, read.purchased):
         assert value is None or value == inf or abs(value) < inf
     assert len(set(read.rejected)) == len(read.rejected)
 
 
 @settings(max_examples=200, deadline=None)
-@given(path=st.lists(st.sampled_from("abcd"), min_size=1, max_size=3), answer=JSON)
-def test_a_plain_path_finds_what_the_library_finds(path: list[str], answer: object) -> None:
+@given(path=st.lists(st.sampled_from("abcd"), min_size=1, max_size=3), response=JSON)
+def test_a_plain_path_finds_what_the_library_finds(path: list[str], response: object) -> None:
     import jmespath
 
-    field = AnswerField(Expression(".".join(path)))
+    field = ResponseField(Expression(".".join(path)))
     try:
-        found = field.expression.of(answer)
+        found = field.expression.of(response)
     except UnreadableField:
         found = None
-    assert repr(found) == repr(jmespath.search(".".join(path), answer))
+    assert repr(found) == repr(jmespath.search(".".join(path), response))
 
 
 def test_an_expression_of_any_depth_is_refused_or_works(tmp_path: Path) -> None:

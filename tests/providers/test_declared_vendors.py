@@ -21,8 +21,8 @@ from exporter.providers.base import ParseOptions, Provider, Refuses, VendorRespo
 from exporter.providers.declared import provider_of
 from exporter.readings import AccountState, Usage
 from tests.conftest import MakeAccount
-from tests.providers.answers import NO_SUBSCRIPTION, VIDEODB, voyager
 from tests.providers.declaring import declaration
+from tests.providers.responses import NO_SUBSCRIPTION, VIDEODB, voyager
 
 HERE = Path(__file__).parent
 
@@ -84,7 +84,7 @@ def same(make_account: MakeAccount, tmp_path_factory: pytest.TempPathFactory) ->
     return check
 
 
-ANSWERS = [
+RESPONSES = [
     voyager(),
     voyager(credits={"monthly_total": "unlimited", "monthly_remaining": "unlimited", "purchased": 0}),
     voyager(subscription=None, usage=None, storage=None),
@@ -103,8 +103,8 @@ ANSWERS = [
 
 @pytest.mark.parametrize("name", PROVIDERS)
 @pytest.mark.parametrize("status", [200, 404, 401, 403, 429, 503])
-@pytest.mark.parametrize("document", ANSWERS, ids=range(len(ANSWERS)))
-def test_a_known_answer_gives_the_same(name: str, status: int, document: object, same: Same) -> None:
+@pytest.mark.parametrize("document", RESPONSES, ids=range(len(RESPONSES)))
+def test_a_known_response_gives_the_same(name: str, status: int, document: object, same: Same) -> None:
     same(name, document, status)
 
 
@@ -171,11 +171,11 @@ ANY = settings(max_examples=400, deadline=None, suppress_health_check=[HealthChe
 
 @ANY
 @given(document=vidnavigator, status=st.sampled_from([200, 200, 404, 500]), most=st.sampled_from([100, 2]))
-def test_any_answer_of_vidnavigator_gives_the_same(document: object, status: int, most: int, same: Same) -> None:
+def test_any_response_of_vidnavigator_gives_the_same(document: object, status: int, most: int, same: Same) -> None:
     same("vidnavigator", document, status, most)
 
 
 @ANY
 @given(document=videodb, status=st.sampled_from([200, 200, 404, 500]), most=st.sampled_from([100, 2]))
-def test_any_answer_of_videodb_gives_the_same(document: object, status: int, most: int, same: Same) -> None:
+def test_any_response_of_videodb_gives_the_same(document: object, status: int, most: int, same: Same) -> None:
     same("videodb", document, status, most)

@@ -17,7 +17,7 @@ from exporter.providers import videodb, vidnavigator
 from exporter.providers.base import ParseOptions
 from exporter.providers.fields import exact_sum, label, parse_number, parse_time
 from exporter.providers.operations import OTHER
-from tests.providers.answers import VOYAGER
+from tests.providers.responses import VOYAGER
 
 EARLIEST = datetime(1971, 1, 1)  # noqa: DTZ001 - Hypothesis wants bounds without a zone
 LATEST = datetime(9998, 1, 1)  # noqa: DTZ001 - the same

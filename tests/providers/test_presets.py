@@ -244,7 +244,7 @@ def test_every_expression_of_a_preset_compiles(path: Path) -> None:
 
 
 @every_preset
-def test_every_field_of_a_preset_is_absent_from_an_empty_answer(path: Path) -> None:
+def test_every_field_of_a_preset_is_absent_from_an_empty_response(path: Path) -> None:
     preset = load(path)
     values = {name: value for name, value in reading(preset, {}).items() if value is not None}
     nulls = [quota for quota in preset["usage"].get("quotas", ()) if None in unlimited(quota)]
@@ -271,7 +271,7 @@ def written(value: object) -> object:
 
 
 @every_preset
-def test_a_preset_has_a_good_answer_among_its_examples(path: Path) -> None:
+def test_a_preset_has_a_good_response_among_its_examples(path: Path) -> None:
     assert any("failure" not in example["expect"] for example in load(path)["examples"])
 
 

@@ -11,14 +11,14 @@ from exporter.errors import InvalidResponseError
 from exporter.providers.base import ParseOptions, VendorResponse
 from exporter.providers.videodb import fetch_invoices, parse_auto_recharge, parse_invoices, parse_usage
 from exporter.readings import AutoRecharge, Invoices, Pool, Usage
-from tests.providers.answers import VIDEODB, videodb
+from tests.providers.responses import VIDEODB, videodb
 
 
 def read(document: Any, **options: Any) -> Usage:
     return parse_usage(document, ParseOptions(**options))
 
 
-def test_the_documented_answer_gives_every_figure() -> None:
+def test_the_documented_response_gives_every_figure() -> None:
     assert read(json.loads(VIDEODB)) == Usage(
         balance=100.5,
         monthly_used=25.75,

@@ -12,14 +12,14 @@ from exporter.errors import ClientError, InvalidResponseError
 from exporter.providers.base import ParseOptions, VendorResponse
 from exporter.providers.vidnavigator import fetch_usage, parse_usage
 from exporter.readings import Period, Pool, Quota, ServiceUse, Subscription, Usage
-from tests.providers.answers import NO_SUBSCRIPTION, VOYAGER, voyager
+from tests.providers.responses import NO_SUBSCRIPTION, VOYAGER, voyager
 
 
 def read(document: Any, **options: Any) -> Usage:
     return parse_usage(document, ParseOptions(**options))
 
 
-def test_the_documented_answer_gives_every_figure() -> None:
+def test_the_documented_response_gives_every_figure() -> None:
     usage = read(json.loads(VOYAGER))
     assert usage.balance == 112.5
     assert (usage.monthly_limit, usage.monthly_remaining, usage.monthly_used, usage.purchased) == (
@@ -60,7 +60,7 @@ def test_configured_rates_replace_the_published_ones_and_services_without_a_rate
 
 
 @pytest.mark.parametrize("spelling", ["error", "error_code"])
-def test_no_subscription_is_an_answer_and_not_a_failure(spelling: str) -> None:
+def test_no_subscription_is_a_response_and_not_a_failure(spelling: str) -> None:
     document = {
         "status": "error",
         spelling: "no_subscription",

@@ -70,10 +70,10 @@ def test_those_that_wait_are_answered_by_one_reload(program: Program) -> None:
         program.may_load.release(1000)
         return [each.result(PATIENT) for each in [first, *asked]]
 
-    answers = program.pool.submit(others)
-    stop_when(answers)
+    responses = program.pool.submit(others)
+    stop_when(responses)
     program.loop.run()
-    assert answers.result(PATIENT) == [""] * 41
+    assert responses.result(PATIENT) == [""] * 41
     assert program.loads in (2, 3)  # one that was under way, and one for all others
 
 
@@ -109,7 +109,7 @@ def test_an_exception_while_loading_is_handed_to_finish_and_the_loop_goes_on(pro
     def twice() -> list[str | None]:
         return [program.loop.reload().result(PATIENT), program.loop.reload().result(PATIENT)]
 
-    answers = program.pool.submit(twice)
-    stop_when(answers)
+    responses = program.pool.submit(twice)
+    stop_when(responses)
     program.loop.run()
-    assert answers.result(PATIENT) == ["the thirteenth", ""]
+    assert responses.result(PATIENT) == ["the thirteenth", ""]

@@ -25,7 +25,7 @@ from exporter.readings import AccountState, Failure, Usage
 from exporter.status.page import StatusPage
 from exporter.web.server import Server
 from tests.conftest import FakeClock, MakeAccount
-from tests.providers.answers import voyager
+from tests.providers.responses import voyager
 
 LIMIT = 80.0
 
@@ -36,7 +36,7 @@ def usage(balance: float | None = 60.0, **changes: Any) -> Usage:
 
 
 @dataclass
-class Answer:
+class Response:
     status: int
     headers: Message
     body: bytes
@@ -97,13 +97,13 @@ class Site:
         state = replace(before, last_poll=now, next_poll=now + account.interval, polls=before.polls + 1)
         assert self.store.publish(account, replace(state, failure=failure))
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: str) -> Response:
         request = urllib.request.Request(self.url + path, headers={k.replace("_", "-"): v for k, v in headers.items()})
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return Answer(answer.status, answer.headers, answer.read())
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return Response(response.status, response.headers, response.read())
         except urllib.error.HTTPError as error:
-            return Answer(error.code, error.headers, error.read())
+            return Response(error.code, error.headers, error.read())
 
 
 @pytest.fixture

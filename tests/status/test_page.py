@@ -89,7 +89,7 @@ class TestWords:
         site.polled(second, None, Failure("auth", "HTTP 401"))
         assert 'class="notice"' not in site.get("/").text
 
-    def test_a_failure_is_explained_with_the_time_of_the_last_good_answer(self, site: Site) -> None:
+    def test_a_failure_is_explained_with_the_time_of_the_last_good_response(self, site: Site) -> None:
         (account,) = site.accounts("a")
         site.polled(account, usage())
         site.clock.advance(90)
@@ -221,10 +221,10 @@ class TestSelection:
     def test_a_wrong_parameter_is_refused_with_the_allowed_values(
         self, site: Site, path: str, query: str, message: str
     ) -> None:
-        answer = site.get(f"{path}?{query}")
-        assert answer.status == 400
-        assert answer.headers["Content-Type"].startswith("text/plain")
-        assert message in answer.text
+        response = site.get(f"{path}?{query}")
+        assert response.status == 400
+        assert response.headers["Content-Type"].startswith("text/plain")
+        assert message in response.text
 
     def test_if_nothing_matches_the_page_offers_to_show_everything(self, site: Site) -> None:
         fleet(site)
@@ -256,9 +256,9 @@ class TestSelection:
 class TestJson:
     def test_the_page_shows_its_time_and_the_version(self, site: Site) -> None:
         fleet(site)
-        answer = site.get("/api/v1/accounts")
-        document = json.loads(answer.body)
-        assert answer.headers["Content-Type"] == "application/json"
+        response = site.get("/api/v1/accounts")
+        document = json.loads(response.body)
+        assert response.headers["Content-Type"] == "application/json"
         assert document["generated"] == "2027-01-15T08:00:00Z"
         assert document["version"] == "1.2.3"
         assert document["shard"] == {"index": 0, "count": 1}
@@ -293,7 +293,7 @@ class TestJson:
 
 class TestHttp:
     @pytest.mark.parametrize("path", ["/", "/api/v1/accounts"])
-    def test_the_answer_is_compressed_if_the_client_accepts_gzip(self, site: Site, path: str) -> None:
+    def test_the_response_is_compressed_if_the_client_accepts_gzip(self, site: Site, path: str) -> None:
         fleet(site)
         plain, packed = site.get(path), site.get(path, Accept_Encoding="gzip")
         assert packed.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
@@ -302,9 +302,9 @@ class TestHttp:
 
     def test_browsers_cache_files_whose_address_changes_with_the_content(self, site: Site) -> None:
         for path in re.findall(r'(?:href|src)="(static/[^"]+\?v=[0-9a-f]{12})"', site.get("/").text):
-            answer = site.get("/" + path)
-            assert answer.status == 200
-            assert answer.headers["Cache-Control"] == "max-age=31536000, immutable"
+            response = site.get("/" + path)
+            assert response.status == 200
+            assert response.headers["Cache-Control"] == "max-age=31536000, immutable"
         assert site.get("/static/").status == site.get("/static/../page.py").status == 404
 
     def test_the_page_needs_no_inline_script_or_style(self, site: Site) -> None:

@@ -15,7 +15,7 @@ from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure, Invoices, Period, Quota, Subscription, Usage
 from exporter.status.summary import EXPLANATIONS, Attention, Fill, Summary, summary
 from tests.conftest import START, MakeAccount
-from tests.providers.answers import voyager
+from tests.providers.responses import voyager
 from tests.status.conftest import usage
 
 DAY = 86_400.0

@@ -21,25 +21,27 @@ PATIENT = 20.0
 IMPATIENT = 0.3
 
 
-def ask(vendors: Vendors, transport: Transport, fault: Fault | None = None, timeout: float = PATIENT) -> RawResponse:
+def request(
+    vendors: Vendors, transport: Transport, fault: Fault | None = None, timeout: float = PATIENT
+) -> RawResponse:
     key = vendors.add(vidnavigator_account())
     vendors.accounts[key].fault = fault
     return transport.get("/usage", {}, {"X-API-Key": key}, timeout)
 
 
 @contextmanager
-def answering(*answers: bytes, heads: list[bytes] | None = None, keep: bool = True) -> Iterator[str]:
+def responding(*responses: bytes, heads: list[bytes] | None = None, keep: bool = True) -> Iterator[str]:
     """Send these bytes, one entry for each connection, whatever is asked; yield the base URL."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        for answer in answers:
+        for response in responses:
             conn, _ = server.accept()
             with conn, suppress(OSError):
                 head = conn.recv(65536)
                 if heads is not None:
                     heads.append(head)
-                conn.sendall(answer)
+                conn.sendall(response)
                 if keep:
                     conn.recv(65536)  # until the client closes
 

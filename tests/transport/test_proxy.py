@@ -16,12 +16,12 @@ from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors
 from exporter.errors import PollTimeoutError, UnreachableError
 from exporter.transport.client import Transport
-from tests.transport.servers import PATIENT, answering, ask, ok, server_context, tunnelling
+from tests.transport.servers import PATIENT, ok, request, responding, server_context, tunnelling
 
 
 def test_requests_go_through_the_proxy_that_the_environment_names() -> None:
     heads: list[bytes] = []
-    with answering(ok("[1]"), heads=heads) as url:
+    with responding(ok("[1]"), heads=heads) as url:
         environ = {"HTTP_PROXY": url.replace("http://", "user:p%40ss@") + "\n", "NO_PROXY": "other.example"}
         transport = Transport("http://api.example/v1", "test", environ=environ)
         assert transport.get("/usage", {}, {}, PATIENT).document == [1]
@@ -30,13 +30,13 @@ def test_requests_go_through_the_proxy_that_the_environment_names() -> None:
 
 
 def test_a_host_that_no_proxy_names_is_asked_directly() -> None:
-    with answering(ok("[1]")) as url:
+    with responding(ok("[1]")) as url:
         environ = {"HTTP_PROXY": "socks5://unusable", "NO_PROXY": "127.0.0.0/8"}
         assert Transport(url, "test", environ=environ).get("/", {}, {}, PATIENT).status == 200
 
 
 def test_a_proxy_that_refuses_is_a_connection_failure_that_blames_the_proxy() -> None:
-    with answering(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as url:
+    with responding(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as url:
         transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": url})
         with pytest.raises(UnreachableError, match=r"^proxy: .*407"):
             transport.get("/", {}, {}, PATIENT)
@@ -79,7 +79,7 @@ def test_a_proxy_carries_tls_and_the_timeout_still_bounds_the_call(
         environ = {"HTTPS_PROXY": proxy}
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file, environ=environ)
         if fault is None:
-            assert ask(vendors, transport).status == 200
+            assert request(vendors, transport).status == 200
         else:
             with pytest.raises(PollTimeoutError):
-                ask(vendors, transport, fault, timeout=1.0)
+                request(vendors, transport, fault, timeout=1.0)

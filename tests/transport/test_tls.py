@@ -17,7 +17,7 @@ from exporter.demo import faults
 from exporter.demo.vendors import Vendors
 from exporter.errors import PollError, PollTimeoutError, UnreachableError
 from exporter.transport.client import Transport
-from tests.transport.servers import IMPATIENT, PATIENT, ask, server_context
+from tests.transport.servers import IMPATIENT, PATIENT, request, server_context
 
 
 def test_a_private_authority_is_trusted_where_it_is_named(authority: trustme.CA, tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_private_authority_is_trusted_where_it_is_named(authority: trustme.CA,
     authority.cert_pem.write_to_path(str(ca_file))
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
-        assert ask(vendors, transport).status == 200
+        assert request(vendors, transport).status == 200
 
 
 def test_a_replaced_authority_is_used_by_the_next_handshake(authority: trustme.CA, tmp_path: Path) -> None:
@@ -34,19 +34,19 @@ def test_a_replaced_authority_is_used_by_the_next_handshake(authority: trustme.C
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
         with pytest.raises(UnreachableError, match="TLS"):
-            ask(vendors, transport)
+            request(vendors, transport)
         authority.cert_pem.write_to_path(str(new))
         new.rename(ca_file)
-        assert ask(vendors, transport).status == 200
+        assert request(vendors, transport).status == 200
         ca_file.write_text("broken")
         with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .*ca\.pem holds no certificate"):
-            ask(vendors, transport)
+            request(vendors, transport)
         ca_file.unlink()
         with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .*ca\.pem cannot be read: No such file"):
-            ask(vendors, transport)
+            request(vendors, transport)
         os.mkfifo(ca_file)
         with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .* it is not a regular file"):
-            ask(vendors, transport)
+            request(vendors, transport)
 
 
 @pytest.mark.parametrize("named", ["intermediate", "leaf"])
@@ -60,7 +60,7 @@ def test_an_intermediate_or_a_pinned_certificate_is_an_authority_too(
     ca_file = tmp_path / "ca.pem"
     (intermediate.cert_pem if named == "intermediate" else leaf.cert_chain_pems[0]).write_to_path(str(ca_file))
     with Vendors(tls=context) as vendors:
-        assert ask(vendors, Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)).status == 200
+        assert request(vendors, Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)).status == 200
 
 
 def test_abort_cuts_a_handshake(authority: trustme.CA) -> None:
@@ -91,11 +91,11 @@ def test_an_authority_that_is_replaced_again_and_again_disturbs_no_call(authorit
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file, environ={})
         with ThreadPoolExecutor(8) as pool:
-            answers = [pool.submit(ask, vendors, transport) for _ in range(40)]
-            while not all(answer.done() for answer in answers):
+            responses = [pool.submit(request, vendors, transport) for _ in range(40)]
+            while not all(response.done() for response in responses):
                 authority.cert_pem.write_to_path(str(new))
                 new.rename(ca_file)
-        assert {answer.result().status for answer in answers} == {200}
+        assert {response.result().status for response in responses} == {200}
 
 
 def test_the_timeout_bounds_a_drip_over_tls(authority: trustme.CA, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_timeout_bounds_a_drip_over_tls(authority: trustme.CA, tmp_path: Pat
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
         with pytest.raises(PollTimeoutError):
-            ask(vendors, transport, faults.drip_body(), timeout=IMPATIENT)
+            request(vendors, transport, faults.drip_body(), timeout=IMPATIENT)
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "other.example"], ids=["unknown authority", "another name"])
@@ -116,7 +116,7 @@ def test_a_wrong_certificate_is_refused_before_the_key_is_sent(
     with Vendors(tls=server_context(authority, name)) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
         with pytest.raises(UnreachableError, match="TLS"):
-            ask(vendors, transport)
+            request(vendors, transport)
         assert vendors.requests == []
 
 
@@ -126,8 +126,8 @@ def test_a_new_connection_resumes_the_last_tls_session(authority: trustme.CA, tm
     context = server_context(authority, "127.0.0.1")
     with Vendors(tls=context) as vendors:
         transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
-        ask(vendors, transport)
-        ask(vendors, transport)
+        request(vendors, transport)
+        request(vendors, transport)
         assert vendors.connections_accepted == 2
     assert context.session_stats()["hits"] == 1
 
@@ -156,6 +156,6 @@ def test_a_session_is_rarely_read_because_python_loses_memory_at_each_reading(
         with Vendors(tls=context) as vendors:
             transport = Transport(vendors.vidnavigator_url, "test", ca_file=ca_file)
             for _ in range(5):
-                ask(vendors, transport)
+                request(vendors, transport)
         assert len(read) == expected
     assert resuming.session_stats()["hits"] == 4

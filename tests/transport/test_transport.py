@@ -17,19 +17,19 @@ from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
 from exporter.errors import PollError, PollTimeoutError, UnreachableError
 from exporter.transport.client import Transport
-from tests.transport.servers import IMPATIENT, PATIENT, answering, ask, ok
+from tests.transport.servers import IMPATIENT, PATIENT, ok, request, responding
 
 
-def test_a_good_answer_comes_with_status_headers_and_document(vendors: Vendors, transport: Transport) -> None:
-    answer = ask(vendors, transport)
-    assert answer.status == 200
-    assert "content-length" in answer.headers
-    assert isinstance(answer.document, dict) and answer.document["status"] == "success"
+def test_a_good_response_comes_with_status_headers_and_document(vendors: Vendors, transport: Transport) -> None:
+    response = request(vendors, transport)
+    assert response.status == 200
+    assert "content-length" in response.headers
+    assert isinstance(response.document, dict) and response.document["status"] == "success"
 
 
-def test_a_refusal_is_an_answer_too(vendors: Vendors, transport: Transport) -> None:
-    answer = ask(vendors, transport, faults.status(503, retry_after=7))
-    assert (answer.status, answer.headers["retry-after"]) == (503, "7")
+def test_a_refusal_is_a_response_too(vendors: Vendors, transport: Transport) -> None:
+    response = request(vendors, transport, faults.status(503, retry_after=7))
+    assert (response.status, response.headers["retry-after"]) == (503, "7")
 
 
 @pytest.mark.parametrize(
@@ -39,21 +39,21 @@ def test_a_refusal_is_an_answer_too(vendors: Vendors, transport: Transport) -> N
 )
 def test_the_timeout_bounds_the_whole_call(vendors: Vendors, transport: Transport, fault: Fault) -> None:
     with pytest.raises(PollTimeoutError):
-        ask(vendors, transport, fault, timeout=IMPATIENT)
+        request(vendors, transport, fault, timeout=IMPATIENT)
 
 
 def test_a_redirect_is_not_followed_and_the_key_stays_home(vendors: Vendors, transport: Transport) -> None:
     with Vendors() as elsewhere:
-        answer = ask(vendors, transport, faults.redirect(elsewhere.vidnavigator_url + "/usage"))
-        assert answer.status == 302
+        response = request(vendors, transport, faults.redirect(elsewhere.vidnavigator_url + "/usage"))
+        assert response.status == 302
         assert elsewhere.requests == []
 
 
 def test_a_body_is_posted_as_json_and_a_percent_encoded_path_stays_as_it_is() -> None:
     heads: list[bytes] = []
-    with answering(ok("{}"), heads=heads) as url:
-        answer = Transport(url, "test").get("/v1/a%2Fb", {"k": "a b"}, {"X-Key": "1"}, PATIENT, {"n": [1]})
-    assert answer.document == {}
+    with responding(ok("{}"), heads=heads) as url:
+        response = Transport(url, "test").get("/v1/a%2Fb", {"k": "a b"}, {"X-Key": "1"}, PATIENT, {"n": [1]})
+    assert response.document == {}
     assert heads[0].startswith(b"POST /v1/a%2Fb?k=a+b HTTP/1.1\r\n")
     assert b"Content-Type: application/json\r\n" in heads[0]
     assert b"Content-Length: 10\r\n" in heads[0]
@@ -61,7 +61,7 @@ def test_a_body_is_posted_as_json_and_a_percent_encoded_path_stays_as_it_is() ->
 
 def test_each_request_has_a_connection_of_its_own(vendors: Vendors, transport: Transport) -> None:
     for _ in range(5):
-        ask(vendors, transport)
+        request(vendors, transport)
     assert vendors.connections_accepted == 5
 
 

@@ -330,7 +330,7 @@ def test_what_is_remembered_is_bounded() -> None:
     authenticator.close()
 
 
-def test_configured_headers_are_on_every_answer_and_replace_ours(servers: Servers, tmp_path: Path) -> None:
+def test_configured_headers_are_on_every_response_and_replace_ours(servers: Servers, tmp_path: Path) -> None:
     path = tmp_path / "web.yml"
     path.write_text(
         "http_server_config:\n  headers:\n    X-Frame-Options: sameorigin\n"

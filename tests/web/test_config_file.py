@@ -169,12 +169,12 @@ class HangingMount:
     def __init__(self) -> None:
         self.looks = 0
         self.asked = threading.Event()
-        self.answers = threading.Event()
+        self.responses = threading.Event()
 
     def stamp(self, _file: Path) -> Stamp | None:
         self.looks += 1
         self.asked.set()
-        self.answers.wait()
+        self.responses.wait()
         return None
 
 
@@ -184,10 +184,10 @@ def mount(monkeypatch: pytest.MonkeyPatch) -> Iterator[HangingMount]:
     mount = HangingMount()
     monkeypatch.setattr(config_file_module, "stamp", mount.stamp)
     yield mount
-    mount.answers.set()
+    mount.responses.set()
 
 
-def test_a_mount_that_hangs_stops_no_answer_and_not_the_server(
+def test_a_mount_that_hangs_stops_no_response_and_not_the_server(
     servers: Servers, path: Path, mount: HangingMount
 ) -> None:
     path.write_text("{}\n")

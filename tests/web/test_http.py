@@ -112,12 +112,12 @@ def test_a_response_that_fails_after_its_handler_returned_is_a_500(
     assert client.request("/").status == 200
 
 
-def test_an_answer_that_cannot_be_sent_is_a_500(servers: Servers) -> None:
+def test_a_response_that_cannot_be_sent_is_a_500(servers: Servers) -> None:
     client = servers.client(servers.start({"/x": Route(lambda _request: "text")}))  # type: ignore[arg-type,return-value]  # wrong on purpose
     assert client.request("/x").status == 500
 
 
-def test_a_header_of_an_answer_that_would_split_it_is_a_500(servers: Servers) -> None:
+def test_a_header_of_a_response_that_would_split_it_is_a_500(servers: Servers) -> None:
     def handler(_request: Request) -> Response:
         return Response(200, b"", "text/plain", (("x", "a\r\nset-cookie: b"),))
 
@@ -125,7 +125,7 @@ def test_a_header_of_an_answer_that_would_split_it_is_a_500(servers: Servers) ->
 
 
 @pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "text/plain", "application/json"])
-def test_every_answer_has_security_headers(servers: Servers, content_type: str) -> None:
+def test_every_response_has_security_headers(servers: Servers, content_type: str) -> None:
     server = servers.start({"/x": Route(lambda _request: Response(200, b"", content_type))})
     for path in ("/x", "/missing"):
         headers = servers.client(server).request(path).headers
@@ -190,7 +190,7 @@ def test_the_connection_is_closed_where_the_client_wants_it(servers: Servers, re
     assert client.socket.recv(1) == b""
 
 
-def test_a_client_that_has_nothing_more_to_say_gets_its_answer(servers: Servers) -> None:
+def test_a_client_that_has_nothing_more_to_say_gets_its_response(servers: Servers) -> None:
     server = servers.start({"/x": Route(sized)})
     client = servers.client(server)
     client.send(b"GET /x?bytes=2000000 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -289,7 +289,7 @@ def test_an_address_that_is_not_ours_is_one_line(address: str) -> None:
         Server({}, [address]).bind()
 
 
-def test_stop_lets_an_answer_go_out_and_frees_the_port(servers: Servers) -> None:
+def test_stop_lets_a_response_go_out_and_frees_the_port(servers: Servers) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(request: Request) -> Response:

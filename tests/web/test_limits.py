@@ -51,7 +51,7 @@ def test_the_time_of_a_request_runs_from_its_first_byte_however_it_drips(servers
     client.wait_until_cut()
 
 
-def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_answer(servers: Servers) -> None:
+def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_response(servers: Servers) -> None:
     client = servers.client(servers.start(limits=replace(PATIENT, idle=0.8)))
     poll = select.poll()
     poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
@@ -61,7 +61,7 @@ def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_answer
     client.wait_until_cut()
 
 
-def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_answer(servers: Servers) -> None:
+def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_response(servers: Servers) -> None:
     whole = b"x" * 30_000_000
     route = Route(lambda _request: Response(200, whole, "text/plain"))
     server = servers.start({"/": route}, limits=replace(PATIENT, response=0.5))
@@ -78,7 +78,7 @@ def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_answer(servers: Ser
     wait_for(lambda: server.open_connections == 0)
 
 
-def test_an_answer_that_only_the_kernel_still_holds_is_given_up_too(servers: Servers) -> None:
+def test_a_response_that_only_the_kernel_still_holds_is_given_up_too(servers: Servers) -> None:
     server = servers.start({"/x": Route(sized)}, limits=replace(PATIENT, response=0.5))
     reader = servers.client(server, receive_buffer=4096)
     reader.send(b"GET /x?bytes=200000 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -291,7 +291,7 @@ def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> No
     loop = asyncio.new_event_loop()
     waiting: list[Callable[[Response], None]] = []
 
-    def answer(_request: Request, reply: Callable[[Response], None]) -> None:
+    def respond(_request: Request, reply: Callable[[Response], None]) -> None:
         waiting.append(reply)
         if at_once:
             reply_all()
@@ -301,7 +301,7 @@ def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> No
             waiting.pop()(Response(200, b"", "text/plain"))
 
     connection = connection_module.Connection(
-        loop, PATIENT, answer, lambda _tls: True, lambda _connection: None, ThrottledLog(logging.getLogger())
+        loop, PATIENT, respond, lambda _tls: True, lambda _connection: None, ThrottledLog(logging.getLogger())
     )
     transport = _Transport()
     connection.connection_made(transport)  # type: ignore[arg-type]  # it has what is used

@@ -65,7 +65,7 @@ def test_a_page_of_another_site_learns_nothing_of_passwords(servers: Servers, tm
     assert client.request("/-/reload", "POST", FOREIGN[0]).status == 403
 
 
-def ask(client: Client, host: str, target: str = "/") -> int:
+def request(client: Client, host: str, target: str = "/") -> int:
     client.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     return client.response().status
 
@@ -91,24 +91,24 @@ def ask(client: Client, host: str, target: str = "/") -> int:
 )
 def test_with_a_list_of_hosts_only_they_and_addresses_are_served(servers: Servers, host: str, status: int) -> None:
     server = servers.start(ROUTES, allowed_hosts=["Exporter.example.org", "localhost"])
-    assert ask(servers.client(server), host) == status
+    assert request(servers.client(server), host) == status
 
 
 def test_the_host_of_a_whole_url_counts_and_not_the_header_beside_it(servers: Servers) -> None:
     client = servers.client(servers.start(ROUTES, allowed_hosts=["good.example"]))
-    assert ask(client, "good.example", "http://evil.example/") == 421
-    assert ask(client, "evil.example", "http://good.example/") == 200
+    assert request(client, "good.example", "http://evil.example/") == 421
+    assert request(client, "evil.example", "http://good.example/") == 200
 
 
 def test_without_a_list_any_host_is_served(servers: Servers) -> None:
-    assert ask(servers.client(servers.start(ROUTES)), "evil.example") == 200
+    assert request(servers.client(servers.start(ROUTES)), "evil.example") == 200
 
 
 def test_the_health_address_serves_any_host_because_probes_use_many(servers: Servers) -> None:
     server = servers.start(
         ROUTES, allowed_hosts=["good.example"], health_routes={"/h": Route(hello)}, health_address="127.0.0.1:0"
     )
-    assert ask(servers.client(server, address=server.health_addresses[0]), "any.example", "/h") == 200
+    assert request(servers.client(server, address=server.health_addresses[0]), "any.example", "/h") == 200
 
 
 @pytest.mark.parametrize("text", ["http://a", "a:1", "*", "*.a", "a/b", "a b", "-a", "a..b", ""])

@@ -76,7 +76,7 @@ class Site:
         return False
 
 
-def test_https_serves_answers_of_any_size_and_many_of_them(servers: Servers, directory: Path) -> None:
+def test_https_serves_responses_of_any_size_and_many_of_them(servers: Servers, directory: Path) -> None:
     site = Site(servers, directory, FILES)
     assert site.server.addresses[0].startswith("https://127.0.0.1:")
     client = site.connect(trusting())

@@ -11,7 +11,7 @@ from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors
 from exporter.errors import InvalidResponseError, PollError, UnreachableError
 from exporter.transport.client import Transport
-from tests.transport.servers import PATIENT, answering, ask, ok
+from tests.transport.servers import PATIENT, ok, request, responding
 
 
 @pytest.mark.parametrize(
@@ -28,22 +28,22 @@ from tests.transport.servers import PATIENT, answering, ask, ok
     ],
     ids=["reset", "reset in the answer", "garbage", "truncated", "deep", "50 MB", "50 MB chunked", "bomb"],
 )
-def test_a_broken_answer_has_the_right_reason(
+def test_a_broken_response_has_the_right_reason(
     vendors: Vendors, transport: Transport, fault: Fault, error: type[PollError]
 ) -> None:
     with pytest.raises(error):
-        ask(vendors, transport, fault)
+        request(vendors, transport, fault)
 
 
 @pytest.mark.parametrize("fault", [faults.big_body(), faults.gzip_bomb()], ids=["50 MB", "bomb"])
-def test_a_huge_answer_costs_little_memory(fault: Fault) -> None:
+def test_a_huge_response_costs_little_memory(fault: Fault) -> None:
     # The vendors run in a process of their own here only in the soak; the peak below is ours and theirs together.
     with Vendors() as vendors:
         transport = Transport(vendors.vidnavigator_url, "test")
         tracemalloc.start()
         try:
             with pytest.raises(InvalidResponseError):
-                ask(vendors, transport, fault)
+                request(vendors, transport, fault)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -51,29 +51,29 @@ def test_a_huge_answer_costs_little_memory(fault: Fault) -> None:
 
 
 def test_a_refusal_whose_body_cannot_be_read_keeps_its_status(vendors: Vendors, transport: Transport) -> None:
-    answer = ask(vendors, transport, faults.body("x" * (2 << 20), code=429, headers={"Retry-After": "90"}))
-    assert (answer.status, answer.headers["retry-after"], answer.document) == (429, "90", None)
+    response = request(vendors, transport, faults.body("x" * (2 << 20), code=429, headers={"Retry-After": "90"}))
+    assert (response.status, response.headers["retry-after"], response.document) == (429, "90", None)
 
 
 @pytest.mark.parametrize("status", [100, 102, 103, 199])
 @pytest.mark.parametrize("times", [1, 3])
 def test_interim_responses_are_read_past(status: int, times: int) -> None:
     interim = f"HTTP/1.1 {status} Interim\r\nLink: </style.css>\r\n\r\n".encode() * times
-    with answering(interim + ok("[1]")) as url:
-        answer = Transport(url, "test").get("/", {}, {}, PATIENT)
-    assert (answer.status, answer.document) == (200, [1])
+    with responding(interim + ok("[1]")) as url:
+        response = Transport(url, "test").get("/", {}, {}, PATIENT)
+    assert (response.status, response.document) == (200, [1])
 
 
 def test_an_upgrade_that_nobody_asked_for_is_an_invalid_response() -> None:
     with (
-        answering(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n") as url,
+        responding(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n") as url,
         pytest.raises(InvalidResponseError),
     ):
         Transport(url, "test").get("/", {}, {}, PATIENT)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
@@ -81,13 +81,13 @@ def test_an_upgrade_that_nobody_asked_for_is_an_invalid_response() -> None:
     ],
     ids=["two lengths", "a negative chunk", "a chunk without a size"],
 )
-def test_a_broken_frame_is_an_invalid_response(answer: bytes) -> None:
-    with answering(answer) as url, pytest.raises(InvalidResponseError):
+def test_a_broken_frame_is_an_invalid_response(response: bytes) -> None:
+    with responding(response) as url, pytest.raises(InvalidResponseError):
         Transport(url, "test").get("/", {}, {}, PATIENT)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{}",
@@ -95,8 +95,8 @@ def test_a_broken_frame_is_an_invalid_response(answer: bytes) -> None:
     ],
     ids=["length", "in a chunk", "between chunks"],
 )
-def test_an_answer_that_is_cut_short_is_called_that(answer: bytes) -> None:
-    with answering(answer, keep=False) as url, pytest.raises(UnreachableError, match="the answer ended too early"):
+def test_a_response_that_is_cut_short_is_called_that(response: bytes) -> None:
+    with responding(response, keep=False) as url, pytest.raises(UnreachableError, match="the answer ended too early"):
         Transport(url, "test").get("/", {}, {}, PATIENT)
 
 
@@ -106,13 +106,13 @@ def test_an_answer_that_is_cut_short_is_called_that(answer: bytes) -> None:
     ids=["two lengths", "too many headers"],
 )
 def test_a_refusal_whose_head_is_broken_keeps_its_status(head: bytes) -> None:
-    with answering(b"HTTP/1.1 429 Too Many Requests\r\n" + head + b"\r\n{} ") as url:
-        answer = Transport(url, "test").get("/", {}, {}, PATIENT)
-    assert (answer.status, answer.document) == (429, None)
-    assert answer.headers.get("retry-after") == ("90" if b"Retry" in head else None)
+    with responding(b"HTTP/1.1 429 Too Many Requests\r\n" + head + b"\r\n{} ") as url:
+        response = Transport(url, "test").get("/", {}, {}, PATIENT)
+    assert (response.status, response.document) == (429, None)
+    assert response.headers.get("retry-after") == ("90" if b"Retry" in head else None)
 
 
-def test_what_arrives_after_an_answer_reaches_no_later_request() -> None:
-    with answering(ok("[1]") + ok("[2]"), ok("[3]")) as url:
+def test_what_arrives_after_a_response_reaches_no_later_request() -> None:
+    with responding(ok("[1]") + ok("[2]"), ok("[3]")) as url:
         transport = Transport(url, "test")
         assert [transport.get("/", {}, {}, PATIENT).document for _ in range(2)] == [[1], [3]]

@@ -34,13 +34,13 @@ NO_SUBSCRIPTION = """
 
 def voyager(**blocks: object) -> Any:
     """Return the Voyager answer with some blocks of its data replaced; None removes one."""
-    answer = json.loads(VOYAGER)
+    response = json.loads(VOYAGER)
     for name, block in blocks.items():
         if block is None:
-            del answer["data"][name]
+            del response["data"][name]
         else:
-            answer["data"][name] = block
-    return answer
+            response["data"][name] = block
+    return response
 
 
 def videodb(**data: object) -> Any:
