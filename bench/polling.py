@@ -15,7 +15,7 @@ from bench.scrapes import Client, post
 IN_TIME = "2.0"
 """Seconds of lag up to which a poll started in time. It must be a bucket of the lag's histogram."""
 LATENCY = 0.3
-"""Seconds that the simulated vendor takes for each answer."""
+"""Seconds that the simulated vendor takes for each response."""
 
 
 def capacity(count: int, interval: int, concurrency: int, window: float, *, declared: bool = False) -> dict[str, Any]:

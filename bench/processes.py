@@ -66,7 +66,7 @@ class Process:
                 if until(gzip.decompress(body) if response.headers["Content-Encoding"] == "gzip" else body):
                     return time.perf_counter() - self.started
             time.sleep(0.01)
-        raise RuntimeError(f"no answer from {url} in {seconds} s: {self.log.read_text(errors='replace')[-2000:]}")
+        raise RuntimeError(f"no response from {url} in {seconds} s: {self.log.read_text(errors='replace')[-2000:]}")
 
     def wait_for_line(self, text: str, *, seconds: float = START_SECONDS) -> str:
         """Return the first line of the log with this text."""

@@ -124,7 +124,7 @@ class Client:
         with memoryview(self._buffer) as view:
             got = self._socket.recv_into(view[self._size :])
         if not got and not closing:
-            raise RuntimeError("the server closed the connection before its answer's end")
+            raise RuntimeError("the server closed the connection before its response's end")
         self._size += got
         return got
 
@@ -142,7 +142,7 @@ class Client:
 
 
 def post(url: str) -> None:
-    """Send an empty POST and wait for its answer."""
+    """Send an empty POST and wait for its response."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=600)
     try:

@@ -3,7 +3,7 @@
 ``python -m bench.soak`` runs for ten minutes, ``--minutes=2`` for two. Vendors hang, drip, reset, refuse and send
 bombs. 300 clients send their requests byte by byte, and 200 keep idle connections open. Others send garbage or read
 nothing. Correct and wrong configurations are reloaded all the time, and accounts are polled by hand. A scraper checks
-every answer. The report ends with a verdict, and the exit status is 1 if a check failed.
+every response. The report ends with a verdict, and the exit status is 1 if a check failed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Fleet:
         self.accounts.append({"name": name, "provider": account.api.provider, "api_key": key, "base_url": url, **more})
 
     def _spending(self) -> SimulatedAccount:
-        """Make an account that has spent one more credit at each answer, to check that none is lost."""
+        """Make an account that has spent one more credit at each response, to check that none is lost."""
         left = iter(range(int(START), 0, -1))
         month = time.time() - 10 * apis.DAY, time.time() + 20 * apis.DAY
         responses = {"/usage": lambda: apis.vidnavigator_usage(monthly_remaining=next(left), purchased=0, period=month)}
@@ -189,7 +189,7 @@ class Soak:
     # The tasks
 
     def scrape(self) -> None:
-        """Scrape once a second, plain and with gzip in turn, and check the answers."""
+        """Scrape once a second, plain and with gzip in turn, and check the responses."""
         packed = False
         while not self.stop.wait(1.0):
             packed = not packed
@@ -232,7 +232,7 @@ class Soak:
         self._crowd(SLOW, b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-Slow: ", b"a")
 
     def be_idle(self) -> None:
-        """Keep connections open that got an answer and send nothing more."""
+        """Keep connections open that got a response and send nothing more."""
         self._crowd(IDLE, b"HEAD /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n", b"")
 
     def _crowd(self, size: int, first: bytes, then: bytes) -> None:

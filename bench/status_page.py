@@ -80,7 +80,7 @@ def _serving(count: int, directory: Path) -> Iterator[tuple[str, Callable[[], Re
     now = clock.wall()
     usage = parse_usage({"status": "success", "data": apis.vidnavigator_usage(generated_at=now)}, ParseOptions())
     state = AccountState({"usage": usage}, {"usage": now}, last_poll=now, last_success=now, next_poll=now + 9, polls=9)
-    failed = replace(state, failure=Failure("timeout", "no whole answer within 10 s"))
+    failed = replace(state, failure=Failure("timeout", "no whole response within 10 s"))
     for number, account in enumerate(config.accounts):
         store.publish(account, failed if number % 10 == 0 else state)
     routes = StatusPage(store.views, clock, Options(path), "0").routes()

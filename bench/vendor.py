@@ -1,6 +1,6 @@
 """Runs the simulated vendors in their own process. Run ``python -m bench.vendor KEYS LATENCY [CERTIFICATE]``.
 
-KEYS is a file with the key of an account in each line. LATENCY is the seconds before each answer. CERTIFICATE is a
+KEYS is a file with the key of an account in each line. LATENCY is the seconds before each response. CERTIFICATE is a
 file with a private key and its chain. With it the vendors use TLS.
 """
 

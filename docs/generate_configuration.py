@@ -115,7 +115,7 @@ not looked at.
 
 ## Fields and expressions
 
-[Providers](providers.md) shows how to write a provider. An *expression* is JMESPath over the decoded answer, with
+[Providers](providers.md) shows how to write a provider. An *expression* is JMESPath over the decoded response, with
 `items()` beside its functions. It has at most 1,024 characters. `sum()`, `avg()` and `to_number()` are refused, because
 they guess. A *field* is an expression, or a block with these keys.
 

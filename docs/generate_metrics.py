@@ -23,12 +23,12 @@ Prometheus' base units. Credits are a unit of their own.
 
 - A field that the vendor does not send, or sends as `null`, is **absent** and never 0. `"unlimited"` is `+Inf`.
 - A string that is a JSON number counts as that number. Any other value in the place of a number is **rejected**. Its
-  series is absent, and the rest of the answer is used. `video_api_rejected_fields` counts it, and the log names its
+  series is absent, and the rest of the response is used. `video_api_rejected_fields` counts it, and the log names its
   path.
 - After a failed poll the last good values stay until they are `stale_after` old, and `video_api_up` is 0. Then the
   exporter withdraws the account's figures. Its thresholds, its ledger counters and everything about polling stay.
 - The exporter asks for invoices and auto recharge once an hour. It withdraws them when they are three hours old.
-- At most `max_operations` operations of an answer have their own series, the largest by value. The rest is summed as
+- At most `max_operations` operations of a response have their own series, the largest by value. The rest is summed as
   `operation="(other)"`. Label values are cut to 256 characters.
 
 ## The ledger

@@ -103,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--web", action="store_true", help="print the schema of the web configuration")
     providers = command("providers", "List the providers, or print the definition of one as YAML.", _providers)
     providers.add_argument("name", nargs="?", metavar="NAME", help="the provider to print (default: list all)")
-    tried = command("try-provider", "Show what each field of a recorded answer becomes. Sends nothing.", _try_provider)
+    tried = command(
+        "try-provider", "Show what each field of a recorded response becomes. Sends nothing.", _try_provider
+    )
     _add_responses(tried)
     demo = command("demo", "Serve the metrics of simulated vendors, without a key.", _demo)
     demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
@@ -125,9 +127,9 @@ def _add_responses(tried: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="[REQUEST=]FILE",
-        help="JSON file with the answer; repeatable, with the name of a further request",
+        help="JSON file with the response; repeatable, with the name of a further request",
     )
-    tried.add_argument("--status", type=int, default=200, help="HTTP status of the answer (default: 200)")
+    tried.add_argument("--status", type=int, default=200, help="HTTP status of the response (default: 200)")
 
 
 def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

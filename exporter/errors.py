@@ -115,7 +115,7 @@ class ServerError(PollError):
 
 
 class PollTimeoutError(PollError):
-    """The poll's timeout passed before the whole answer had arrived."""
+    """The poll's timeout passed before the whole response had arrived."""
 
     reason = "timeout"
 
@@ -127,7 +127,7 @@ class UnreachableError(PollError):
 
 
 class InvalidResponseError(PollError):
-    """The answer is not JSON, has the wrong envelope, is too large, or says that it failed."""
+    """The response is not JSON, has the wrong envelope, is too large, or says that it failed."""
 
     reason = "invalid_response"
 

@@ -145,7 +145,7 @@ def _table(outcomes: Sequence[Outcome]) -> str:
         elif account.subscription == "none":
             result = "no subscription"
         elif account.credits.balance is None:
-            notes.append(f"{name}: the answer has no balance that can be read")
+            notes.append(f"{name}: the response has no balance that can be read")
         if outcome.rejected:
             notes.append(f"{name}: fields that could not be read: {_printable(', '.join(outcome.rejected[:10]))}")
         lines.append(

@@ -74,7 +74,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A good answer to the request for the usage."""
+    """A good response to the request for the usage."""
 
     balance: float | None = None
     monthly_limit: float | None = None
@@ -150,7 +150,7 @@ class Failure:
 class AccountState:
     """The state of an account, which scrapes export, the status page shows and the state file keeps.
 
-    Times are Unix seconds of the wall clock, and durations are seconds. ``parts`` has the last good answer for
+    Times are Unix seconds of the wall clock, and durations are seconds. ``parts`` has the last good response for
     each value of ``collect``. ``part_times`` tells when it came, ``part_asked`` when it was last asked for.
     ``refusals`` counts consecutive 401 and 403 answers to the key whose salted hash is ``refused_key``. The
     exporter does not use that key before ``refused_until``.
@@ -175,6 +175,6 @@ class AccountState:
 
     @property
     def usage(self) -> Usage | None:
-        """Return the last good usage answer."""
+        """Return the last good usage response."""
         part = self.parts.get("usage")
         return part if isinstance(part, Usage) else None

@@ -1,4 +1,4 @@
-"""The commands ``providers`` and ``try-provider``: what can be named, and what a recorded answer becomes."""
+"""The commands ``providers`` and ``try-provider``: what can be named, and what a recorded response becomes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _definition(vendors: KnownProviders, path: Path | None, name: str) -> str:
 def try_provider(
     path: Path | None, name: str, responses: Sequence[str], status: int, environ: Mapping[str, str]
 ) -> int:
-    """Print what each field of recorded answers becomes. Return 1 if the poll would fail."""
+    """Print what each field of recorded responses becomes. Return 1 if the poll would fail."""
     vendors, _ = vendors_in(path, PROVIDERS, environ)
     if vendors.get(name) is None:
         raise UsageError(f"try-provider: no provider is named {name!r}. They are {', '.join(vendors.names())}")
@@ -66,7 +66,7 @@ def try_provider(
             )
         documents[request or "usage"] = _document(file)
     if missing := [request for request in declaration.requests if request not in documents]:
-        write(f"# without an answer to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
+        write(f"# without a response to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
     outcomes: list[FieldOutcome] = []
     result = result_of(declaration, documents, status, outcomes)
     if isinstance(result, PollError):

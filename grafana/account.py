@@ -125,8 +125,8 @@ def tiles() -> list[tuple[int, Json]]:
         (
             4,
             stat(
-                "Last answer",
-                "Time since the vendor's last usable answer.",
+                "Last response",
+                "Time since the vendor's last usable response.",
                 Query(f"time() - {one('video_api_last_success_timestamp_seconds')}", instant=True),
                 unit=SECONDS,
                 decimals=0,

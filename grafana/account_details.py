@@ -275,7 +275,7 @@ def polling() -> list[tuple[int, Json]]:
             8,
             timeline(
                 "Polls",
-                "Whether the last poll got a usable answer.",
+                "Whether the last poll got a usable response.",
                 Query(one("video_api_up"), "Polls"),
                 no_value="Not polled yet",
                 mappings=[words({0: ("Failed", PURPLE), 1: ("Good", GREEN)})],
@@ -356,7 +356,7 @@ def polling_details() -> list[tuple[int, Json]]:
             6,
             stat(
                 "Rejected fields",
-                "Fields of the last answer that could not be read. The log names them.",
+                "Fields of the last response that could not be read. The log names them.",
                 Query(one("video_api_rejected_fields"), instant=True),
                 unit=COUNT,
                 no_value="Not known",

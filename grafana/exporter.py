@@ -296,9 +296,14 @@ def polls() -> list[tuple[int, Json]]:
                     table=True,
                 ),
                 no_value="Every last poll was good",
-                columns={"account": "Account", "provider": "Provider", "reason": "Reason", "Value #age": "Last answer"},
+                columns={
+                    "account": "Account",
+                    "provider": "Provider",
+                    "reason": "Reason",
+                    "Value #age": "Last response",
+                },
                 hidden=("Value #reason",),
-                sort="Last answer",
+                sort="Last response",
                 overrides=[
                     override("Account", links=[account_link("data")]),
                     override("Provider", custom__width=100),
@@ -308,7 +313,7 @@ def polls() -> list[tuple[int, Json]]:
                         custom__width=150,
                         custom__cellOptions={"type": "color-text"},
                     ),
-                    override("Last answer", unit=SECONDS, decimals=1, mappings=[NEVER], custom__width=115),
+                    override("Last response", unit=SECONDS, decimals=1, mappings=[NEVER], custom__width=115),
                 ],
             ),
         ),
@@ -403,7 +408,7 @@ def freshness() -> list[tuple[int, Json]]:
         (
             8,
             table(
-                "Answers not fully used",
+                "Responses not fully used",
                 "Accounts with fields that could not be read, or with more operations than are exported one by one.",
                 *(Query(f"{per_account(MANY, metric)} > 0", ref=ref, table=True) for ref, metric in bad.items()),
                 no_value="Every field was read",

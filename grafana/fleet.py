@@ -60,7 +60,7 @@ NAME = "{{account}} · {{provider}}"
 
 
 def counted(title: str, description: str, problem: str, known: str, tint: str, no_value: str) -> Json:
-    """Return a tile that counts accounts with a problem. It shows 0 only if the answer is known for some account."""
+    """Return a tile that counts accounts with a problem. It shows 0 only if the response is known for some account."""
     return stat(
         title,
         description,
@@ -216,7 +216,7 @@ def accounts_table() -> Json:
             "Value #spent": "Spent in 24 h",
             "Value #storage": "Storage",
             "Value #channels": "Channels",
-            "Value #age": "Last answer",
+            "Value #age": "Last response",
             "reason": "Last poll failed",
         },
         hidden=("Value #labels", "Value #reason"),
@@ -245,7 +245,7 @@ def accounts_table() -> Json:
             override("Spent in 24 h", unit=CREDITS, decimals=1, noValue="–", custom__width=110),
             override("Storage", noValue="–", **space),
             override("Channels", noValue="–", **space),
-            override("Last answer", unit=SECONDS, decimals=0, noValue="Never", custom__width=105),
+            override("Last response", unit=SECONDS, decimals=0, noValue="Never", custom__width=105),
             override(
                 "Last poll failed",
                 mappings=[FAILURE_WORDS],

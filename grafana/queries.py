@@ -122,7 +122,7 @@ FAILURE_WORDS: Json = {
                 ("server_error", "Vendor error (5xx)", PURPLE),
                 ("timeout", "Timed out", PURPLE),
                 ("connection", "No connection", PURPLE),
-                ("invalid_response", "Answer unreadable", BLUE),
+                ("invalid_response", "Response unreadable", BLUE),
                 ("internal", "Exporter error", GREY),
             )
         )

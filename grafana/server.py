@@ -77,7 +77,7 @@ class Prometheus:
         return self._folder / "data"
 
     def ask(self, path: str, parameters: Mapping[str, object]) -> Any:
-        """Return the `data` of an API answer. Raises ValueError with Prometheus' message."""
+        """Return the `data` of an API response. Raises ValueError with Prometheus' message."""
         try:
             with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=60) as response:
                 return json.load(response)["data"]

@@ -75,7 +75,7 @@ def test_a_limit_is_exceeded_by_the_first_line_over_it() -> None:
 
 
 def test_a_sentence_that_begins_with_because_is_a_reason_and_less_is_none() -> None:
-    long, wide = "  # long because all of it is one table.", "  # wide because each is a field of the answer."
+    long, wide = "  # long because all of it is one table.", "  # wide because each is a field of the response."
     assert list(too_big("m", long.strip() + "\n" + "x = 1\n" * 351)) == []
     assert list(too_big("m", a_class(201, long))) == []
     assert list(too_big("m", a_method(46, long))) == []

@@ -21,12 +21,12 @@ CONFIG, RESPONSE, SHOWN = (
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(CONFIG)
-    (tmp_path / "answer.json").write_text(RESPONSE)
+    (tmp_path / "response.json").write_text(RESPONSE)
     return tmp_path
 
 
 def test_the_tutorial_shows_what_the_command_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run(["try-provider", "acme", "--response", "answer.json"]) == 0
+    assert commands.run(["try-provider", "acme", "--response", "response.json"]) == 0
     assert capsys.readouterr().out == SHOWN.partition("\n")[2]
 
 
@@ -40,12 +40,12 @@ def test_the_tutorials_configuration_is_right(folder: Path, capsys: pytest.Captu
 def test_a_refusal_names_its_reason_and_a_rejected_field_its_own(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands.run(["try-provider", "acme", "--response", "answer.json", "--status", "403"]) == 1
+    assert commands.run(["try-provider", "acme", "--response", "response.json", "--status", "403"]) == 1
     assert capsys.readouterr().out == "the poll fails with the reason forbidden: HTTP 403\n"
     response = json.loads(RESPONSE)
     response["data"]["pots"].append({"usd": "12 dollars"})
-    (folder / "answer.json").write_text(json.dumps(response))
-    assert commands.run(["try-provider", "acme", "--response", "answer.json"]) == 0
+    (folder / "response.json").write_text(json.dumps(response))
+    assert commands.run(["try-provider", "acme", "--response", "response.json"]) == 0
     out = capsys.readouterr().out
     assert "credits.balance  rejected, because it must be a number, not a text\n" in out
     assert "video_api_rejected_fields 1\n" in out
@@ -56,14 +56,14 @@ def test_a_refusal_names_its_reason_and_a_rejected_field_its_own(
     [
         (["nobody"], "no provider is named 'nobody'"),
         (["videodb"], "videodb is code"),
-        (["acme", "--response", "credits=answer.json"], "acme has no request 'credits'. It has usage"),
+        (["acme", "--response", "credits=response.json"], "acme has no request 'credits'. It has usage"),
         (["acme", "--response", "none.json"], "none.json: No such file or directory"),
     ],
 )
 def test_what_cannot_be_tried_is_told(
     arguments: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands.run(["try-provider", *arguments, "--response", "answer.json"]) == 2
+    assert commands.run(["try-provider", *arguments, "--response", "response.json"]) == 2
     assert sentence in capsys.readouterr().err
 
 

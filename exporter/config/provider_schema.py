@@ -56,8 +56,8 @@ class AuthBlock(Block):
 class WaitBlock(Block):
     """Where a refusal names the rest that the key needs, besides `Retry-After`. Give `path` or `header`."""
 
-    path: Annotated[Expression | None, EXPRESSION] = Field(default=None, description="Field of the answer.")
-    header: Annotated[str | None, HEADER] = Field(default=None, description="Header of the answer.")
+    path: Annotated[Expression | None, EXPRESSION] = Field(default=None, description="Field of the response.")
+    header: Annotated[str | None, HEADER] = Field(default=None, description="Header of the response.")
     time: Annotated[str | None, WAIT_TIME] = Field(
         default=None,
         description="How it is written. All but `seconds` are the moment at which the rest ends.",
@@ -76,7 +76,7 @@ class ErrorsBlock(Block):
     statuses: dict[Annotated[int, STATUS], Annotated[str, REASON]] | None = Field(
         default=None, description="Reason for HTTP statuses that this vendor uses in a way of its own."
     )
-    wait: WaitBlock | None = Field(default=None, description="Where the answer names how long the key must rest.")
+    wait: WaitBlock | None = Field(default=None, description="Where the response names how long the key must rest.")
 
 
 class FiguresBlock(Block):
@@ -153,7 +153,7 @@ class PlanBlock(Block):
 
 
 class RequestBlock(Block):
-    """A request, and where each figure stands in its answer."""
+    """A request, and where each figure stands in its response."""
 
     path: Annotated[Template, PATH] = Field(description="Path below `base_url`, such as `/v1/projects/{project_id}`.")
     query: dict[Annotated[str, TEXT], Annotated[Template, TEMPLATE]] | None = Field(
@@ -164,11 +164,11 @@ class RequestBlock(Block):
     )
     json_: Annotated[Any, BODY] = Field(default=None, alias="json", description="JSON body of a POST.")
     success: Annotated[Expression | None, EXPRESSION] = Field(
-        default=None, description="True for a good answer, where a 200 may still be a refusal."
+        default=None, description="True for a good response, where a 200 may still be a refusal."
     )
     no_subscription: Annotated[tuple[Expression, tuple[int, ...]] | None, NO_SUBSCRIPTION] = Field(
         default=None,
-        description="True for an answer that says that there is no plan, which is no failure. Its status is 2xx or "
+        description="True for a response that says that there is no plan, which is no failure. Its status is 2xx or "
         "404, or one of `statuses` in `{value: EXPRESSION, statuses: [404]}`.",
     )
     credits: FiguresBlock | None = Field(default=None, description="Figures of the headline unit.")
@@ -183,7 +183,7 @@ class RequestBlock(Block):
 
 
 class UsageBlock(RequestBlock):
-    """The request of each poll, and where each figure stands in its answer."""
+    """The request of each poll, and where each figure stands in its response."""
 
     more: dict[Annotated[str, NAME], RequestBlock] | None = Field(
         default=None, description="Further requests of the same poll, by name. Their figures are merged."
@@ -191,9 +191,9 @@ class UsageBlock(RequestBlock):
 
 
 class ExampleBlock(Block):
-    """A recorded answer, and what must become of it. `check-config` tries each."""
+    """A recorded response, and what must become of it. `check-config` tries each."""
 
-    response: Annotated[Any, JSON] = Field(description="The decoded answer.")
+    response: Annotated[Any, JSON] = Field(description="The decoded response.")
     more: Annotated[Any, JSON] = Field(default=None, description="Answers of the further requests, by name.")
     status: Annotated[int | None, STATUS] = Field(
         default=None, description="HTTP status.", json_schema_extra={"default": 200}

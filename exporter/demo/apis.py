@@ -1,4 +1,4 @@
-"""The paths, headers, envelopes and `data` blocks of the two vendors' answers.
+"""The paths, headers, envelopes and `data` blocks of the two vendors' responses.
 
 Times are Unix seconds, sizes are bytes, and amounts are credits. None means unlimited.
 """
@@ -139,7 +139,7 @@ def _storage(used: int, limit: int | None) -> Json:
     }
 
 
-def vidnavigator_usage(  # wide because each keyword is one field of the vendor's answer.
+def vidnavigator_usage(  # wide because each keyword is one field of the vendor's response.
     *,
     plan: Plan = VOYAGER,
     monthly_remaining: float | None = 62.5,

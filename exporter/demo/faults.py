@@ -1,6 +1,6 @@
 """Faults of a vendor, one function each, such as `account.fault = faults.status(503).times(2)`.
 
-A fault replaces the answer to a request that passed the key check and the rate limit. It lasts until
+A fault replaces the response to a request that passed the key check and the rate limit. It lasts until
 `account.fault = None`, or for the number of requests in `times`. `on` limits it to one path.
 """
 
@@ -22,7 +22,7 @@ _NUMBER_MARK = "number-goes-here"
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """A request with its connection, its API, its key and the right answer."""
+    """A request with its connection, its API, its key and the right response."""
 
     exchange: Exchange
     api: Api
@@ -33,7 +33,7 @@ class ReceivedRequest:
 
 @dataclass(frozen=True)
 class Fault:
-    """A wrong answer for `remaining` requests (None means always), on one path or on all."""
+    """A wrong response for `remaining` requests (None means always), on one path or on all."""
 
     act: Callable[[ReceivedRequest], None]
     remaining: int | None = None
@@ -77,7 +77,7 @@ def no_subscription(field: str = "error") -> Fault:
 
 
 def repeat_key(code: int = 401) -> Fault:
-    """Refuse with a message that contains the caller's key. With 200 the answer is `success: false`."""
+    """Refuse with a message that contains the caller's key. With 200 the response is `success: false`."""
 
     def act(request: ReceivedRequest) -> None:
         request.exchange.send_json(code, request.api.refusal(code, f"The key {request.key} is not valid."))
@@ -107,7 +107,7 @@ def garbage() -> Fault:
 
 
 def truncated_json() -> Fault:
-    """Send the first half of the right answer as if it were all."""
+    """Send the first half of the right response as if it were all."""
 
     def act(request: ReceivedRequest) -> None:
         data = _encode(request.normal())
@@ -122,7 +122,7 @@ def deep_json(depth: int = 100_000) -> Fault:
 
 
 def bad_numbers(token: str) -> Fault:
-    """Write `token` (`NaN`, `Infinity`, `1e400`) for every number of the right answer."""
+    """Write `token` (`NaN`, `Infinity`, `1e400`) for every number of the right response."""
 
     def act(request: ReceivedRequest) -> None:
         text = json.dumps(_mark_numbers(request.normal()))
@@ -142,7 +142,7 @@ def _mark_numbers(value: object) -> object:
 
 
 def hang(seconds: float | None = None) -> Fault:
-    """Send nothing for this many seconds (None means forever), then the right answer."""
+    """Send nothing for this many seconds (None means forever), then the right response."""
 
     def act(request: ReceivedRequest) -> None:
         request.exchange.pause(seconds)
@@ -152,7 +152,7 @@ def hang(seconds: float | None = None) -> Fault:
 
 
 def drip_headers(interval_seconds: float = 0.05) -> Fault:
-    """Send a header that never ends, a byte each interval. Every read succeeds, but no answer comes."""
+    """Send a header that never ends, a byte each interval. Every read succeeds, but no response comes."""
 
     def act(request: ReceivedRequest) -> None:
         request.exchange.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
@@ -164,7 +164,7 @@ def drip_headers(interval_seconds: float = 0.05) -> Fault:
 
 
 def drip_body(interval_seconds: float = 0.05) -> Fault:
-    """Send the right answer, its headers at once and then a byte of the body each interval."""
+    """Send the right response, its headers at once and then a byte of the body each interval."""
 
     def act(request: ReceivedRequest) -> None:
         data = _encode(request.normal())
@@ -177,7 +177,7 @@ def drip_body(interval_seconds: float = 0.05) -> Fault:
 
 
 def reset(after_bytes: int = 0) -> Fault:
-    """Reset the connection after this many bytes of the right answer, its headers included."""
+    """Reset the connection after this many bytes of the right response, its headers included."""
 
     def act(request: ReceivedRequest) -> None:
         data = _encode(request.normal())
@@ -194,7 +194,7 @@ def redirect(location: str, code: int = 302) -> Fault:
 
 
 def big_body(size_bytes: int = 50 * MIB, framing: str = "length") -> Fault:
-    """Stream the right answer after `size_bytes` of white space, which is valid but too long JSON.
+    """Stream the right response after `size_bytes` of white space, which is valid but too long JSON.
 
     `framing` tells how the end is marked, by `length` (Content-Length), `chunked`, or `close` (of the connection).
     """

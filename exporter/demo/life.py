@@ -1,10 +1,10 @@
 """The figures of a demo account over time. Credits are spent, periods end, storage fills, and invoices come.
 
 All figures depend only on simulated time (in seconds, 0 at the demo's start, negative before). More requests or a
-jump in time do not change an answer. Between full hours the figures follow a formula. Events (a period's end, a
+jump in time do not change a response. Between full hours the figures follow a formula. Events (a period's end, a
 top-up, a recharge) happen on full hours. A life begins two periods before the demo starts.
 
-Credits are counted in whole ten-thousandths, which is the price of the cheapest request. So all fields of an answer
+Credits are counted in whole ten-thousandths, which is the price of the cheapest request. So all fields of a response
 agree exactly, and the cost of the services together is what the pools lost.
 """
 
@@ -223,7 +223,7 @@ class VidNavigatorLife(Life):
             self._purchased += self._top_up
 
     def responses(self, calendar: Calendar) -> dict[str, DataAt]:
-        """Return, by path, the functions from a simulated second to the `data` of an answer."""
+        """Return, by path, the functions from a simulated second to the `data` of a response."""
         return {"/usage": lambda now: self.usage(now, calendar)}
 
     def usage(self, now: float, calendar: Calendar) -> Json | Fault:
@@ -251,7 +251,7 @@ class VideoDbLife(Life):
 
     The recharge checks the balance every hour. With `card_declined` it fails once a day while it is needed, and
     somebody pays by hand when a period begins. A credit costs a dollar. An invoice is pending for its first hour.
-    With `example_names` the answers have the field names of the vendor's example code.
+    With `example_names` the responses have the field names of the vendor's example code.
     """
 
     api = VIDEODB
@@ -300,7 +300,7 @@ class VideoDbLife(Life):
         self._invoices.append((number, self._hour, amount, status))
 
     def responses(self, calendar: Calendar) -> dict[str, DataAt]:
-        """Return, by path, the functions from a simulated second to the `data` of an answer."""
+        """Return, by path, the functions from a simulated second to the `data` of a response."""
         return {
             "/billing/usage": self.usage,
             "/billing/invoices": lambda now: self.invoices(now, calendar),

@@ -27,11 +27,11 @@ class Exchange(BaseHTTPRequestHandler):
     """A connection of a client, with methods to answer its requests correctly or wrongly."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else a small answer can wait 40 ms for the client's delayed ACK
+    disable_nagle_algorithm = True  # else a small response can wait 40 ms for the client's delayed ACK
     server: LoopbackServer
 
     def do_GET(self) -> None:
-        """Let the server's function answer."""
+        """Let the server's function respond."""
         self.server.respond(self)
 
     def log_message(self, format: str, *args: Any) -> None:

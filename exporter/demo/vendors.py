@@ -7,7 +7,7 @@
         vendors.accounts[key].responses["/usage"]["credits"]["purchased"] = 40
         assert len(vendors.requests_of(key)) == 3
 
-An unknown path gets 404, an unknown key 401, and a key over its limit 429. Then the account's fault or its answer
+An unknown path gets 404, an unknown key 401, and a key over its limit 429. Then the account's fault or its response
 follows. Every account is found by its key, so the cost of a request does not grow with their number.
 """
 
@@ -74,9 +74,9 @@ class KeyLimit:
 
 @dataclass
 class SimulatedAccount:
-    """The answers of a vendor to one key. You can assign to any field at any time.
+    """The responses of a vendor to one key. You can assign to any field at any time.
 
-    `responses` has the `data` of the answer for each path (a list for a path with pages). It may also be a function
+    `responses` has the `data` of the response for each path (a list for a path with pages). It may also be a function
     without arguments that returns the `data` or a `Fault`, for accounts that change over time.
     """
 
@@ -148,7 +148,7 @@ class Vendors:
             server.start()
 
     def stop(self) -> None:
-        """Stop serving at once, and cut answers that hang."""
+        """Stop serving at once, and cut responses that hang."""
         for server in self._servers.values():
             server.stop()
 

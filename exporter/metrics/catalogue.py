@@ -170,7 +170,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     gauge(
         "folded_operations",
-        "Operations of the last answer that have no series of their own: over max_operations, or alike once cut"
+        "Operations of the last response that have no series of their own: over max_operations, or alike once cut"
         " to 256 characters. VideoDB: breakdown; VidNavigator: usage.",
         of_usage(lambda usage: float(usage.folded_operations)),
     ),
@@ -230,7 +230,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     gauge(
         "up",
-        "1 where the last poll got a usable answer, else 0. VideoDB: billing/usage; VidNavigator: usage.",
+        "1 where the last poll got a usable response, else 0. VideoDB: billing/usage; VidNavigator: usage.",
         lambda view: known(float(view.state.failure is None) if view.state.polls else None),
     ),
     gauge(
@@ -240,7 +240,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     gauge(
         "last_success_timestamp_seconds",
-        "When the last usable answer came, Unix time.",
+        "When the last usable response came, Unix time.",
         of_state(lambda state: state.last_success),
     ),
     gauge(
@@ -281,5 +281,5 @@ FAMILIES: tuple[Family, ...] = (
         "End of the present or last cool-down of the key, which a 429 or 503 starts, Unix time.",
         of_state(lambda state: state.cooldown_until),
     ),
-    gauge("rejected_fields", "Fields of the last answer that could not be read.", rejected),
+    gauge("rejected_fields", "Fields of the last response that could not be read.", rejected),
 )

@@ -35,7 +35,7 @@ class _Movement(NamedTuple):
 def advance(ledger: Ledger | None, usage: Usage, received_at: float, warning: float) -> Ledger | None:
     """Return the ledger after ``usage``, received at that Unix time; None while no pool ever had a balance.
 
-    The caller keeps a lagging answer out first (``is_lagging``). A pool that this answer does not have
+    The caller keeps a lagging response out first (``is_lagging``). A pool that this response does not have
     keeps its last known amount, to be compared when it is there again. A whole balance that falls to 0
     from above ``warning`` credits is booked when the next reading confirms it.
     """
@@ -57,7 +57,7 @@ def advance(ledger: Ledger | None, usage: Usage, received_at: float, warning: fl
 
 
 def is_lagging(ledger: Ledger | None, usage: Usage) -> bool:
-    """Tell whether the vendor made this answer before the last one: a replica that is behind."""
+    """Tell whether the vendor made this response before the last one: a replica that is behind."""
     if ledger is None or ledger.generated_at is None or usage.generated_at is None:
         return False
     return usage.generated_at < ledger.generated_at
@@ -83,7 +83,7 @@ def _whole(pools: Mapping[str, Pool]) -> float:
 def _newest(last: float | None, generated_at: float | None, received_at: float) -> float | None:
     if generated_at is None:
         return last
-    # A time in the future (a vendor's bug, a clock that is off) must not make all later answers lag.
+    # A time in the future (a vendor's bug, a clock that is off) must not make all later responses lag.
     known = min(generated_at, received_at)
     return known if last is None else max(last, known)
 

@@ -243,12 +243,12 @@ class Poller:
 
 
 def _with_usage(account: Account, state: AccountState, usage: Part, wall: float) -> AccountState:
-    """Take a good usage answer; one that was generated before the last one is kept out, and the last one ages."""
+    """Take a good usage response; one that was generated before the last one is kept out, and the last one ages."""
     before, read_before = state.usage, state.part_times.get("usage")
     book = state.ledger
     if isinstance(usage, Usage):
         if before is not None and ledger.is_lagging(book, usage):
-            logger.info("the answer is older than the last one and was left out", extra=_about(account))
+            logger.info("the response is older than the last one and was left out", extra=_about(account))
             return replace(state, last_success=wall)
         # The limit of the reading before: the one that reads 0 may have no limit left either.
         limit = before.monthly_limit if before is not None else None
@@ -256,7 +256,7 @@ def _with_usage(account: Account, state: AccountState, usage: Part, wall: float)
         book = ledger.advance(book, usage, wall, warning)
     if usage.rejected and (before is None or before.rejected != usage.rejected):
         names = ", ".join(usage.rejected[:10])
-        logger.warning("could not be read in the answer: %s", names, extra=_about(account))
+        logger.warning("could not be read in the response: %s", names, extra=_about(account))
     return replace(
         state,
         parts={**state.parts, "usage": usage},

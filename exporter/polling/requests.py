@@ -1,4 +1,4 @@
-"""Sends the requests of a poll: each is counted first, tried again where that helps, and its answer has no key."""
+"""Sends the requests of a poll: each is counted first, tried again where that helps, and its response has no key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIRST_BACKOFF_SECONDS = 0.5
 """Seconds before the second attempt, on average; each further wait is twice as long."""
 _MAX_MESSAGE_CHARACTERS = 300
 _MAX_TEXT_CHARACTERS = 20_000
-"""Characters that are kept of any text in an answer."""
+"""Characters that are kept of any text in a response."""
 
 
 class VendorClient(Protocol):
@@ -40,7 +40,7 @@ class VendorClient(Protocol):
     def get(
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
     ) -> RawResponse:
-        """Return the answer to a GET, or with ``body`` to a POST, within ``timeout`` seconds; raise a PollError."""
+        """Return the response to a GET, or with ``body`` to a POST, within ``timeout`` seconds; raise a PollError."""
 
 
 class RequestBudgetError(PollError):
@@ -51,7 +51,7 @@ class RequestBudgetError(PollError):
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is sent, but for the key, and what makes its answer an error."""
+    """What is sent, but for the key, and what makes its response an error."""
 
     path: str
     params: Mapping[str, str]
@@ -144,26 +144,26 @@ class PollSession:
             limits.cool_down(self._target, rest)
         document = self._without_keys(raw.document)
         if error is not None:
-            # Once more for its message, which must be one of the cleaned answer.
+            # Once more for its message, which must be one of the cleaned response.
             raise request.refuses(raw.status, document) or error
         return VendorResponse(raw.status, document)
 
     def _rest(self, raw: RawResponse, is_limited: bool) -> float | None:
-        """Return how long the key must rest after this answer, in seconds."""
+        """Return how long the key must rest after this response, in seconds."""
         now = self._sender.clock.wall()
         wait = self._provider.wait
         named = wait(raw.headers, raw.document, now) if wait is not None else None
         return cooldown_seconds(429 if is_limited else raw.status, raw.headers, raw.document, now, named)
 
     def _without_keys(self, document: object) -> object:
-        """Return an answer that may be shown. It is the one place where a vendor's texts come in."""
+        """Return a response that may be shown. It is the one place where a vendor's texts come in."""
         parts, redactor = KeyParts(self._target.key, READING_RUN), self._sender.redactor
         try:
             return change_texts(
                 document, lambda text: escape(parts.redact(redactor.redact(text, _MAX_TEXT_CHARACTERS)))
             )
         except RecursionError:
-            raise InvalidResponseError("the answer is nested too deeply") from None
+            raise InvalidResponseError("the response is nested too deeply") from None
 
 
 def _refused_by_status(accept: tuple[int, ...], status: int, document: object) -> PollError | None:

@@ -110,7 +110,7 @@ class Scheduler:
         return job_id
 
     def trouble(self) -> str | None:
-        """Return what hangs, in words, or None. Takes no lock, because the answer must come while others hold it."""
+        """Return what hangs, in words, or None. Takes no lock, because the result must come while others hold it."""
         now = self._clock.monotonic()
         if now - self._last_beat >= OVERDUE_SECONDS:
             return "the scheduler has given no sign of life for two minutes"

@@ -1,4 +1,4 @@
-"""The parts of a provider, and helpers to read a vendor's answers.
+"""The parts of a provider, and helpers to read a vendor's responses.
 
 A provider has a base URL, a header for the key, and one fetch function for each value of ``collect``.
 """
@@ -21,7 +21,7 @@ _REFUSALS: Mapping[int, type[errors.PollError]] = {
 
 
 def refusal(status: int, document: object) -> errors.PollError:
-    """Return the error for an answer with this status, with the vendor's message if it sent one."""
+    """Return the error for a response with this status, with the vendor's message if it sent one."""
     error = _REFUSALS.get(status) or (errors.ServerError if status >= 500 else errors.ClientError)
     words = vendor_message(document)
     return error(f"HTTP {status}: {words}" if words else f"HTTP {status}")
@@ -37,34 +37,34 @@ def vendor_message(document: object) -> str:
 
 
 def envelope(document: object, succeeded: Callable[[Mapping[str, object]], bool]) -> object:
-    """Return the ``data`` of an answer. Raise InvalidResponseError for a wrong envelope or a reported failure."""
+    """Return the ``data`` of a response. Raise InvalidResponseError for a wrong envelope or a reported failure."""
     if not isinstance(document, Mapping):
-        raise errors.InvalidResponseError("the answer is not a JSON object")
+        raise errors.InvalidResponseError("the response is not a JSON object")
     if document.get("status") == "processing":
         raise errors.InvalidResponseError('the vendor answered "status": "processing" without data')
     if not succeeded(document):
         words = vendor_message(document)
-        raise errors.InvalidResponseError(f"the vendor's answer reports a failure{': ' + words if words else ''}")
+        raise errors.InvalidResponseError(f"the vendor's response reports a failure{': ' + words if words else ''}")
     return document.get("data")
 
 
 def data_object(data: object) -> Mapping[str, object]:
     """Return ``data`` as an object. Raise InvalidResponseError if it is not an object."""
     if not isinstance(data, Mapping):
-        raise errors.InvalidResponseError("the answer has no data object")
+        raise errors.InvalidResponseError("the response has no data object")
     return data
 
 
 @dataclass(frozen=True, slots=True)
 class VendorResponse:
-    """A vendor's answer with a status that the caller accepts. ``document`` is the decoded JSON."""
+    """A vendor's response with a status that the caller accepts. ``document`` is the decoded JSON."""
 
     status: int
     document: object
 
 
 Refuses = Callable[[int, object], errors.PollError | None]
-"""Returns the error that an answer is by its status and document, None where it is a good one."""
+"""Returns the error that a response is by its status and document, None where it is a good one."""
 
 
 class Get(Protocol):
@@ -80,7 +80,7 @@ class Get(Protocol):
         body: object = None,
         refuses: Refuses | None = None,
     ) -> VendorResponse:
-        """Return the answer to a GET, or with ``body`` to a POST of this JSON.
+        """Return the response to a GET, or with ``body`` to a POST of this JSON.
 
         Raise a PollError for any status except 2xx and those in ``accept``, or as ``refuses`` says.
         """
@@ -88,7 +88,7 @@ class Get(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ParseOptions:
-    """The settings of an account for making its requests and reading the answers, and the Unix time."""
+    """The settings of an account for making its requests and reading the responses, and the Unix time."""
 
     max_operations: int = 100
     credit_rates: Mapping[str, float] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Authorization:
 Authorize = Callable[[str, float, Mapping[str, str]], Authorization]
 """Returns what a request carries, for a key, the Unix time and the variables of the account."""
 NamedWait = Callable[[Mapping[str, str], object, float], float | None]
-"""Returns the seconds of rest that an answer names in a way of its own, from headers, document and Unix time."""
+"""Returns the seconds of rest that a response names in a way of its own, from headers, document and Unix time."""
 
 
 @dataclass(frozen=True, slots=True)

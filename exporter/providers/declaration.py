@@ -1,4 +1,4 @@
-"""What a provider is that is written as data: its requests, and where each figure stands in the answers."""
+"""What a provider is that is written as data: its requests, and where each figure stands in the responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AuthRule:
 
 @dataclass(frozen=True, slots=True)
 class WaitRule:
-    """Where an answer names how long the key must rest, as seconds or as a time."""
+    """Where a response names how long the key must rest, as seconds or as a time."""
 
     path: Expression | None = None
     header: str = ""
@@ -107,7 +107,7 @@ class PlanRule:
 
 @dataclass(frozen=True, slots=True)
 class RequestRule:
-    """One request, and what is read of its answer. ``body`` makes it a POST."""
+    """One request, and what is read of its response. ``body`` makes it a POST."""
 
     path: Template
     query: Mapping[str, Template] = field(default_factory=dict)

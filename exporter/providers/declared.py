@@ -37,7 +37,7 @@ RESPONSE_REASONS: Mapping[str, type[errors.PollError]] = {
         errors.InvalidResponseError,
     )
 }
-"""The reasons that an answer of a vendor can have."""
+"""The reasons that a response of a vendor can have."""
 
 
 def provider_of(declaration: Declaration) -> Provider:
@@ -101,12 +101,12 @@ def _percent(text: str) -> str:
 
 
 def says_no_subscription(request: RequestRule, document: object) -> bool:
-    """Return whether an answer says that there is no plan."""
+    """Return whether a response says that there is no plan."""
     return request.no_subscription is not None and request.no_subscription.holds(document)
 
 
 def refuses(rules: ErrorRules, request: RequestRule, status: int, document: object) -> errors.PollError | None:
-    """Return the error that an answer is, None where it is a good one."""
+    """Return the error that a response is, None where it is a good one."""
     good = 200 <= status < 300
     if (good or status in request.no_subscription_statuses) and says_no_subscription(request, document):
         return None
@@ -116,9 +116,9 @@ def refuses(rules: ErrorRules, request: RequestRule, status: int, document: obje
         return _refusal(reason or rules.statuses.get(status), status, document, words)
     if request.success is not None and not request.success.holds(document):
         error = RESPONSE_REASONS.get(reason or "", errors.InvalidResponseError)
-        return error(f"the vendor's answer reports a failure{': ' + words if words else ''}")
+        return error(f"the vendor's response reports a failure{': ' + words if words else ''}")
     if not isinstance(document, (dict, list)):
-        return errors.InvalidResponseError("the answer is neither a JSON object nor a list")
+        return errors.InvalidResponseError("the response is neither a JSON object nor a list")
     return None
 
 

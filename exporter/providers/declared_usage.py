@@ -1,4 +1,4 @@
-"""Reads the answers of a declared provider. What was sent is used as it is, and what follows from it is derived."""
+"""Reads the responses of a declared provider. What was sent is used as it is, and what follows from it is derived."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CREDITS = ("balance", "limit", "used", "remaining", "purchased", "granted")
 
 @dataclass(slots=True)
 class _Found:
-    """What the answers of one poll have, added up request by request."""
+    """What the responses of one poll have, added up request by request."""
 
     credits: dict[str, float] = field(default_factory=dict)
     bad: set[str] = field(default_factory=set)
@@ -48,7 +48,7 @@ def usage_of(
     options: ParseOptions,
     outcomes: list[FieldOutcome] | None = None,
 ) -> Usage:
-    """Return what the answers say. ``outcomes`` is filled with what became of each field."""
+    """Return what the responses say. ``outcomes`` is filled with what became of each field."""
     found = _Found()
     rejected: dict[str, None] = {}
     for name, document in documents.items():

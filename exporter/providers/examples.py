@@ -1,4 +1,4 @@
-"""Compares what a declaration makes of a recorded answer with what its example expects."""
+"""Compares what a declaration makes of a recorded response with what its example expects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _QUOTAS = (("used", "used"), ("limit", "limit"), ("remaining", "remaining"), ("r
 def result_of(
     declaration: Declaration, documents: Mapping[str, object], status: int, outcomes: list[FieldOutcome] | None = None
 ) -> Usage | PollError:
-    """Return what a poll would make of these answers, the first of which has this status."""
+    """Return what a poll would make of these responses, the first of which has this status."""
     for name, request in declaration.requests.items():
         if name not in documents:
             continue
@@ -46,7 +46,7 @@ def differences(
     result = result_of(declaration, documents, status)
     failure = result.reason if isinstance(result, PollError) else None
     if expect.get("failure") != failure:
-        wanted, found = expect.get("failure") or "a good answer", failure or "a good answer"
+        wanted, found = expect.get("failure") or "a good response", failure or "a good response"
         yield f"failure: the example gives {found}, not {wanted}"
         return
     series = [] if isinstance(result, PollError) else list(series_of(result))
@@ -76,7 +76,7 @@ def _difference(name: str, wanted: object, series: list[tuple[str, Mapping[str, 
 
 
 def series_of(usage: Usage) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    """Yield the metrics of an answer, each without ``video_api_``, with its labels and value."""
+    """Yield the metrics of a response, each without ``video_api_``, with its labels and value."""
     plan = usage.subscription
     active = plan.active if plan is not None else None if usage.subscribed else False
     simple: Mapping[str, float | bool | None] = {

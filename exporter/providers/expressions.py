@@ -1,7 +1,7 @@
-"""JMESPath expressions over a decoded answer, each compiled once.
+"""JMESPath expressions over a decoded response, each compiled once.
 
 A plain path such as ``data.credits.total`` is walked without the library. That is faster, and it can tell a field that
-was not sent from a block of the wrong type. No message holds a value of the answer, because that might be a key.
+was not sent from a block of the wrong type. No message holds a value of the response, because that might be a key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REFUSED = {
 
 
 class UnreadableField(Exception):
-    """An answer has something of the wrong type here. ``where`` is the vendor's path to it, where it is known."""
+    """A response has something of the wrong type here. ``where`` is the vendor's path to it, where it is known."""
 
     def __init__(self, why: str, where: str = "") -> None:
         super().__init__(why)
@@ -85,7 +85,7 @@ class Expression:
                 return None
             if not isinstance(value, dict):
                 raise UnreadableField(
-                    f"must be an object, not {kind(value)}", ".".join(self.path[:depth]) or "(answer)"
+                    f"must be an object, not {kind(value)}", ".".join(self.path[:depth]) or "(response)"
                 )
             value = value.get(name)
         return value
@@ -104,7 +104,7 @@ class Expression:
             name = error.function_name
             raise UnreadableField(f"{name}() does not take {error.actual_type}") from None
         except (exceptions.JMESPathError, TypeError, ValueError, RecursionError, OverflowError, AttributeError):
-            raise UnreadableField("the expression cannot be evaluated over this answer") from None
+            raise UnreadableField("the expression cannot be evaluated over this response") from None
 
 
 def kind(value: object) -> str:

@@ -1,7 +1,7 @@
 """Reads the fields of a vendor's JSON. A field has a value, is absent, or is rejected.
 
 A field is absent (None) if the vendor did not send it or sent null. It is rejected if it has a wrong type. Then
-its path is noted, and the rest of the answer is used.
+its path is noted, and the rest of the response is used.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _offset(text: str) -> timedelta:
 
 
 class FieldReader:
-    """An object of an answer. All blocks of an answer note the paths of rejected fields in one list."""
+    """An object of a response. All blocks of a response note the paths of rejected fields in one list."""
 
     def __init__(self, values: Mapping[str, object], path: str, rejected: list[str]) -> None:
         self._values = values

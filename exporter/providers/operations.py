@@ -1,4 +1,4 @@
-"""Limits the number of operations, so that no answer can flood Prometheus with series."""
+"""Limits the number of operations, so that no response can flood Prometheus with series."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def summed(pairs: Iterable[tuple[Key, float]]) -> dict[Key, float]:
 
 
 class ServiceRow(NamedTuple):
-    """An operation and its use, as an answer has it."""
+    """An operation and its use, as a response has it."""
 
     name: str
     unit: str

@@ -26,7 +26,7 @@ _LATEST_UNIX_SECONDS = 253_402_300_800.0  # the year 10000
 
 @dataclass(frozen=True, slots=True)
 class ResponseField:
-    """A field of the answer. ``unlimited`` are the values that mean that there is no limit."""
+    """A field of the response. ``unlimited`` are the values that mean that there is no limit."""
 
     expression: Expression
     scale: float | None = None
@@ -166,7 +166,7 @@ class FieldOutcome:
 
 @dataclass(slots=True)
 class Reader:
-    """Reads fields of one answer. Each rejection is noted once under the vendor's path, or else the field's name."""
+    """Reads fields of one response. Each rejection is noted once under the vendor's path, or else the field's name."""
 
     document: object
     prefix: str = ""
@@ -174,7 +174,7 @@ class Reader:
     outcomes: list[FieldOutcome] | None = None
 
     def inside(self, document: object, prefix: str) -> Reader:
-        """Return a reader of a part of the answer."""
+        """Return a reader of a part of the response."""
         return Reader(document, self.prefix + prefix, self.rejected, self.outcomes)
 
     def number(self, name: str, field_: ResponseField | None) -> tuple[float | None, bool]:

@@ -29,7 +29,7 @@ def fetch_usage(get: Get, options: ParseOptions) -> Usage:
 
 
 def parse_usage(document: object, options: ParseOptions) -> Usage:
-    """Read an answer of ``/billing/usage``. Raise InvalidResponseError for a wrong envelope."""
+    """Read a response of ``/billing/usage``. Raise InvalidResponseError for a wrong envelope."""
     rejected: list[str] = []
     data = FieldReader(data_object(envelope(document, _succeeded)), "data", rejected)
     balance = data.number("credit_balance", "credits_remaining")
@@ -58,10 +58,10 @@ def fetch_invoices(get: Get, _options: ParseOptions) -> Invoices:
 
 
 def parse_invoices(document: object) -> Invoices:
-    """Read an answer of ``/billing/invoices`` in any order. Raise InvalidResponseError for a wrong envelope."""
+    """Read a response of ``/billing/invoices`` in any order. Raise InvalidResponseError for a wrong envelope."""
     data = envelope(document, _succeeded)
     if not isinstance(data, list):
-        raise errors.InvalidResponseError("the answer has no data list")
+        raise errors.InvalidResponseError("the response has no data list")
     rejected: list[str] = []
     dated: list[tuple[float, int, FieldReader]] = []
     for position, entry in enumerate(data):
@@ -99,7 +99,7 @@ def fetch_auto_recharge(get: Get, _options: ParseOptions) -> AutoRecharge:
 
 
 def parse_auto_recharge(document: object) -> AutoRecharge:
-    """Read an answer of ``/billing/auto_recharge``. Raise InvalidResponseError for a wrong envelope."""
+    """Read a response of ``/billing/auto_recharge``. Raise InvalidResponseError for a wrong envelope."""
     rejected: list[str] = []
     data = FieldReader(data_object(envelope(document, _succeeded)), "data", rejected)
     return AutoRecharge(

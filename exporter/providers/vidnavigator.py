@@ -1,6 +1,6 @@
 """Reads ``/usage`` of VidNavigator, which is documented at https://docs.vidnavigator.com.
 
-Every block of the answer is optional in the vendor's own client. The names of the services are not known in
+Every block of the response is optional in the vendor's own client. The names of the services are not known in
 advance, because the vendor's pages list different names at different times.
 """
 
@@ -48,7 +48,7 @@ def _no_subscription(document: object) -> bool:
 
 
 def parse_usage(document: object, options: ParseOptions) -> Usage:
-    """Read an answer of ``/usage`` or ``no_subscription``. Raise InvalidResponseError for a wrong envelope."""
+    """Read a response of ``/usage`` or ``no_subscription``. Raise InvalidResponseError for a wrong envelope."""
     if _no_subscription(document):
         return Usage(subscribed=False)
     rejected: list[str] = []

@@ -151,7 +151,7 @@ def configure(level: str, output: str, redactor: Redactor) -> LogWriter:
     threading.excepthook = _log_exception_of_thread
     # Its debug and info lines tell of jobs, one or more a poll, and nothing an operator asks for.
     logging.getLogger("apscheduler").setLevel(max(LEVELS[level], logging.WARNING))
-    # urllib3's warnings repeat, at the length of the answer, what the failed poll says in a sentence. asyncio warns of
+    # urllib3's warnings quote the response at length, and the failed poll says the same in a sentence. asyncio warns of
     # each piece of a response that is written for a client that has left.
     for noisy in ("urllib3", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -61,7 +61,7 @@ class Redactor:
 
 
 class KeyParts:
-    """The runs of ``length`` characters of one key, to be blanked out of the answers to it."""
+    """The runs of ``length`` characters of one key, to be blanked out of the responses to it."""
 
     def __init__(self, key: str, length: int) -> None:
         self._length = length = min(length, len(key))
@@ -84,7 +84,7 @@ def change_texts(document: object, change: Callable[[str], str]) -> object:
 
     ``change`` must leave two texts alone that it leaves alone when they stand in one, with a space between them.
     """
-    # All at once first, because hardly any answer holds a text that must be changed.
+    # All at once first, because hardly any response holds a text that must be changed.
     texts: list[str] = []
     _gather(document, texts)
     together = " ".join(texts)

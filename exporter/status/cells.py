@@ -80,11 +80,11 @@ def row(account: Summary, now: float) -> Row:
 
 
 def _since(account: Summary, now: float) -> str:
-    """Return when the last good answer came, if figures are missing now."""
+    """Return when the last good response came, if figures are missing now."""
     if not account.stale and not account.failure:
         return ""
     good = account.last_success
-    return "No good answer yet." if good is None else f"Last good answer {past(now - good)}."
+    return "No good response yet." if good is None else f"Last good response {past(now - good)}."
 
 
 def _plan(account: Summary, now: float) -> Cell:

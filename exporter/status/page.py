@@ -146,7 +146,7 @@ def _notice(accounts: Sequence[Summary], sharded: bool) -> str:
     if not accounts:
         return "This exporter polls no account" + (", because none belongs to this shard." if sharded else ".")
     if all(account.up is None for account in accounts):
-        return "No account has been polled yet. The first answers come in a moment."
+        return "No account has been polled yet. The first responses come in a moment."
     reasons = {account.failure.reason if account.failure else "" for account in accounts}
     if len(accounts) == 1 or "" in reasons:
         return ""

@@ -25,7 +25,7 @@ EXPLANATIONS: Mapping[str, str] = {
     "server_error": "The vendor has an internal error (5xx).",
     "timeout": "The vendor did not answer in time.",
     "connection": "The vendor could not be reached.",
-    "invalid_response": "The vendor's answer could not be used.",
+    "invalid_response": "The vendor's response could not be used.",
     "credential": "The key cannot be read.",
     "internal": "The exporter has a bug. Its log has the details.",
 }
@@ -195,7 +195,7 @@ def _attention(
         yield Attention("warning", "The vendor's figures are more than an hour old.")
     rejected = sum(len(part.rejected) for part in state.parts.values())
     if rejected:
-        text = f"{rejected} field{'s' if rejected > 1 else ''} of the last answer could not be read."
+        text = f"{rejected} field{'s' if rejected > 1 else ''} of the last response could not be read."
         yield Attention("warning", f"{text} The exporter's log names them.")
 
 
@@ -207,7 +207,7 @@ def _money(view: View, credits: CreditSummary, usage: Usage) -> Iterator[Attenti
         what, unit = ("Credits are", "") if credits.unit == "credits" else ("The balance is", f" {credits.unit}")
         yield Attention(credits.level, f"{what} below the {credits.level} level of {amount(below)}{unit}.")
     elif credits.level is None and usage.subscribed and _should_have_balance(usage):
-        yield Attention("warning", "The vendor's answer has no balance.")
+        yield Attention("warning", "The vendor's response has no balance.")
     if view.invoices is not None and view.invoices.last_status == "failed":
         yield Attention("warning", "The newest invoice was not paid.")
 

@@ -1,4 +1,4 @@
-"""The body of an answer: unpacked within bounds and read as JSON."""
+"""The body of a response: unpacked within bounds and read as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import urllib3
 from exporter.errors import InvalidResponseError
 
 MAX_BODY_BYTES = 1 << 20
-"""The largest answer taken, in bytes, unpacked."""
+"""The largest response taken, in bytes, unpacked."""
 
 _CHUNK_BYTES = 1 << 16
 
@@ -24,7 +24,7 @@ def read_body(raw: urllib3.HTTPResponse) -> bytes:
         for piece in _unpacked(raw):
             body += piece
             if len(body) > MAX_BODY_BYTES:
-                raise InvalidResponseError(f"the answer is larger than {MAX_BODY_BYTES >> 20} MiB")
+                raise InvalidResponseError(f"the response is larger than {MAX_BODY_BYTES >> 20} MiB")
         complete = True
     finally:
         if not complete:
@@ -40,18 +40,18 @@ def _unpacked(raw: urllib3.HTTPResponse) -> Iterator[bytes]:
         yield from pieces
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise InvalidResponseError(f"the answer has a Content-Encoding that was not asked for: {encoding[:32]!r}")
+        raise InvalidResponseError(f"the response has a Content-Encoding that was not asked for: {encoding[:32]!r}")
     unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     for packed in pieces:
         while packed:
             yield unpack.decompress(packed, _CHUNK_BYTES)
             packed = unpack.unconsumed_tail
     if not unpack.eof:
-        raise InvalidResponseError("the packed answer ends too early")
+        raise InvalidResponseError("the packed response ends too early")
 
 
 def _integer(digits: str) -> int | float:
-    # int() refuses more than 4,300 digits with a ValueError, which would fail the whole answer.
+    # int() refuses more than 4,300 digits with a ValueError, which would fail the whole response.
     return int(digits) if len(digits) < 400 else float(digits)
 
 
@@ -60,6 +60,6 @@ def decoded(body: bytes) -> object:
     try:
         return json.loads(body, parse_int=_integer)
     except RecursionError:
-        raise InvalidResponseError("the answer is nested too deeply") from None
+        raise InvalidResponseError("the response is nested too deeply") from None
     except ValueError:
-        raise InvalidResponseError("the answer is not JSON") from None
+        raise InvalidResponseError("the response is not JSON") from None

@@ -29,7 +29,7 @@ from exporter.transport.translation import translated
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """An answer with any status. ``document`` is None where the body is no JSON; header names are lower case."""
+    """A response with any status. ``document`` is None where the body is no JSON; header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,7 +64,7 @@ class Transport:
     def get(
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
     ) -> RawResponse:
-        """Return the answer to one GET, or with ``body`` to one POST of JSON, within ``timeout`` seconds.
+        """Return the response to one GET, or with ``body`` to one POST of JSON, within ``timeout`` seconds.
 
         Raises PollTimeoutError, UnreachableError, or InvalidResponseError for a 2xx whose body is no JSON or
         over 1 MiB. A refusal that cannot be read whole has no document, because its status matters more.

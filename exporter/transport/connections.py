@@ -47,7 +47,7 @@ class Call:
         return self.response
 
     def head(self) -> tuple[int | None, list[tuple[str, str]]]:
-        """Return the status and the headers of an answer whose head could not be read whole, where they are known."""
+        """Return the status and the headers of a response whose head could not be read whole, where they are known."""
         # http.client has a text and None there until it has read them.
         status, headers = getattr(self.response, "status", None), getattr(self.response, "headers", None)
         return status if isinstance(status, int) else None, headers.items() if headers else []

@@ -13,10 +13,10 @@ import urllib3
 from exporter.errors import InternalError, InvalidResponseError, PollError, PollTimeoutError, UnreachableError
 from exporter.runtime.files import reason
 
-_LATE = "no whole answer within the timeout"
-_DAMAGED = "the packed answer is damaged"
+_LATE = "no whole response within the timeout"
+_DAMAGED = "the packed response is damaged"
 _BAD_URL = "the request has no valid URL"
-_BAD_HEADER = "a header of the answer is not valid"
+_BAD_HEADER = "a header of the response is not valid"
 
 TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
     (requests.exceptions.Timeout, PollTimeoutError, _LATE),
@@ -32,7 +32,7 @@ TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
     (requests.exceptions.RequestException, UnreachableError, None),
     (urllib3.exceptions.LocationValueError, InternalError, _BAD_URL),
     (urllib3.exceptions.HTTPError, UnreachableError, None),
-    (http.client.HTTPException, InvalidResponseError, "the answer is not HTTP"),
+    (http.client.HTTPException, InvalidResponseError, "the response is not HTTP"),
     (OSError, UnreachableError, None),
 )
 """What each foreign exception means, the first match counting; None where the sentence is that of its cause."""
@@ -59,11 +59,11 @@ def translate(error: Exception, unknown: type[PollError] = InternalError) -> Pol
     if any(isinstance(link, TimeoutError) for link in chain):
         return PollTimeoutError(_LATE)
     if any(isinstance(link, http.client.HTTPException) and _is_garbage(link) for link in chain):
-        return InvalidResponseError("the answer is not HTTP")
+        return InvalidResponseError("the response is not HTTP")
     for foreign, ours, sentence in TRANSLATION:
         if isinstance(error, foreign):
             return ours(sentence or _cause(chain))
-    what = "the answer cannot be read" if unknown is InvalidResponseError else "unexpected exception"
+    what = "the response cannot be read" if unknown is InvalidResponseError else "unexpected exception"
     return unknown(f"{what} ({type(error).__name__}: {error})")
 
 
@@ -111,9 +111,9 @@ def _words(link: BaseException) -> str | None:
     if isinstance(link, ssl.SSLError):
         return f"TLS: {link.reason or link}"
     if isinstance(link, (http.client.IncompleteRead, urllib3.exceptions.ProtocolError)):
-        return "the answer ended too early"
+        return "the response ended too early"
     if isinstance(link, http.client.RemoteDisconnected):
-        return "the vendor closed the connection without an answer"
+        return "the vendor closed the connection without a response"
     if isinstance(link, OSError) and not isinstance(link, requests.exceptions.RequestException):
         return reason(link)
     return None

@@ -1,4 +1,4 @@
-// What Grafana's Prometheus data source does: variables into queries, answers into data frames.
+// What Grafana's Prometheus data source does: variables into queries, responses into data frames.
 import {
   applyFieldOverrides, cacheFieldDisplayNames, createTheme, DataFrame, dateTime, FieldConfigOptionsRegistry, FieldType, GrafanaTheme2,
   standardTransformers, standardTransformersRegistry, TimeRange, toDataFrame, transformDataFrame,
@@ -48,8 +48,8 @@ function interpolate(expr: string, step: number): string {
 }
 
 async function ask(path: string, parameters: Record<string, string>): Promise<any[]> {
-  const answer = await fetch(`${setup.prometheus}/api/v1/${path}`, { method: 'POST', body: new URLSearchParams(parameters) });
-  const { data, error } = await answer.json();
+  const response = await fetch(`${setup.prometheus}/api/v1/${path}`, { method: 'POST', body: new URLSearchParams(parameters) });
+  const { data, error } = await response.json();
   if (error) {
     throw new Error(`${error}: ${parameters.query}`);
   }
@@ -119,7 +119,7 @@ function registry({ defaults: { custom, ...defaults }, overrides }: any): FieldC
 export async function panelFrames(panel: any): Promise<DataFrame[]> {
   const least = panel.interval ? seconds(panel.interval) : SCRAPE_SECONDS;
   const step = Math.max(least, Math.ceil(span / GRAPH_POINTS / 60) * 60);
-  const answers = await Promise.all(panel.targets.map(async (target: any) => {
+  const responses = await Promise.all(panel.targets.map(async (target: any) => {
     const query = interpolate(target.expr, step);
     if (target.range) {
       const start = Math.ceil((setup.now - span) / step) * step;
@@ -128,7 +128,7 @@ export async function panelFrames(panel: any): Promise<DataFrame[]> {
     const series = await ask('query', { query, time: `${setup.now}` });
     return target.format === 'table' ? asTable(target, series, panel.targets.length === 1) : asSeries(target, series, step);
   }));
-  const transformed = await lastValueFrom(transformDataFrame(panel.transformations, answers.flat()));
+  const transformed = await lastValueFrom(transformDataFrame(panel.transformations, responses.flat()));
   const shown = applyFieldOverrides({
     data: transformed,
     fieldConfig: panel.fieldConfig,

@@ -56,7 +56,7 @@ class Life:
     events: dict[float, Callable[[Life], None]] = field(default_factory=dict)
     trouble: Callable[[float], RawResponse | PollError | None] = lambda hour: None
     change: Callable[[apis.Json, float], Any] = lambda data, hour: data
-    """What is different in the answer."""
+    """What is different in the response."""
     billing: Mapping[str, Callable[[float], Any]] = field(default_factory=dict)
     now: float = 0.0
 
@@ -76,7 +76,7 @@ class Life:
                 self.events[until](self)
 
     def data(self, path: str) -> Any:
-        """Return the `data` of an answer."""
+        """Return the `data` of a response."""
         if path in self.billing:
             return self.billing[path](self.now)
         if self.provider == "videodb":

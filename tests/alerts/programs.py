@@ -29,7 +29,7 @@ class Server:
     url: str
 
     def get(self, path: str, **parameters: str) -> Any:
-        """Return the decoded JSON of an answer."""
+        """Return the decoded JSON of a response."""
         query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
         with urllib.request.urlopen(self.url + path + query, timeout=PATIENT) as response:
             return json.load(response)

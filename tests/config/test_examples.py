@@ -55,7 +55,7 @@ PROVIDER = f"""providers:
     ("expect", "sentence"),
     [
         ("5", "must be a mapping"),
-        ("{failure: auth}", "the example gives a good answer, not auth"),
+        ("{failure: auth}", "the example gives a good response, not auth"),
         ("{'credits balance': 5}", "is not the name of a metric"),
         ("{credits_balance: absent}", "the example gives 5, not absent"),
         ("{credits_balance: lots}", "must be a number, unlimited, or absent"),

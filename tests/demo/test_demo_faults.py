@@ -33,7 +33,7 @@ def vidnavigator_key(vendors: Vendors) -> str:
 
 @contextmanager
 def request(vendors: Vendors, key: str, path: str = "") -> Iterator[http.client.HTTPResponse]:
-    """The answer to one request, by the account's own API."""
+    """The response to one request, by the account's own API."""
     api = vendors.accounts[key].api
     base = vendors.videodb_url if api.provider == "videodb" else vendors.vidnavigator_url
     with closing(http.client.HTTPConnection(urlsplit(base).netloc, timeout=10)) as connection:

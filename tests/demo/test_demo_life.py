@@ -74,7 +74,7 @@ def usage(life: VidNavigatorLife, now: float) -> dict[str, Any]:
 
 
 def worth(response: dict[str, Any]) -> Decimal:
-    """The credits that the services of an answer cost together, by the vendor's published rates."""
+    """The credits that the services of a response cost together, by the vendor's published rates."""
     return sum((decimal(entry["used"]) / A_CREDIT_BUYS[name] for name, entry in response["usage"].items()), Decimal(0))
 
 
@@ -127,7 +127,7 @@ def test_at_a_periods_end_the_monthly_credits_are_back_the_services_at_zero_and_
     assert first["credits"]["monthly_remaining"] == first["credits"]["monthly_total"]
     assert {entry["used"] for entry in first["usage"].values()} == {0}
     assert first["billing_period"]["start"] == last["billing_period"]["end"]
-    # a request that was just due at the end may still have cost the last answer's pool something
+    # a request that was just due at the end may still have cost the last response's pool something
     assert decimal(last["credits"]["purchased"]) - decimal(first["credits"]["purchased"]) <= 1
     assert last["credits"]["purchased"] >= first["credits"]["purchased"]
 

@@ -252,7 +252,7 @@ def kubelet_writes(folder: Path, version: str, config: str) -> None:
 
 
 def eventually(ask: Any, enough: Any) -> Any:
-    """Ask again until the answer is enough; each question takes its time, a hundred are a minute or so."""
+    """Ask again until the response is enough; each question takes its time, a hundred are a minute or so."""
     for _ in range(100):
         response = ask()
         if enough(response):

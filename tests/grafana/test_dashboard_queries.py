@@ -92,10 +92,10 @@ def prometheus(demo: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def until(ask: Callable[[], Any], context: object = "") -> Any:
-    """Return the first true answer; fails when there was none for long."""
+    """Return the first true response; fails when there was none for long."""
     give_up = time.monotonic() + PATIENCE
     while not (response := ask()):
-        assert time.monotonic() < give_up, f"no answer within {PATIENCE:.0f} s: {context}"
+        assert time.monotonic() < give_up, f"no response within {PATIENCE:.0f} s: {context}"
         Event().wait(0.25)
     return response
 

@@ -1,6 +1,6 @@
 """What the queries make of accounts in each state, of an account that was never read, and of no data at all.
 
-The samples are written by hand, so that the right answer is known; the demo's figures move.
+The samples are written by hand, so that the right response is known; the demo's figures move.
 """
 
 from __future__ import annotations

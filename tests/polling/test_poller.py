@@ -44,7 +44,7 @@ def good(**blocks: object) -> RawResponse:
 
 
 class Vendor:
-    """Answers with what a test lays down, path by path; the last answer of a path repeats."""
+    """Answers with what a test lays down, path by path; the last response of a path repeats."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.steps: dict[str, list[Step]] = {}

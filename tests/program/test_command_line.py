@@ -262,7 +262,7 @@ class TestPoll:
             account.fault = faults.body({"success": True, "data": {"credit_balance": "NaN"}})
         done = run("poll", "videodb/media", f"--config.file={config}")
         assert done.returncode == 0
-        assert "videodb/media: the answer has no balance that can be read" in done.stdout
+        assert "videodb/media: the response has no balance that can be read" in done.stdout
         assert "videodb/media: fields that could not be read: data.credit_balance" in done.stdout
 
     def test_every_unknown_name_is_told(self, config: Path) -> None:

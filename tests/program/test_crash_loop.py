@@ -32,7 +32,7 @@ SAMPLE = re.compile(r'(video_api_\w+)\{account="(\w+)",(.*)\} (\S+)')
 
 
 def spending() -> SimulatedAccount:
-    """Make an account that has a credit less at each answer."""
+    """Make an account that has a credit less at each response."""
     left = iter(range(START, 0, -1))
     month = time.time() - apis.DAY, time.time() + apis.DAY
     responses = {"/usage": lambda: apis.vidnavigator_usage(monthly_remaining=next(left), purchased=0, period=month)}

@@ -80,7 +80,7 @@ class Door:
         return client
 
     def idle(self) -> socket.socket:
-        """Get an answer and ask for nothing more."""
+        """Get a response and ask for nothing more."""
         client = self.connect()
         fields = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         client.sendall(f"HEAD /-/healthy HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n".encode())

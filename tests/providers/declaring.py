@@ -34,6 +34,6 @@ def declaration(text: str, folder: Path) -> Declaration:
 
 
 def usage(text: str, response: object, folder: Path, **options: object) -> Usage:
-    """Return what a `usage` block makes of an answer."""
+    """Return what a `usage` block makes of a response."""
     whole = HEAD + "usage:\n  path: /v1\n" + textwrap.indent(textwrap.dedent(text), "  ")
     return usage_of(declaration(whole, folder), {"usage": response}, ParseOptions(**options))  # type: ignore[arg-type]  # a test names what it changes

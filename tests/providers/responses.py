@@ -1,4 +1,4 @@
-"""Literal answers of the vendors, as their pages show them."""
+"""Literal responses of the vendors, as their pages show them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_SUBSCRIPTION = """
 
 
 def voyager(**blocks: object) -> Any:
-    """Return the Voyager answer with some blocks of its data replaced; None removes one."""
+    """Return the Voyager response with some blocks of its data replaced; None removes one."""
     response = json.loads(VOYAGER)
     for name, block in blocks.items():
         if block is None:
@@ -44,5 +44,5 @@ def voyager(**blocks: object) -> Any:
 
 
 def videodb(**data: object) -> Any:
-    """Return a VideoDB answer with this data."""
+    """Return a VideoDB response with this data."""
     return {"success": True, "data": data}

@@ -1,4 +1,4 @@
-"""What declared providers make of answers: a value, nothing, or a rejected field, and never a guess."""
+"""What declared providers make of responses: a value, nothing, or a rejected field, and never a guess."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def written(name: str, folder: Path) -> Provider:
 
 
 def outcome(provider: Provider, status: int, document: object, most: int) -> Usage | str:
-    """Return what a poll makes of an answer, or the reason of its failure."""
+    """Return what a poll makes of a response, or the reason of its failure."""
 
     def get(
         path: str,

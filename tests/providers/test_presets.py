@@ -1,4 +1,4 @@
-"""Every preset is whole, and its expressions read the answers of the vendor's documentation as expected."""
+"""Every preset is whole, and its expressions read the responses of the vendor's documentation as expected."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def converted(value: object, block: Mapping[str, Any]) -> Any:
 
 
 def reading(preset: Preset, document: object) -> dict[str, object]:
-    """Return the series of an answer by the names in ``expect``."""
+    """Return the series of a response by the names in ``expect``."""
     usage = preset["usage"]
     series: dict[str, object] = {}
     amounts = {name: read(usage["credits"].get(name), document) for name in CREDITS - {"window"}}
@@ -133,7 +133,7 @@ def balance(amounts: Mapping[str, Any]) -> float | None:
 
 
 def failure(preset: Preset, status: int, document: object) -> str | None:
-    """Return the reason of a refusal, None for an answer that counts."""
+    """Return the reason of a refusal, None for a response that counts."""
     errors = preset["errors"]
     code = search(errors["code"], document) if "code" in errors else None
     known = errors.get("reasons", {}).get(str(code))

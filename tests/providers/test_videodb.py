@@ -1,4 +1,4 @@
-"""VideoDB's answers, read."""
+"""VideoDB's responses, read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VidNavigator's answers, read."""
+"""VidNavigator's responses, read."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ LIMIT = 80.0
 
 
 def usage(balance: float | None = 60.0, **changes: Any) -> Usage:
-    """Return the documented answer with this balance: warning below 16, critical below 4."""
+    """Return the documented response with this balance: warning below 16, critical below 4."""
     return replace(parse_usage(voyager(generated_at=None), ParseOptions()), balance=balance, **changes)
 
 

@@ -97,7 +97,7 @@ class TestWords:
         page = site.get("/").text.replace("\N{NO-BREAK SPACE}", " ")
         assert "The vendor has an internal error (5xx)." in page
         assert "HTTP 502: Bad gateway." in page
-        assert "Last good answer 2 min ago." in page
+        assert "Last good response 2 min ago." in page
         assert "60 of 80 a month" in page
 
     def test_stale_figures_are_withdrawn_and_the_page_says_why(self, site: Site) -> None:

@@ -86,7 +86,7 @@ def test_every_reason_has_an_explanation() -> None:
         (usage(3.9), {}, "critical", "Credits are below the critical level of 4."),
         (usage(9e5, monthly_limit=5e6), {}, "warning", "Credits are below the warning level of 1,000,000."),
         (usage(0.0), {}, "critical", "No credits are left."),
-        (usage(None), {}, "warning", "The vendor's answer has no balance."),
+        (usage(None), {}, "warning", "The vendor's response has no balance."),
         (Usage(subscribed=False), {}, "critical", "There is no subscription."),
         (
             usage(subscription=Subscription(status="past_due", active=False)),
@@ -98,7 +98,7 @@ def test_every_reason_has_an_explanation() -> None:
         (usage(storage=Quota(9.5, 10.0, 0.5, 0.95)), {}, "critical", "Storage: 95 % of the limit used."),
         (usage(channels=Quota(15.0, 15.0, 0.0, 1.0)), {}, "critical", "Channels: 100 % of the limit used."),
         (usage(generated_at=START - 3601), {}, "warning", "The vendor's figures are more than an hour old."),
-        (usage(rejected=("credits.purchased",)), {}, "warning", "1 field of the last answer could not be read"),
+        (usage(rejected=("credits.purchased",)), {}, "warning", "1 field of the last response could not be read"),
         (
             usage(
                 subscription=Subscription(status="active", active=True, cancel_at_period_end=True),

@@ -15,7 +15,7 @@ from exporter.demo.vendors import Vendors, vidnavigator_account
 from exporter.transport.client import RawResponse, Transport
 
 PATIENT = 20.0
-"""Seconds; far more than any answer on loopback takes."""
+"""Seconds; far more than any response on loopback takes."""
 
 
 IMPATIENT = 0.3

@@ -26,7 +26,7 @@ from tests.transport.servers import PATIENT, ok, request, responding
         (faults.big_body(framing="chunked"), InvalidResponseError),
         (faults.gzip_bomb(), InvalidResponseError),
     ],
-    ids=["reset", "reset in the answer", "garbage", "truncated", "deep", "50 MB", "50 MB chunked", "bomb"],
+    ids=["reset", "reset in the response", "garbage", "truncated", "deep", "50 MB", "50 MB chunked", "bomb"],
 )
 def test_a_broken_response_has_the_right_reason(
     vendors: Vendors, transport: Transport, fault: Fault, error: type[PollError]
@@ -96,7 +96,7 @@ def test_a_broken_frame_is_an_invalid_response(response: bytes) -> None:
     ids=["length", "in a chunk", "between chunks"],
 )
 def test_a_response_that_is_cut_short_is_called_that(response: bytes) -> None:
-    with responding(response, keep=False) as url, pytest.raises(UnreachableError, match="the answer ended too early"):
+    with responding(response, keep=False) as url, pytest.raises(UnreachableError, match="the response ended too early"):
         Transport(url, "test").get("/", {}, {}, PATIENT)
 
 

@@ -25,7 +25,7 @@ PATIENCE = 20.0
 
 
 class _Kept(io.BufferedReader):
-    """What a connection sends; stays open when HTTPResponse closes it after one answer."""
+    """What a connection sends; stays open when HTTPResponse closes it after one response."""
 
     def close(self) -> None:
         return
@@ -59,10 +59,10 @@ class Client:
         self.socket.sendall(data)
 
     def response(self, method: str = "GET") -> HTTPResponse:
-        """Read one answer; its body is in ``content``."""
+        """Read one response; its body is in ``content``."""
         response = HTTPResponse(self, method=method)  # type: ignore[arg-type]  # it asks for nothing but makefile
         response.begin()
-        response.content = response.read()  # type: ignore[attr-defined]  # kept on the answer for the test
+        response.content = response.read()  # type: ignore[attr-defined]  # kept on the response for the test
         response.close()
         return response
 
@@ -91,7 +91,7 @@ class Client:
 
 
 def body(response: HTTPResponse) -> bytes:
-    content: bytes = response.content  # type: ignore[attr-defined]  # kept on the answer for the test
+    content: bytes = response.content  # type: ignore[attr-defined]  # kept on the response for the test
     return content
 
 

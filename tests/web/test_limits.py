@@ -72,7 +72,7 @@ def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_response(servers: S
     for reader in readers:
         assert reader.socket.recv(1)
     grown = _resident() - before
-    assert grown < 20 * PIECE + 15_000_000, f"{grown} bytes for readers of one answer"
+    assert grown < 20 * PIECE + 15_000_000, f"{grown} bytes for readers of one response"
     for reader in readers:
         reader.wait_until_reset()
     wait_for(lambda: server.open_connections == 0)

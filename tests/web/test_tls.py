@@ -68,7 +68,7 @@ class Site:
         return self._servers.client(self.server, context=context)
 
     def refuses(self, context: ssl.SSLContext) -> bool:
-        """Return whether a client gets no answer; with TLS 1.3 it hears so only after its own handshake."""
+        """Return whether a client gets no response; with TLS 1.3 it hears so only after its own handshake."""
         try:
             self.connect(context).request()
         except (ssl.SSLError, ConnectionError):

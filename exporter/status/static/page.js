@@ -41,13 +41,13 @@
     wanted = search;
     running?.abort();
     const request = (running = new AbortController());
-    const timer = setTimeout(() => request.abort(new Error("no answer within 10 s")), PATIENCE);
+    const timer = setTimeout(() => request.abort(new Error("no response within 10 s")), PATIENCE);
     try {
       // Not a relative address, because fetch refuses one if the address of the page has a password in it.
-      const answer = await fetch(location.origin + location.pathname + search, { signal: request.signal });
-      if (!answer.ok) throw new Error(`the exporter answers ${answer.status}`);
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (!fresh.getElementById("board")) throw new Error("another program answers in its place");
+      const response = await fetch(location.origin + location.pathname + search, { signal: request.signal });
+      if (!response.ok) throw new Error(`the exporter returns ${response.status}`);
+      const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (!fresh.getElementById("board")) throw new Error("another program serves this address");
       if (request !== running || (isRefresh && isSelecting())) return;
       show(fresh);
       history.replaceState(null, "", location.pathname + search);
