@@ -22,9 +22,12 @@ has mistakes, the exporter refuses the whole file and reports all of them at onc
 
 ```console
 $ video-api-exporter check-config --config.file=config.yaml
-config.yaml:7: accounts[0].intervall: unknown key intervall; did you mean interval?
+config.yaml:7: accounts[0].*: unknown key; did you mean interval?
 config.yaml:9: accounts[1]: no key: give one of api_key_file, api_key_env, api_key
 ```
+
+A message repeats no word of the file, because a key may stand in the wrong place. It names the line, and the known keys
+on the way to it. A `*` stands for any other name.
 
 [`config.example.yaml`](https://github.com/video-api-exporter/video-api-exporter/blob/main/config.example.yaml)
 shows every key in its place. This is the smallest useful file.

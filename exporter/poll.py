@@ -108,7 +108,7 @@ def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
         if not found:
             known = ", ".join(f"{a.provider}/{a.name}" for a in config.accounts[:10])
             more = ", …" if len(config.accounts) > 10 else ""
-            mistakes.append(f"poll: no account is named {name!r}. The accounts are {known}{more}")
+            mistakes.append(f"poll: there is no such account. The accounts are {known}{more}")
         elif len(found) > 1:
             full = " or ".join(f"{a.provider}/{a.name}" for a in found)
             mistakes.append(f"poll: several providers have an account named {name!r}. Write {full}")

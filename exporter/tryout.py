@@ -40,7 +40,7 @@ def show_providers(path: Path | None, name: str | None, environ: Mapping[str, st
 def _definition(vendors: KnownProviders, path: Path | None, name: str) -> str:
     provider = vendors.get(name)
     if provider is None:
-        raise UsageError(f"providers: no provider is named {name!r}. They are {', '.join(vendors.names())}")
+        raise UsageError(f"providers: {vendors.unknown(name)}")
     if name in PROVIDERS:
         collect = ", ".join(provider.collect)
         return f"# {name} ({provider.title}, {provider.base_url}) is code. It collects {collect}.\n"
@@ -53,7 +53,7 @@ def try_provider(
     """Print what each field of recorded responses becomes. Return 1 if the poll would fail."""
     vendors, _ = vendors_in(path, PROVIDERS, environ)
     if vendors.get(name) is None:
-        raise UsageError(f"try-provider: no provider is named {name!r}. They are {', '.join(vendors.names())}")
+        raise UsageError(f"try-provider: {vendors.unknown(name)}")
     if name in PROVIDERS:
         raise UsageError(f"try-provider: {name} is code. Only providers that are written as YAML can be tried")
     declaration = vendors.declarations[name]
@@ -62,9 +62,9 @@ def try_provider(
         request, _, file = response.rpartition("=")
         if (request or "usage") not in declaration.requests:
             raise UsageError(
-                f"try-provider: {name} has no request {request!r}. It has {', '.join(declaration.requests)}"
+                f"try-provider: --response names an unknown request. {name} has {', '.join(declaration.requests)}"
             )
-        documents[request or "usage"] = _document(file)
+        documents[request or "usage"] = _document(request or "usage", file)
     if missing := [request for request in declaration.requests if request not in documents]:
         write(f"# without a response to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
     outcomes: list[FieldOutcome] = []
@@ -80,11 +80,12 @@ def try_provider(
     return 0
 
 
-def _document(file: str) -> object:
+def _document(request: str, file: str) -> object:
     try:
         document: object = json.loads(read_file(file, _MAX_BYTES))
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"try-provider: {file}: {getattr(error, 'strerror', None) or error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"try-provider: the response to {request} cannot be read: {why}") from None
     return document
 
 

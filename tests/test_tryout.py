@@ -54,10 +54,10 @@ def test_a_refusal_names_its_reason_and_a_rejected_field_its_own(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nobody"], "no provider is named 'nobody'"),
+        (["nobody"], "unknown provider; known are videodb, vidnavigator, and what the command `providers` lists"),
         (["videodb"], "videodb is code"),
-        (["acme", "--response", "credits=response.json"], "acme has no request 'credits'. It has usage"),
-        (["acme", "--response", "none.json"], "none.json: No such file or directory"),
+        (["acme", "--response", "credits=response.json"], "--response names an unknown request. acme has usage"),
+        (["acme", "--response", "none.json"], "the response to usage cannot be read: No such file or directory"),
     ],
 )
 def test_what_cannot_be_tried_is_told(

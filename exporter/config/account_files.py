@@ -26,7 +26,7 @@ def account_files(patterns: Iterable[str], main: Location, report: Report) -> li
             if not os.path.isdir(match):
                 found.setdefault(os.path.realpath(match), match)
             elif not glob.has_magic(pattern):
-                report.problem(location, f"is a directory; write {os.path.join(pattern, '*.yaml')}")
+                report.problem(location, "is a directory; add `/*.yaml`")
     return [file for file in found.values() if file]
 
 

@@ -71,19 +71,16 @@ class AccountRules:
         spec = self._vendors.get(model.provider)
         if spec is None:
             if not self._vendors.is_broken(model.provider):
-                meant = schema.close(model.provider, self._vendors.names())
-                names = [meant] if meant else list(self._vendors.known)
-                self._report.problem(location.at("provider"), schema.unknown("provider", model.provider, names))
+                self._report.problem(location.at("provider"), self._vendors.unknown(model.provider))
             return None
         for index, name in enumerate(model.collect or ()):
             if name not in spec.collect:
-                known = schema.unknown(f"thing to collect from {model.provider}:", name, spec.collect)
+                known = schema.unknown("thing to collect", name, spec.collect)
                 self._report.problem(location.at("collect", index), known)
         if model.collect is not None and "usage" not in model.collect:
             self._report.problem(location.at("collect"), "must hold usage: all else rests on it")
         if model.credit_rates and not spec.credit_rates:
-            message = f"{model.provider} counts in credits itself; leave this out"
-            self._report.problem(location.at("credit_rates"), message)
+            self._report.problem(location.at("credit_rates"), "the provider counts in credits itself; leave this out")
         return spec
 
     def variables(self, entry: Entry, spec: Provider | None) -> Mapping[str, str]:
@@ -92,17 +89,17 @@ class AccountRules:
         if spec is None or entry.checked.hits("variables"):
             return given
         location = entry.location.at("variables")
+        names = ", ".join(spec.variables) or "none"
+        if self._vendors.is_own(entry.checked.model.provider):
+            names = "those under its `variables`"
         for name in spec.variables:
             if name not in given:
-                self._report.problem(
-                    location, f"{entry.checked.model.provider} needs {name}: write `variables: {{{name}: ...}}`"
-                )
+                self._report.problem(location, f"lacks a variable that the provider needs; its variables are {names}")
             elif given[name].strip(".") == "":
                 self._report.problem(location.at(name), "must not be dots alone, which lead to another path")
         for name in given:
             if name not in spec.variables:
-                known = f"known are {', '.join(spec.variables)}" if spec.variables else "it has none"
-                self._report.problem(location.at(name), f"{entry.checked.model.provider} has no such variable; {known}")
+                self._report.problem(location.at(name), f"the provider has no such variable; its variables are {names}")
         return given
 
     def per_minute(self, entry: Entry, spec: Provider) -> int:
@@ -198,6 +195,8 @@ class AccountRules:
             return None
         path = beside(location, written)
         problem = self.problem_of(Authorities("ca_file", (path,)))
+        if problem and not os.path.exists(path):
+            problem += "; a path is relative to the file it stands in"
         if problem:
             self._report.problem(location, problem)
         return Path(path)

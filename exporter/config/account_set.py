@@ -41,9 +41,7 @@ class AccountSet:
             return
         first = self._locations.setdefault((model.provider, model.name), location)
         if first is not location:
-            known_as = f"{model.provider}/{model.name}"
-            where = f"{first.document.file}:{first.document.line(first.path)}"
-            self._report.problem(location.at("name"), f"duplicate account {known_as}, first at {where}; rename one")
+            self._report.problem(location.at("name"), f"duplicate account, first at {first.place}; rename one")
 
     def read_key(self, location: Location, source: KeySource) -> None:
         """Report a key that cannot be read or sent, or that others can read."""
@@ -57,7 +55,7 @@ class AccountSet:
         """Add an account that is right by itself and sends so many requests in each poll."""
         url = account.base_url
         if url.startswith("http://") and not is_loopback(url) and self._report.is_first(url):
-            self._report.warn(location.at("base_url"), f"{url} has the key sent unencrypted; use https")
+            self._report.warn(location.at("base_url"), "the key is sent unencrypted; use https")
         self._check_way(location, url, account.ca_file)
         if requests > account.max_requests_per_minute:
             self._report.problem(

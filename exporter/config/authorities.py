@@ -19,7 +19,7 @@ _LONGEST = 16 << 20  # a bundle that explains each certificate in text has some 
 
 @dataclass(frozen=True, slots=True)
 class Authorities:
-    """Files of certificates in PEM form, and what names them; a variable may name directories of such files too."""
+    """Files of certificates in PEM form, and what names them; a variable may name ``directories`` of such files too."""
 
     named_by: str
     paths: tuple[str, ...]
@@ -29,9 +29,11 @@ class Authorities:
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Trust the certificates of every path that has some; raise ValueError, with a sentence, where none has."""
-        problems = [problem for path in self.paths if (problem := self._load(path, context))]
+        problems = [(path, problem) for path in self.paths if (problem := self._load(path, context))]
         if len(problems) == len(self.paths):
-            raise ValueError(problems[0])
+            path, problem = problems[0]
+            # A path of the configuration is not repeated, because it may be a key in the wrong place.
+            raise ValueError(f"{path} {problem}" if self.directories else problem)
         if self.beside is not None:
             self.beside.load_into(context)
 
@@ -41,10 +43,10 @@ class Authorities:
         try:
             files = [os.path.join(path, name) for name in sorted(os.listdir(path))]
         except OSError as error:
-            return f"{path} cannot be read: {reason(error)}"
+            return f"cannot be read: {reason(error)}"
         loaded = [file for file in files if _load(file, context) is None]
         if not loaded:
-            return f"{path} holds no file with a certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+            return "holds no file with a certificate in PEM form (-----BEGIN CERTIFICATE-----)"
         return None
 
     def problem(self) -> str | None:
@@ -84,9 +86,9 @@ def _load(path: str, context: ssl.SSLContext) -> str | None:
         # The comments of such files may be in any encoding, the certificates are ASCII.
         context.load_verify_locations(cadata=read_file(path, _LONGEST).decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError):
-        return f"{path} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+        return "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
     except OSError as error:
-        return f"{path} cannot be read: {reason(error)}"
+        return f"cannot be read: {reason(error)}"
     return None
 
 

@@ -5,11 +5,11 @@ A ``Location`` is a path into a file. It turns a sentence into a ``Problem`` wit
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.config.block import KNOWN_KEYS
 from exporter.errors import Problem
 
 Path = tuple[str | int, ...]
@@ -78,27 +78,26 @@ class Location:
         """Return a location further inside."""
         return Location(self.document, (*self.path, *steps))
 
+    @property
+    def place(self) -> str:
+        """Return the file and the line."""
+        return f"{self.document.file}:{self.document.line(self.path)}"
+
     def problem(self, message: str) -> Problem:
-        """Return a problem that is here, with its line."""
+        """Return a problem that is here, with its line. The message must not hold a word of the file."""
         return Problem(self.document.file, self.document.line(self.path), show(self.path), message)
 
 
 def show(path: Sequence[str | int]) -> str:
-    """Return a path as text: ``accounts[3].labels.team``."""
+    """Return a path as text, such as ``accounts[3].labels.*``.
+
+    ``*`` stands for a name that the author chose, because it may be a key that was written in the wrong place.
+    """
     text = ""
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += f".{quote(step)}" if text else quote(step)
+            name = step if step in KNOWN_KEYS else "*"
+            text += f".{name}" if text else name
     return text
-
-
-def quote(key: str) -> str:
-    """Return a key of a mapping as it can be printed on one line."""
-    name, colon, _ = key.partition(":")
-    if colon:
-        # Without a space after the colon, YAML takes a value for a part of the key. It may be a secret.
-        return f"{quote(name)}:..."
-    short = key if len(key) <= 64 else key[:61] + "..."
-    return short if re.fullmatch(r"[\w./-]+", short) else repr(short)

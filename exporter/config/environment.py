@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 
 _DOLLAR = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
+_VARIABLE = "the environment variable named here"
 
 
-def expand(text: str, environ: Mapping[str, str], *, shown: bool = True) -> tuple[str, list[str]]:
-    """Replace ``${NAME}`` and ``$$`` in a text; return it with a sentence for each mistake.
+def expand(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Replace ``${NAME}`` and ``$$`` in a text. Return it with a sentence for each mistake.
 
-    No sentence names a variable where ``shown`` is false.
+    No sentence names the variable, because what stands in the braces may be a key.
     """
     mistakes: list[str] = []
 
@@ -23,13 +24,11 @@ def expand(text: str, environ: Mapping[str, str], *, shown: bool = True) -> tupl
             mistakes.append("`${` begins the name of an environment variable, as in ${NAME}; write $$ for a dollar")
             return ""
         value = environ.get(name)
-        variable = f"environment variable {name}" if shown else "the environment variable named here"
         if value is None:
-            itself = f"$${{{name}}}" if shown else "$${...}"
-            mistakes.append(f"{variable} is not set; set it, or write {itself} for the text itself")
+            mistakes.append(f"{_VARIABLE} is not set; set it, or write $${{...}} for the text itself")
             return ""
         if not _is_utf8(value):
-            mistakes.append(f"{variable} is not valid UTF-8")
+            mistakes.append(f"{_VARIABLE} is not valid UTF-8")
         return value
 
     return _DOLLAR.sub(replacement, text), mistakes

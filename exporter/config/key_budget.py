@@ -18,7 +18,7 @@ class _Use:
     rate: float = 0.0
     limit: int | None = None
     location: Location | None = None
-    names: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
 
 class KeyUses:
@@ -50,7 +50,7 @@ class KeyUses:
         identity = f"key:{key}" if isinstance(key, str) else source.identity
         use = self._uses.setdefault((account.provider, account.base_url, identity), _Use())
         use.rate += rate
-        use.names.append(account.name)
+        use.places.append(location.place)
         if use.limit is None or limit < use.limit:
             use.limit, use.location = limit, location
 
@@ -59,11 +59,11 @@ class KeyUses:
         for use in self._uses.values():
             if use.limit is None or use.location is None or use.rate <= use.limit + 1e-9:
                 continue
-            names = ", ".join(use.names[:_NAMED])
-            if len(use.names) > _NAMED:
-                names += f" and {len(use.names) - _NAMED} more"
+            places = ", ".join(use.places[:_NAMED])
+            if len(use.places) > _NAMED:
+                places += f" and {len(use.places) - _NAMED} more"
             yield (
                 use.location,
-                f"the accounts with this key ({names}) make {use.rate:.4g} requests a minute in sum, but "
+                f"the accounts with this key ({places}) make {use.rate:.4g} requests a minute in sum, but "
                 f"max_requests_per_minute allows {use.limit}. Use longer intervals or more keys",
             )

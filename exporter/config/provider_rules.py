@@ -44,7 +44,7 @@ def _field(value: object) -> ResponseField:
         return ResponseField(_expression(value))
     unknown = [name for name in value if name not in _FIELD_KEYS]
     if unknown:
-        raise ValueError(f"unknown key {unknown[0]!r}; known are {', '.join(_FIELD_KEYS)}")
+        raise ValueError(f"has an unknown key; known are {', '.join(_FIELD_KEYS)}")
     if "value" not in value:
         raise ValueError("has no `value`, which is the expression")
     scale, list_, time = value.get("scale"), value.get("list"), value.get("time", "iso")

@@ -1,7 +1,7 @@
 """Rules for single values of the configuration, each as a check and as JSON Schema.
 
-A check returns the value as the program uses it, or raises ValueError with the message for the user. It knows
-only that value. ``load`` checks values against each other.
+A check returns the value as the program uses it, or raises ValueError with the message for the user. The message does
+not repeat the value, which may be a key. A check knows only that value. ``load`` checks values against each other.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _name(value: object) -> str:
 
 def _duration(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"must have a unit. Write {value:g}s for seconds, or for example 5m or 1h30m")
+        raise ValueError("must have a unit. Write a duration such as 30s, 5m or 1h30m")
     seconds = parse_duration(text(value))
     if seconds == 0:
         raise ValueError("must be longer than 0")
@@ -127,9 +127,7 @@ def _level(value: object) -> Level:
     except ValueError:
         number = -1.0
     if number < 0:
-        raise ValueError(
-            "must be 0 or more credits, such as 100, or a share of the monthly limit, such as 20%" + _found(value)
-        )
+        raise ValueError("must be 0 or more credits, such as 100, or a share of the monthly limit, such as 20%")
     return Level(round(number / 100, 12), share=True) if share else Level(number)
 
 
@@ -139,14 +137,8 @@ def _ratio(value: object) -> Level:
     except ValueError:
         number = -1.0
     if not 0 <= number <= 1:
-        raise ValueError(f"must be a ratio of the limit from 0 to 1, such as 0.8{_found(value)}")
+        raise ValueError("must be a ratio of the limit from 0 to 1, such as 0.8")
     return Level(number, share=True)
-
-
-def _found(value: object) -> str:
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(str(value)) <= 32:
-        return f" (found {value})"
-    return f" (found {kind(value)})"
 
 
 def _label_name(value: object) -> str:

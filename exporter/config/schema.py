@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from pydantic.config import JsonDict
 
 from exporter.config.block import Block
-from exporter.config.document import UNREADABLE, Path, quote
+from exporter.config.document import UNREADABLE, Path
 from exporter.config.provider_rules import VARIABLE_NAME
 from exporter.config.provider_schema import ProviderBlock
 from exporter.config.rules import (
@@ -342,7 +342,9 @@ def close(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Return a message for an unknown name."""
+    """Return a message for an unknown name, which it does not repeat."""
+    name, colon, _ = name.partition(":")  # without a space after it, YAML takes the value for a part of the key
     meant = close(name, known)
-    end = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
-    return f"unknown {what} {quote(name)}; {end}"
+    if meant is None:
+        return f"unknown {what}; known are {', '.join(sorted(known))}"
+    return f"unknown {what}; did you mean {meant}{', with a space after the colon' * bool(colon)}?"

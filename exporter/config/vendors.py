@@ -80,6 +80,7 @@ class KnownProviders:
         self._built_in = built_in
         self._report = report
         self._presets = preset_names()
+        self._own: dict[str, Location] = {}
         self.known: dict[str, Provider | None] = dict(built_in)
         self.declarations: dict[str, Declaration] = {}
 
@@ -95,7 +96,20 @@ class KnownProviders:
             elif not _NAME.fullmatch(name):
                 self._report.problem(location.at(name), "must be a name of letters, digits, `_`, `.` and `-`")
             else:
+                self._own[name] = location.at(name)
                 self._take(name, location.at(name), block)
+
+    def is_own(self, name: str) -> bool:
+        """Return whether the configuration defines the provider itself."""
+        return name in self._own
+
+    def unknown(self, name: str) -> str:
+        """Return a message for a name that no provider has. It repeats no name that the author chose."""
+        meant = schema.close(name, self.names())
+        if meant in self._own:
+            return f"unknown provider; did you mean the one at {self._own[meant].place}?"
+        names = [meant] if meant else self._built_in
+        return schema.unknown("provider", name, names) + ("" if meant else ", and what the command `providers` lists")
 
     def names(self) -> Iterable[str]:
         """Return every name that an account may give."""
@@ -128,8 +142,9 @@ class KnownProviders:
         if self._report.is_strict:
             for position, example in enumerate(block.examples or ()):
                 documents = {"usage": example.response, **(example.more or {})}
-                for sentence in differences(declaration, documents, example.status or 200, example.expect):
-                    self._report.problem(location.at("examples", position, "expect"), sentence)
+                expect = location.at("examples", position, "expect")
+                for where, sentence in differences(declaration, documents, example.status or 200, example.expect):
+                    self._report.problem(expect.at(*where), sentence)
 
     def _block(self, location: Location, raw: object) -> ProviderBlock | None:
         """Return what is written, None with a report of every mistake in it."""
@@ -185,8 +200,8 @@ def _of_request(block: ProviderBlock, request: RequestBlock, *where: str) -> Ite
 
 
 def _undeclared(block: ProviderBlock, used: Iterable[str], *where: str) -> Iterator[tuple[Path, str]]:
-    for name in sorted(set(used) - set(block.variables or ())):
-        yield where, f"uses {{{name}}}, which `variables` does not list. Add it there"
+    if set(used) - set(block.variables or ()):
+        yield where, "uses a variable in braces that `variables` does not list. Add it there"
 
 
 def declaration_of(name: str, block: ProviderBlock) -> Declaration:

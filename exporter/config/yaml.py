@@ -1,7 +1,7 @@
 """Reads a YAML file into a ``Document``.
 
 The parser's events are read one by one, because composed nodes would cost more time and memory than everything else at
-10,000 accounts, and would follow hostile nesting and aliases without a bound. No message quotes a value from the file,
+10,000 accounts, and would follow hostile nesting and aliases without a bound. No message repeats a word of the file,
 which might be a key.
 """
 
@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import yaml
 
-from exporter.config.credentials import KEY_FIELDS
 from exporter.config.document import UNREADABLE, Document, Map, Seq, show
 from exporter.config.environment import expand
 from exporter.errors import Problem
@@ -143,8 +142,7 @@ class _Builder:
             self.report("a YAML tag (`!...`) has no meaning here; put a text that starts with `!` in quotes")
             value = UNREADABLE
         elif "$" in text:
-            # What stands in the braces may be the key itself.
-            value = self.expanded(text, shown=frame is None or frame.key not in KEY_FIELDS)
+            value = self.expanded(text)
         if event.anchor:
             self.anchors[event.anchor] = value
         self.add(value)
@@ -153,8 +151,8 @@ class _Builder:
         """Tell whether the keys of this mapping are a vendor's codes, which may be numbers."""
         return len(self.stack) > 1 and self.stack[-2].key in _CODES
 
-    def expanded(self, text: str, *, shown: bool) -> Any:
-        value, mistakes = expand(text, self.environ, shown=shown)
+    def expanded(self, text: str) -> Any:
+        value, mistakes = expand(text, self.environ)
         for sentence in mistakes:
             self.report(sentence)
         return UNREADABLE if mistakes else value

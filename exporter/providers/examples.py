@@ -38,41 +38,44 @@ def result_of(
 
 def differences(
     declaration: Declaration, documents: Mapping[str, object], status: int, expect: object
-) -> Iterator[str]:
-    """Yield a sentence for each value that is not as the example expects."""
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield a sentence for each value that is not as the example expects, after the value's place in ``expect``.
+
+    A sentence repeats no word of the example, which may be a key.
+    """
     if not isinstance(expect, Mapping):
-        yield "must be a mapping, such as `credits_balance: 100.5`"
+        yield (), "must be a mapping, such as `credits_balance: 100.5`"
         return
     result = result_of(declaration, documents, status)
     failure = result.reason if isinstance(result, PollError) else None
     if expect.get("failure") != failure:
-        wanted, found = expect.get("failure") or "a good response", failure or "a good response"
-        yield f"failure: the example gives {found}, not {wanted}"
+        found = f"a poll that fails with {failure}" if failure else "a good response"
+        yield ("failure",) if "failure" in expect else (), f"the example gives {found}"
         return
     series = [] if isinstance(result, PollError) else list(series_of(result))
     for name, value in expect.items():
         if name != "failure":
-            yield from _difference(str(name), value, series)
+            yield from (((str(name),), sentence) for sentence in _difference(str(name), value, series))
 
 
 def _difference(name: str, wanted: object, series: list[tuple[str, Mapping[str, str], float]]) -> Iterator[str]:
     match = _NAME.fullmatch(name)
     if match is None:
-        yield f"{name[:64]!r} is not the name of a metric without `video_api_`, such as credits_balance"
+        yield "is not the name of a metric without `video_api_`, such as credits_balance"
         return
     labels = dict(_LABEL.findall(match[2] or ""))
     found = [value for known, own, value in series if known == match[1] and labels.items() <= own.items()]
     if wanted is None or wanted == ABSENT:
         if found:
-            yield f"{name}: the example gives {found[0]:.12g}, not {ABSENT}"
+            yield f"the example gives {found[0]:.12g}, not {ABSENT}"
         return
     number = inf if wanted in ("unlimited", "+Inf", inf) else wanted
     if isinstance(number, bool) or not isinstance(number, (int, float)):
-        yield f"{name}: must be a number, unlimited, or {ABSENT}"
+        yield f"must be a number, unlimited, or {ABSENT}"
     elif len(found) != 1:
-        yield f"{name}: the example gives {'several values' if found else 'no value'}, not {number:.12g}"
+        yield f"the example gives {'several values' if found else 'no value'}, not one"
     elif found[0] != number and not isclose(found[0], number, rel_tol=1e-9):
-        yield f"{name}: the example gives {found[0]:.12g}, not {number:.12g}"
+        yield f"the example gives {found[0]:.12g}"
 
 
 def series_of(usage: Usage) -> Iterator[tuple[str, Mapping[str, str], float]]:

@@ -151,7 +151,7 @@ def _check_function(node: Mapping[str, Any]) -> None:
     if name in _REFUSED:
         raise ValueError(f"must not use {name}(), because it {_REFUSED[name]}")
     if name not in known:
-        raise ValueError(f"uses {name}(), which is no function. Known are {', '.join(sorted({*known} - {*_REFUSED}))}")
+        raise ValueError(f"uses an unknown function. Known are {', '.join(sorted({*known} - {*_REFUSED}))}")
     wanted, given = known[name]["signature"], len(node["children"])
     is_open = bool(wanted) and wanted[-1].get("variadic")
     if given < len(wanted) or (given > len(wanted) and not is_open):

@@ -118,7 +118,7 @@ class Transport:
             try:
                 self._trusted = version, TlsContext.make(self._authorities, self._dialler.open_sockets)
             except ValueError as error:
-                raise UnreachableError(f"{self._authorities.named_by} cannot be used: {error}") from None
+                raise UnreachableError(f"{self._authorities.named_by}: {error}") from None
         return self._trusted[1]
 
 

@@ -211,10 +211,9 @@ def _pem(section: _Section, files: _NamedFiles, name: str, text: str | None, fil
     try:
         return files.read(file)
     except (OSError, UnicodeEncodeError) as error:
-        # Do not repeat the path of a key, because it may be the key itself.
-        path = "" if name == "key" else f"{files.directory / file} "
+        # Do not repeat the path, because it may be a key that was written in the wrong place.
         reason = error.strerror if isinstance(error, OSError) else "its name is not valid UTF-8"
-        section.problem(f"{path}cannot be read: {reason}", f"{name}_file")
+        section.problem(f"cannot be read: {reason}", f"{name}_file")
         return None
 
 

@@ -379,7 +379,7 @@ def test_authorities_of_the_environment_that_cannot_be_used_are_a_warning_and_fo
 
 def test_a_named_pipe_as_ca_file_is_refused_and_nobody_waits_for_its_writer(loaded: Load, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ca.pem")
-    with pytest.raises(ConfigError, match=r"ca_file: .*ca\.pem cannot be read: it is not a regular file"):
+    with pytest.raises(ConfigError, match=r"ca_file: cannot be read: it is not a regular file"):
         loaded(MINIMAL + "    ca_file: ca.pem\n")
 
 
@@ -440,7 +440,7 @@ accounts:
   - {{name: c, provider: videodb, api_key_file: key}}
 """
     assert len(loaded(text.replace("5}", "6}")).accounts) == 3
-    with pytest.raises(ConfigError, match=r"\(a, b, c\) make 6 requests a minute in sum, but .* allows 5"):
+    with pytest.raises(ConfigError, match=r"\(\S+:4, \S+:5, \S+:6\) make 6 requests a minute in sum, but .* allows 5"):
         loaded(text)
 
 

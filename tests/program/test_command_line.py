@@ -274,7 +274,9 @@ class TestPoll:
         assert done.returncode == 1
         assert 'video_api_up{account="bad",provider="vidnavigator"} 0.0\n' in done.stdout
 
-    @pytest.mark.parametrize(("name", "message"), [("nobody", "no account is named"), ("media", "several providers")])
+    @pytest.mark.parametrize(
+        ("name", "message"), [("nobody", "there is no such account"), ("media", "several providers")]
+    )
     def test_an_unknown_or_ambiguous_name_exits_2(self, config: Path, name: str, message: str) -> None:
         done = run("poll", name, f"--config.file={config}")
         assert done.returncode == 2

@@ -128,3 +128,24 @@ def test_a_key_that_stands_where_a_path_or_a_variable_belongs_is_shown_nowhere(t
     assert [field for field, slip in slips.items() if slip in seen] == []
     assert "api_key_file cannot be read: No such file" in seen
     assert "api_key_env is not set" in seen
+
+
+def test_a_key_in_the_wrong_place_is_in_no_answer_to_a_reload_and_no_log(vendors: Vendors, tmp_path: Path) -> None:
+    config = stateful(tmp_path, [navigator(vendors)])
+    key = "sk-" + secrets.token_hex(16)
+    misplaced: list[dict[str, Any]] = [
+        {key: "api_key"},
+        {"provider": key},
+        {"ca_file": key},
+        {"collect": [key]},
+        {"labels": {key: "a"}},
+    ]
+    with running(f"--config.file={config}", "--web.enable-lifecycle", "--log.level=debug") as program:
+        for slip in misplaced:
+            stateful(tmp_path, [{**navigator(vendors), **slip}])
+            status, answer = program.get("/-/reload", "POST")
+            assert status == 500
+            assert f"{config}:" in answer
+            assert not [
+                part for part in (key[at : at + 6] for at in range(len(key) - 5)) if part in answer + program.log
+            ]

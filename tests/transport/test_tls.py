@@ -39,13 +39,13 @@ def test_a_replaced_authority_is_used_by_the_next_handshake(authority: trustme.C
         new.rename(ca_file)
         assert request(vendors, transport).status == 200
         ca_file.write_text("broken")
-        with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .*ca\.pem holds no certificate"):
+        with pytest.raises(UnreachableError, match=r"ca_file: holds no certificate"):
             request(vendors, transport)
         ca_file.unlink()
-        with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .*ca\.pem cannot be read: No such file"):
+        with pytest.raises(UnreachableError, match=r"ca_file: cannot be read: No such file"):
             request(vendors, transport)
         os.mkfifo(ca_file)
-        with pytest.raises(UnreachableError, match=r"ca_file cannot be used: .* it is not a regular file"):
+        with pytest.raises(UnreachableError, match=r"ca_file: cannot be read: it is not a regular file"):
             request(vendors, transport)
 
 

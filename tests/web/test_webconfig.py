@@ -207,10 +207,10 @@ def of_text(value: object) -> str:
 
 REFUSALS = [
     ("- a\n", "web.yml:1: must be a mapping (lines with `key: value`), not a list"),
-    ("tls_config: {}\n", "web.yml:1: tls_config: unknown key tls_config; did you mean tls_server_config?"),
+    ("tls_config: {}\n", "web.yml:1: *: unknown key; did you mean tls_server_config?"),
     (
         "rate_limit: {interval: 1s, burst: 1, x: 1}\n",
-        "web.yml:1: rate_limit.x: unknown key x; known are burst, interval",
+        "web.yml:1: rate_limit.*: unknown key; known are burst, interval",
     ),
     (
         "tls_server_config: on\n",
@@ -223,7 +223,7 @@ REFUSALS = [
     ),
     (
         TLS.replace("cert.pem", "gone.pem"),
-        "web.yml:2: tls_server_config.cert_file: gone.pem cannot be read: No such file or directory",
+        "web.yml:2: tls_server_config.cert_file: cannot be read: No such file or directory",
     ),
     (
         TLS.replace("key.pem", "other.pem"),
@@ -285,7 +285,7 @@ REFUSALS = [
     ),
     (
         TLS + "  curve_preferences: [P256]\n",
-        "web.yml:4: tls_server_config.curve_preferences[0]: unknown curve P256; did you mean CurveP256?",
+        "web.yml:4: tls_server_config.curve_preferences[0]: unknown curve; did you mean CurveP256?",
     ),
     (
         TLS + "  prefer_server_cipher_suites: 1\n",
@@ -302,7 +302,7 @@ REFUSALS = [
     ),
     (
         "http_server_config:\n  headers:\n    X-Thing: a\n",
-        "web.yml:3: http_server_config.headers.X-Thing: unknown key X-Thing; known are Content-Security-Policy, "
+        "web.yml:3: http_server_config.headers.*: unknown key; known are Content-Security-Policy, "
         "Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",
     ),
     (
@@ -312,8 +312,7 @@ REFUSALS = [
     ),
     (
         "http_server_config:\n  headers:\n    X-Frame-Option: deny\n",
-        "web.yml:3: http_server_config.headers.X-Frame-Option: unknown key X-Frame-Option; did you mean "
-        "X-Frame-Options?",
+        "web.yml:3: http_server_config.headers.*: unknown key; did you mean X-Frame-Options?",
     ),
     (
         "http_server_config:\n  headers:\n    X-XSS-Protection: true\n",
@@ -330,29 +329,26 @@ REFUSALS = [
     ),
     (
         "tls_server_config:\n  cert_fil: a\n  key_file: b\n",
-        "web.yml:2: tls_server_config.cert_fil: unknown key cert_fil; did you mean cert_file?\n"
+        "web.yml:2: tls_server_config.*: unknown key; did you mean cert_file?\n"
         "web.yml:3: tls_server_config.key_file: cannot be read: No such file or directory",
     ),
     (
         TLS + "  client_auth_type: ${MISSING}\n  client_ca_file: ca.pem\n  min_version: TLS9\n  max_version: TLS10\n",
-        "web.yml:4: tls_server_config.client_auth_type: environment variable MISSING is not set; set it, or write "
-        "$${MISSING} for the text itself\n"
+        "web.yml:4: tls_server_config.client_auth_type: the environment variable named here is not set; set it, or "
+        "write $${...} for the text itself\n"
         "web.yml:6: tls_server_config.min_version: must be one of TLS10, TLS11, TLS12, TLS13",
     ),
     (
         "basic_auth_users:\n  alice: secret\n",
-        "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
-        "behind the colon",
+        "web.yml:2: basic_auth_users.*: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints behind the colon",
     ),
     (
         f"basic_auth_users:\n  'a:b': {HASH}\n",
-        "web.yml:2: basic_auth_users.a:...: a user name cannot have a colon, because a colon ends the name "
-        "in the request",
+        "web.yml:2: basic_auth_users.*: a user name cannot have a colon, because a colon ends the name in the request",
     ),
     (
         "basic_auth_users:\n  alice:\n",
-        "web.yml:2: basic_auth_users.alice: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints "
-        "behind the colon",
+        "web.yml:2: basic_auth_users.*: must be a bcrypt hash, such as `htpasswd -nBC 10 USER` prints behind the colon",
     ),
     (
         "rate_limit: {interval: 1s}\n",
@@ -387,9 +383,9 @@ def test_a_path_to_a_key_is_not_repeated_because_it_may_be_the_key(files: Path) 
     assert key not in refusal(files, TLS.replace("key.pem", key))
 
 
-def test_an_unknown_cipher_suite_is_named_with_the_known_ones(files: Path) -> None:
+def test_the_known_cipher_suites_are_named_for_an_unknown_one(files: Path) -> None:
     text = refusal(files, TLS + "  cipher_suites: [ECDHE-RSA-AES128-GCM-SHA256]\n")
-    assert text.startswith("web.yml:4: tls_server_config.cipher_suites[0]: unknown cipher suite 'ECDHE-RSA-")
+    assert text.startswith("web.yml:4: tls_server_config.cipher_suites[0]: unknown cipher suite. Go's names are ")
     assert "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" in text
 
 
