@@ -141,10 +141,11 @@ def _run(
 ) -> int:
     signals.watch_start()
     from exporter.app import serve
+    from exporter.config.proxies import logins
     from exporter.runtime.logs import configure
     from exporter.runtime.redaction import Redactor
 
-    redactor = Redactor()
+    redactor = Redactor(logins(environ))
     log = configure(chosen.log_level, chosen.log_format, redactor)
     try:
         return serve(chosen, environ, redactor, log, announce)
@@ -188,11 +189,12 @@ def _config_schema(arguments: argparse.Namespace, _environ: Mapping[str, str]) -
 
 
 def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from exporter.config.proxies import logins
     from exporter.poll import poll_once
     from exporter.runtime.logs import configure
     from exporter.runtime.redaction import Redactor
 
-    redactor = Redactor()
+    redactor = Redactor(logins(environ))
     # The table explains failures, so log only errors unless another level is asked for.
     asked = value("log.level", arguments, {"VIDEO_API_EXPORTER_LOG_LEVEL": "error", **environ})
     log = configure(str(asked), str(value("log.format", arguments, environ)), redactor)

@@ -5,16 +5,19 @@ No sentence made here repeats a variable's text, because it may hold a password.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from exporter.config.hosts import is_host
 
 _PORTS = {"http": 80, "https": 443}
 _ENTRY = re.compile(r"\[([0-9a-fA-F:.]+)\](?::([0-9]{1,5}))?|([^:@]+)(?::([0-9]{1,5}))?|([0-9a-fA-F:./]+)")
+_SECRET = 6
+"""Characters of a password that is blanked out by itself. A shorter one may be part of any word."""
 _UNSUPPORTED = ("socks", "socks4", "socks4a", "socks5", "socks5h", "ftp")
 _FORM = "write it as http://host:port, with special characters of a password percent-encoded"
 
@@ -47,6 +50,17 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
                 return None
             return _proxy(variable, text, tuple(_ignored(exceptions, entries)))
     return None
+
+
+def logins(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield every password of a proxy in the variables, and what is sent of it (RFC 7617), for redaction."""
+    for variable, text in environ.items():
+        login, at, _ = (text.partition("://")[2] or text).rpartition("@")
+        user, colon, password = login.partition(":")
+        if at and colon and variable.lower().endswith("_proxy"):
+            sent = f"{unquote(user)}:{unquote(password)}"
+            yield from (sent, base64.b64encode(sent.encode("latin-1", "replace")).decode())
+            yield from (part for part in (password, unquote(password)) if len(part) >= _SECRET)
 
 
 def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -18,14 +18,19 @@ _MASK = "<redacted>"
 
 
 class Redactor:
-    """Knows every key that was read since the start and blanks them out of texts; thread-safe."""
+    """Knows every key that was read since the start and blanks them out of texts; thread-safe.
 
-    def __init__(self) -> None:
+    ``secrets`` are blanked too.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._forms: set[str] = set()
         self._lengths: dict[str, set[int]] = {}
         self._probes: tuple[int, ...] = ()
         self._longest = 0
+        for secret in secrets:
+            self.add(secret)
 
     def add(self, key: str) -> None:
         """Blank this key from now on, also as JSON, a URL, base64 or ``repr`` would write it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ _LATE = "no whole response within the timeout"
 _DAMAGED = "the packed response is damaged"
 _BAD_URL = "the request has no valid URL"
 _BAD_HEADER = "a header of the response is not valid"
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
     (requests.exceptions.Timeout, PollTimeoutError, _LATE),
@@ -115,5 +117,7 @@ def _words(link: BaseException) -> str | None:
     if isinstance(link, http.client.RemoteDisconnected):
         return "the vendor closed the connection without a response"
     if isinstance(link, OSError) and not isinstance(link, requests.exceptions.RequestException):
-        return reason(link)
+        # What the proxy writes after the status is left out, because it may be the login that it was sent.
+        refused = _TUNNEL.match(str(link))
+        return f"it refuses the connection with the status {refused[1]}" if refused else reason(link)
     return None

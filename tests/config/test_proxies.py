@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.config.proxies import proxy_for
+from exporter.config.proxies import logins, proxy_for
 
 URL = "https://api.example.com/v1"
 FORM = "write it as http://host:port, with special characters of a password percent-encoded"
@@ -144,3 +144,20 @@ def test_any_text_is_taken_or_explained_and_never_repeated(text: str) -> None:
         if proxy is not None:
             assert bool(proxy.url) != bool(proxy.problem)
             assert secret not in repr(proxy)
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        ("http://user:p%40ssword@a:1", {"p%40ssword", "p@ssword", "user:p@ssword", "dXNlcjpwQHNzd29yZA=="}),
+        ("user:password@a:1", {"password", "user:password", "dXNlcjpwYXNzd29yZA=="}),
+        ("http://user:a@a:1", {"user:a", "dXNlcjph"}),
+        ("http://user@a:1", set()),
+        ("http://a:1", set()),
+        ("http://[", set()),
+        ("", set()),
+    ],
+)
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
+def test_a_password_is_known_in_every_form_that_a_proxy_may_repeat(variable: str, text: str, secrets: set[str]) -> None:
+    assert set(logins({variable: text, "OTHER": "http://user:password@a:1"})) == secrets

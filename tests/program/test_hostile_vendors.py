@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import secrets
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -13,8 +17,9 @@ import trustme
 from exporter.demo import faults
 from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from tests.program.running import Program, running, write_config
+from tests.program.running import Program, run, running, write_config
 from tests.program.test_reliability import navigator
+from tests.transport.servers import answering
 
 FAULTS: dict[str, tuple[Fault, str]] = {
     "hangs": (faults.hang(), "timeout"),
@@ -121,3 +126,21 @@ def test_no_key_is_anywhere(site: Site) -> None:
     for key in site.keys:
         for at in range(len(key) - 7):
             assert key[at : at + 8] not in everything
+
+
+def test_a_proxy_that_repeats_its_login_puts_it_into_no_message(tmp_path: Path) -> None:
+    password = secrets.token_hex(6) + "@"
+    sent = base64.b64encode(f"user:{password}".encode()).decode()
+    words = f"not user:{password} or {quote(password)} or Basic {sent}"
+    body = json.dumps({"message": words, "error": words, "detail": words})
+    refusal = f"HTTP/1.1 407 {words}\r\nContent-Length: {len(body)}\r\nContent-Type: application/json\r\n\r\n{body}"
+    for scheme, attempts in (("http", 1), ("https", 3)):
+        account = {"name": "a", "provider": "vidnavigator", "api_key": "k" * 20, "timeout": "1m"}
+        account["base_url"] = f"{scheme}://api.example"
+        config = write_config(tmp_path / "config.yaml", [account])
+        with answering(*[refusal.encode()] * attempts, keep=False) as url:
+            proxy = url.replace("//", f"//user:{quote(password)}@")
+            done = run("poll", f"--config.file={config}", "--log.level=debug", ALL_PROXY=proxy)
+        assert "407" in done.stdout
+        for secret in (password, quote(password), sent):
+            assert secret not in done.stdout + done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import socket
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_a_proxy_that_refuses_is_a_connection_failure_that_blames_the_proxy() ->
     with responding(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as url:
         transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": url})
         with pytest.raises(UnreachableError, match=r"^proxy: .*407"):
+            transport.get("/", {}, {}, PATIENT)
+
+
+def test_what_a_proxy_writes_after_its_status_is_not_repeated() -> None:
+    password = secrets.token_hex(4)
+    with answering(f"HTTP/1.1 502 no user:{password} here\r\nContent-Length: 0\r\n\r\n".encode()) as url:
+        transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": url})
+        with pytest.raises(UnreachableError, match=r"^proxy: it refuses the connection with the status 502$"):
             transport.get("/", {}, {}, PATIENT)
 
 
