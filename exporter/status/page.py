@@ -10,9 +10,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING
 
 from exporter.metrics.negotiation import gzip_accepted
 from exporter.metrics.view import View
@@ -24,6 +24,9 @@ from exporter.status.selection import SORTS, Selection
 from exporter.status.summary import EXPLANATIONS, SEVERITIES, Summary, summary
 from exporter.status.words import iso
 from exporter.web.messages import Request, Response, Route, text_response
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 ROWS = 1000
 """Accounts on one page of the table."""
@@ -45,6 +48,12 @@ class StatusPage:
         self._options = options
         self._version = version
         self._assets = {name: (_HERE / "static" / name).read_bytes() for name in _ASSETS}
+
+    @cached_property
+    def _template(self) -> Template:
+        """The compiled page. It is made when a page is first asked for, because a start must not wait for it."""
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
         environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -56,18 +65,22 @@ class StatusPage:
             # The address of an asset contains a hash of its content, so a browser may cache it forever.
             "assets": {name: f"static/{name}?v={_digest(data)}" for name, data in self._assets.items()},
             "links": {
-                "Metrics": options.telemetry_path.lstrip("/"),
+                "Metrics": self._options.telemetry_path.lstrip("/"),
                 "JSON": "api/v1/accounts",
                 "Healthy": "-/healthy",
                 "Ready": "-/ready",
             },
-            "version": version,
-            "shard": f"shard {options.shard_index} of {options.shard_count}" if options.shard_count > 1 else "",
+            "version": self._version,
+            "shard": self._shard(),
             "sorts": SORTS,
             "columns": COLUMNS,
             "words": {severity: severity.capitalize() for severity in SEVERITIES} | {"ok": "OK"},
         }
-        self._template = environment.get_template("page.html")
+        return environment.get_template("page.html")
+
+    def _shard(self) -> str:
+        index, count = self._options.shard_index, self._options.shard_count
+        return f"shard {index} of {count}" if count > 1 else ""
 
     def routes(self) -> dict[str, Route]:
         """Return the routes of the page. Both views of the accounts run in a thread, so that no scrape waits."""

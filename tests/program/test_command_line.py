@@ -207,6 +207,14 @@ def test_help_comes_at_once_because_it_needs_no_library() -> None:
     assert done.stdout.endswith("\n[]\n")
 
 
+def test_a_start_loads_no_library_that_only_the_status_page_needs() -> None:
+    code = "import sys, exporter.app; print(sorted(sys.modules.keys() & {'jinja2'}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment(), check=True
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_the_schema_is_json() -> None:
     done = run("config-schema")
     assert json.loads(done.stdout)["title"] == "video-api-exporter"
