@@ -26,6 +26,7 @@ from exporter.polling.shards import accounts_of_shard
 from exporter.polling.slots import poll_order
 from exporter.providers import PROVIDERS
 from exporter.readings import AccountKey, AccountState
+from exporter.runtime import garbage
 from exporter.runtime.clock import Clock, SystemClock
 from exporter.runtime.logs import LogWriter
 from exporter.runtime.mainloop import MainLoop
@@ -164,6 +165,7 @@ class App:
                 len(self._config.accounts),
                 self._options.config_file,
             )
+            garbage.collect()
             self._scheduler.start()
             self._polling.set()
             self._notifier.send("READY=1", f"STATUS=accounts polled: {len(self._config.accounts)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.runtime import signals
+from exporter.runtime import garbage, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments; return its exit status."""
     signals.hold()
+    garbage.postpone()
     from exporter.commands import run
 
     return run(argv)

@@ -21,6 +21,7 @@ from exporter.polling.limits import Limits, Wait
 from exporter.polling.poller import Poller
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
+from exporter.runtime import garbage
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.output import write
 from exporter.runtime.redaction import Redactor
@@ -44,6 +45,7 @@ class Outcome:
 def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[str, str], redactor: Redactor) -> int:
     """Poll the named accounts, or all, and print the result. Return 1 if an account failed or had to wait."""
     config = load(path, PROVIDERS, environ)
+    garbage.collect()
     accounts = _chosen(config, names)
     clock = SystemClock()
     metrics = SelfMetrics(__version__, "", 0, 1)

@@ -215,6 +215,18 @@ def test_a_start_loads_no_library_that_only_the_status_page_needs() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_garbage_is_searched_for_when_polls_have_begun_and_not_before(tmp_path: Path) -> None:
+    code = """if True:
+        import gc, sys
+        from exporter import cli, poll
+        poll._chosen = lambda *_: sys.exit(f"{gc.isenabled()} {gc.get_freeze_count() > 0}")
+        poll.load = lambda *_: print(gc.isenabled(), flush=True)
+        cli.main(["poll"])
+        """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("False\n", "True True\n")
+
+
 def test_the_schema_is_json() -> None:
     done = run("config-schema")
     assert json.loads(done.stdout)["title"] == "video-api-exporter"
