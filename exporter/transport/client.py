@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import certifi
-import requests
+from requests import PreparedRequest
 
 from exporter.config.authorities import Authorities, authorities_for
 from exporter.config.proxies import proxy_for
@@ -70,13 +71,7 @@ class Transport:
         over 1 MiB. A refusal that cannot be read whole has no document, because its status matters more.
         """
         deadline = Deadline(timeout)
-        request = requests.Request(
-            "GET" if body is None else "POST",
-            self._base_url + path,
-            params=params,
-            headers={**self._headers, **headers},
-            json=body,
-        ).prepare()
+        request = _prepared(self._base_url + path, params, {**self._headers, **headers}, body)
         call = Call(lambda host, port: self._dialler.connect(host, port, deadline))
         proxies = self._proxies()
         try:
@@ -120,6 +115,25 @@ class Transport:
             except ValueError as error:
                 raise UnreachableError(f"{self._authorities.named_by}: {error}") from None
         return self._trusted[1]
+
+
+def _prepared(url: str, params: Mapping[str, str], headers: Mapping[str, str], body: object) -> PreparedRequest:
+    """Prepare a request step by step: what prepares one as a whole also looks for logins, cookies and files."""
+    request = PreparedRequest()
+    request.prepare_method("GET" if body is None else "POST")
+    request.url = _written(url, tuple(params.items()))
+    request.prepare_headers(headers)
+    if body is not None:
+        request.prepare_body(None, None, json=body)
+    return request
+
+
+@lru_cache(1024)
+def _written(url: str, params: tuple[tuple[str, str], ...]) -> str | None:
+    """Return a URL as it is sent. Most polls send the same few, and to write one takes as long as to connect."""
+    request = PreparedRequest()
+    request.prepare_url(url, params)
+    return request.url
 
 
 def _response(status: int, headers: Iterable[tuple[str, str]], document: object = None) -> RawResponse:

@@ -11,7 +11,9 @@ import http.client
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -89,19 +91,29 @@ class Adapter(HTTPAdapter):
     """requests' adapter for one call; a proxy's pools are of the same kind."""
 
     def __init__(self, call: Call, context: TlsContext | None) -> None:
+        self._call = call
         self._context = context
-        self._pools = {"http": functools.partial(_Pool, call=call), "https": functools.partial(_TlsPool, call=call)}
         super().__init__(pool_connections=1, pool_maxsize=1)
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Have the manager make our pools."""
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Make the pool of the call at once: a manager would look for one to share, which this is not."""
+        if proxies:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        to = urlsplit(request.url or "")
+        host, port = to.hostname or "", to.port
+        if to.scheme == "https":
+            return _TlsPool(host, port, call=self._call, ssl_context=self._context, cert_reqs="CERT_REQUIRED")
+        return _Pool(host, port, call=self._call)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         """Have the proxy's manager make our pools, and trust the same authorities where the proxy speaks https."""
         manager = super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **proxy_kwargs)
-        manager.pool_classes_by_scheme = self._pools
+        manager.pool_classes_by_scheme = {
+            "http": functools.partial(_Pool, call=self._call),
+            "https": functools.partial(_TlsPool, call=self._call),
+        }
         return manager
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
