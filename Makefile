@@ -8,6 +8,7 @@ JOBS   ?= 2
 PYTEST  = $(BIN)/python -m pytest
 
 # Programs beside Python; scripts/tools knows their packages.
+BENCH_TOOLS := nginx prometheus-pushgateway
 TEST_TOOLS := amtool chromium faketime prometheus prometheus-alertmanager promtool
 IMAGE_TOOLS := mmdebstrap buildah podman runc
 NODE_TOOLS := node npm
@@ -54,6 +55,7 @@ docs: $(VENV)/.docs ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev ## what a scrape, a poll and a start cost
+	@PATH="$$PATH:/usr/sbin" scripts/tools $(BENCH_TOOLS) || true
 	$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/.dev ## ten minutes under faults: memory, threads and descriptors stay flat

@@ -44,13 +44,12 @@ def scrape(options: argparse.Namespace) -> None:
                 except Missing as reason:
                     missing[name] = str(reason)
             rows = []
-            for encoding in ("gzip", "identity"):
+            # Prometheus asks for gzip. Without it the size of the page decides alone.
+            for encoding in ("gzip", "identity") if count == max(COUNTS) else ("gzip",):
                 print(f"{count} accounts: scraping, {encoding}", file=sys.stderr)
                 rows += [result.row() for result in measure(targets, encoding, options.rounds, options.seconds)]
-        print(
-            report.scrape_table(
-                keep(options.disturbed, f"scrape-{count}", {"accounts": count, "rows": rows, "missing": missing})
-            )
+        options.tell(
+            report.scrape_table(keep(options, f"scrape-{count}", {"accounts": count, "rows": rows, "missing": missing}))
         )
 
 
@@ -61,15 +60,32 @@ def poll(options: argparse.Namespace) -> None:
 
     runs = []
     for count in options.accounts or [10_000]:
+        print(f"{count} accounts every 5 minutes", file=sys.stderr)
         runs.append(capacity(count, 300, 64, options.window))
-        print(report.poll_table([runs[-1]]))
     held = True
     for rate in options.rates:
         if held:
-            runs.append(capacity(rate * 10, 10, max(64, rate), min(30.0, options.window)))
-            print(report.poll_table([runs[-1]]))
+            print(f"{rate} polls a second", file=sys.stderr)
+            runs.append(capacity(rate * 10, 10, max(64, rate), min(20.0, options.window)))
             held = runs[-1]["in_time"] >= report.HELD
-    keep(options.disturbed, "poll", {"runs": runs})
+    options.tell(report.poll_table(keep(options, "poll", {"runs": runs})["runs"]))
+
+
+def tls(options: argparse.Namespace) -> None:
+    """CPU of a poll over TLS, compared with the same one without it."""
+    from bench import report
+    from bench.polling import capacity
+
+    runs = [capacity(1_000, 10, 64, min(20.0, options.window), tls=over) for over in (False, True)]
+    options.tell(report.tls_table(keep(options, "tls", {"runs": runs})))
+
+
+def pauses(options: argparse.Namespace) -> None:
+    """Longest time for which making a page holds the interpreter and an event loop."""
+    from bench import report
+    from bench.pauses import pauses as measure
+
+    options.tell(report.pause_table(keep(options, "pauses", measure((options.accounts or [10_000])[0]))))
 
 
 def declared(options: argparse.Namespace) -> None:
@@ -82,8 +98,8 @@ def declared(options: argparse.Namespace) -> None:
         run = capacity(count, max(10, count // 50), 64, options.window, declared=name == "data")
         cost.setdefault(name, []).append(run["cpu_per_poll_ms"])
     code, data = min(cost["code"]), min(cost["data"])
-    keep(options.disturbed, "declared", {"accounts": count, "code_ms": code, "data_ms": data, "ratio": data / code})
-    print(f"{count} accounts: {code:.3f} ms of CPU a poll by code, {data:.3f} ms by data, {data / code:.2f} times")
+    keep(options, "declared", {"accounts": count, "code_ms": code, "data_ms": data, "ratio": data / code})
+    options.tell(f"{count} accounts: {code:.3f} ms of CPU a poll by code, {data:.3f} by data, {data / code:.2f} times")
 
 
 def start(options: argparse.Namespace) -> None:
@@ -91,7 +107,7 @@ def start(options: argparse.Namespace) -> None:
     from bench import report
     from bench.starting import starting
 
-    print(report.start_table(keep(options.disturbed, "start", starting(tuple(options.accounts or (10, 10_000))))))
+    options.tell(report.start_table(keep(options, "start", starting(tuple(options.accounts or (10, 10_000))))))
 
 
 def connections(options: argparse.Namespace) -> None:
@@ -99,7 +115,7 @@ def connections(options: argparse.Namespace) -> None:
     from bench import report
     from bench.connections import connections as measure
 
-    print(report.connection_table(keep(options.disturbed, "connections", measure(options.rounds))))
+    options.tell(report.connection_table(keep(options, "connections", measure(options.rounds))))
 
 
 def growth(options: argparse.Namespace) -> None:
@@ -107,10 +123,8 @@ def growth(options: argparse.Namespace) -> None:
     from bench import report
     from bench.polling import growth as measure
 
-    print(
-        report.growth_table(
-            keep(options.disturbed, "growth", measure((options.accounts or [1_000])[0], options.minutes))
-        )
+    options.tell(
+        report.growth_table(keep(options, "growth", measure((options.accounts or [1_000])[0], options.minutes)))
     )
 
 
@@ -119,7 +133,7 @@ def profile(options: argparse.Namespace) -> None:
     from bench import report
     from bench.profiling import profiles
 
-    print(report.profile_table(keep(options.disturbed, "profile", profiles((options.accounts or [10_000])[0]))))
+    options.tell(report.profile_table(keep(options, "profile", profiles((options.accounts or [10_000])[0]))))
 
 
 def page(options: argparse.Namespace) -> None:
@@ -128,7 +142,7 @@ def page(options: argparse.Namespace) -> None:
     from bench.status_page import page as measure
 
     runs = [measure(count) for count in options.accounts or (100, 1_000, 10_000)]
-    print(report.page_table(keep(options.disturbed, "page", {"runs": runs})))
+    options.tell(report.page_table(keep(options, "page", {"runs": runs})))
 
 
 def write(options: argparse.Namespace) -> None:
@@ -142,23 +156,29 @@ def write(options: argparse.Namespace) -> None:
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "scrape": scrape,
     "poll": poll,
-    "declared": declared,
     "start": start,
+    "tls": tls,
     "connections": connections,
+    "pauses": pauses,
     "growth": growth,
     "profile": profile,
+    "declared": declared,
     "page": page,
     "write": write,
 }
 
 
-def keep(disturbed: str | None, name: str, result: dict[str, Any]) -> dict[str, Any]:
+LONG = ("declared", "page", "write")
+"""Parts that run only when they are asked for, so that the others take ten minutes in all."""
+
+
+def keep(options: argparse.Namespace, name: str, result: dict[str, Any]) -> dict[str, Any]:
     """Return a result with the machine and the versions it was measured on. Write it unless the machine is busy.
 
-    ``disturbed`` says whether it was busy before.
+    ``options.disturbed`` says whether it was busy before. ``options.measured`` gets the result in any case.
     """
-    whole = {"machine": machine(), **result}
-    disturbed = disturbed or disturbance()
+    whole = options.measured[name] = {"machine": machine(), **result}
+    disturbed = options.disturbed or disturbance()
     if disturbed:
         print(f"{name}: not kept, because {disturbed}", file=sys.stderr)
     else:
@@ -213,18 +233,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("part", nargs="*", choices=[[], *PARTS], help=help_)
     parser.add_argument("--accounts", type=int, nargs="+", help=f"how many accounts; {COUNTS} by default")
     parser.add_argument("--rounds", type=int, default=300, help="scrapes of each target at most; requests of each kind")
-    parser.add_argument("--seconds", type=float, default=15, help="time for the scrapes of one target")
+    parser.add_argument("--seconds", type=float, default=2, help="time for the scrapes of one target")
     parser.add_argument("--peers", nargs="+", help="some of them only")
-    parser.add_argument("--window", type=float, default=120, help="seconds for which polls are watched")
-    parser.add_argument("--rates", type=int, nargs="*", default=[50, 100, 150, 200, 300], help="polls a second to try")
-    parser.add_argument("--minutes", type=float, default=4, help="how long memory is watched")
+    parser.add_argument("--window", type=float, default=45, help="seconds for which polls are watched")
+    parser.add_argument("--rates", type=int, nargs="*", default=[200, 400, 600, 800], help="polls a second to try")
+    parser.add_argument("--minutes", type=float, default=0.5, help="how long memory is watched")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that all started programs are stopped
-    for part in options.part or [name for name in PARTS if name != "write"]:
+    tables: list[str] = []
+    options.tell, options.measured = tables.append, {}
+    for part in options.part or [name for name in PARTS if name not in LONG]:
         options.disturbed = None if part == "write" else disturbance()
         if options.disturbed:
             print(f"{part}: results will not be kept, because {options.disturbed}", file=sys.stderr)
         PARTS[part](options)
+    if options.measured.keys() >= {"scrape-10000", "poll", "start"}:
+        from bench.report import summary_table
+
+        print(summary_table(options.measured.__getitem__) + "\n")
+    print(*tables, sep="\n")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import gzip
 import secrets
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import trustme
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from bench.processes import Process, free_port
@@ -20,7 +21,15 @@ class Daemon:
     """An exporter and its vendors. ``stack`` stops both."""
 
     def __init__(
-        self, count: int, poll: str, latency: float, directory: Path, stack: ExitStack, *, declared: bool = False
+        self,
+        count: int,
+        poll: str,
+        latency: float,
+        directory: Path,
+        stack: ExitStack,
+        *,
+        declared: bool = False,
+        tls: bool = False,
     ) -> None:
         """``poll`` is the block ``poll`` of the configuration. The latency is in seconds."""
         self._declared = declared
@@ -29,6 +38,12 @@ class Daemon:
         keys = directory / "keys"
         keys.write_text("\n".join(self._keys))
         vendor = [sys.executable, "-m", "bench.vendor", str(keys), str(latency)]
+        if tls:
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(directory / "ca.pem")
+            authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(directory / "server.pem")
+            vendor.append(str(directory / "server.pem"))
+            self._poll += f", ca_file: {directory}/ca.pem"
         self.vendor = stack.enter_context(Process(vendor, directory / "vendor.log"))
         self.vendor_url = self.vendor.wait_for_line("serving").split()[1]
         self.config = directory / "config.yaml"
@@ -39,14 +54,14 @@ class Daemon:
         lines = configuration(count, self.vendor_url, self._keys[:count], self._poll, declared=self._declared)
         self.config.write_text("".join(lines) + f"state: {{path: {self._directory}/state.db}}\n")
 
-    def start(self) -> None:
+    def start(self, env: Mapping[str, str] | None = None) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         argv = [
             *(sys.executable, "-m", "exporter", f"--config.file={self.config}"),
             *(f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle", "--log.level=warn"),
         ]
-        self.process = self._stack.enter_context(Process(argv, self._directory / "exporter.log"))
+        self.process = self._stack.enter_context(Process(argv, self._directory / "exporter.log", env))
 
     def until(self, path: str, done: Callable[[bytes], bool] = lambda body: True) -> float:
         """Return the seconds from the start until a path answered 200 with the wanted body."""

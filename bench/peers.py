@@ -43,8 +43,11 @@ def environment() -> Path:
     python, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "requirements.txt"
     if not stamp.exists() or stamp.read_text() != REQUIREMENTS.read_text():
         print(f"making {ENVIRONMENT.name} for the peers", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", REQUIREMENTS], check=True)
+        try:
+            subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", REQUIREMENTS], check=True)
+        except subprocess.CalledProcessError:
+            raise Missing(f"its packages could not be installed: pip install -r {REQUIREMENTS.name}") from None
         shutil.copy(REQUIREMENTS, stamp)
     return python
 

@@ -18,7 +18,9 @@ LATENCY = 0.3
 """Seconds that the simulated vendor takes for each response."""
 
 
-def capacity(count: int, interval: int, concurrency: int, window: float, *, declared: bool = False) -> dict[str, Any]:
+def capacity(
+    count: int, interval: int, concurrency: int, window: float, *, declared: bool = False, tls: bool = False
+) -> dict[str, Any]:
     """Poll this many accounts every ``interval`` seconds, and watch for ``window`` seconds.
 
     The watch begins when the polls are spread evenly. The second poll of an account comes at least half an interval
@@ -26,7 +28,7 @@ def capacity(count: int, interval: int, concurrency: int, window: float, *, decl
     """
     with workplace() as directory, ExitStack() as stack:
         poll = f"interval: {interval}s, timeout: 5s, concurrency: {concurrency}"
-        daemon = Daemon(count, poll, LATENCY, directory, stack, declared=declared)
+        daemon = Daemon(count, poll, LATENCY, directory, stack, declared=declared, tls=tls)
         daemon.start()
         healthy = daemon.until("/-/healthy")
         ready = daemon.until("/-/ready")
@@ -51,6 +53,7 @@ def capacity(count: int, interval: int, concurrency: int, window: float, *, decl
         client.close()
         return {
             "accounts": count,
+            "tls": tls,
             "interval": interval,
             "concurrency": concurrency,
             "healthy_s": healthy,

@@ -46,6 +46,8 @@ def scrape_table(result: dict[str, Any]) -> str:
     lines = []
     for encoding in ("gzip", "identity"):
         rows = [row for row in result["rows"] if row["encoding"] == encoding]
+        if not rows:
+            continue
         limit = next((row["p50"] for row in rows if row["name"].startswith("nginx")), None)
         gateway = next((row["p50"] for row in rows if row["name"] == "pushgateway"), None)
         lines += [
@@ -113,12 +115,32 @@ def poll_table(runs: Sequence[dict[str, Any]]) -> str:
 
 def start_table(result: dict[str, Any]) -> str:
     """Return the times to start."""
-    lines = ["| | s |", "| --- | ---: |"]
+    lines = ["| | s | least to most |", "| --- | ---: | ---: |"]
     for name, value in result.items():
         if isinstance(value, float):
-            lines.append(f"| {name} | {_figure(value)} |")
+            spread = " to ".join(map(_figure, result.get("spread", {}).get(name, ())))
+            lines.append(f"| {name} | {_figure(value)} | {spread} |")
     imports = ", ".join(f"{name} {ms:.0f}" for name, ms in result["imports"].items())
     return "\n".join([*lines, "", f"Imports in milliseconds, each with what it imports itself, are {imports}.", ""])
+
+
+def tls_table(result: dict[str, Any]) -> str:
+    """Return the CPU of a poll without TLS and over it."""
+    plain, over = (float(run["cpu_per_poll_ms"]) for run in result["runs"])
+    lines = ["| polls | CPU ms a poll | ÷ without TLS |", "| --- | ---: | ---: |"]
+    lines.append(f"| without TLS | {_figure(plain)} | 1 |")
+    lines.append(f"| over TLS, sessions resumed | {_figure(over)} | {_figure(over / plain)} |")
+    return "\n".join(lines) + "\n"
+
+
+def pause_table(result: dict[str, Any]) -> str:
+    """Return for how long each step held the interpreter and an event loop at the most."""
+    lines = [f"**{result['accounts']:,} accounts**\n", "| | ms in all | a thread waited ms | an event loop waited ms |"]
+    lines.append("| --- | ---: | ---: | ---: |")
+    for row in result["rows"]:
+        figures = 1e3 * row["seconds"], row["thread_ms"], row["loop_ms"]
+        lines.append("| " + " | ".join([row["name"], *map(_figure, figures)]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def connection_table(result: dict[str, Any]) -> str:
@@ -184,23 +206,34 @@ def write(page: Path, read: Callable[[str], dict[str, Any]]) -> None:
 
 
 def filled(text: str, read: Callable[[str], dict[str, Any]]) -> str:
-    """Return the text of the page with the kept figures between each pair of markers."""
+    """Return the text of the page with the kept figures between each pair of markers.
+
+    Figures that nobody has kept yet leave what stands there.
+    """
     machine = read("scrape-1000")["machine"]
     versions = ", ".join(
         f"{name} {release}" for name, release in {**machine["packages"], **machine["programs"]}.items()
     )
-    sections = {
-        "summary": summary_table(read),
-        "machine": f"The machine has {machine['cores']} cores of {machine['cpu']}, {machine['system']} and"
-        f" Python {machine['python']}. The versions are {versions}. The time was {machine['time']}.",
-        "scrape": "\n".join(scrape_table(read(f"scrape-{count}")) for count in (1, 100, 1_000, 10_000)),
-        "poll": poll_table(read("poll")["runs"]),
-        "connections": connection_table(read("connections")),
-        "start": start_table(read("start")),
-        "growth": growth_table(read("growth")),
-        "profile": profile_table(read("profile")),
+    sections: dict[str, Callable[[], str]] = {
+        "summary": lambda: summary_table(read),
+        "machine": lambda: (
+            f"The machine has {machine['cores']} cores of {machine['cpu']}, {machine['system']} and"
+            f" Python {machine['python']}. The versions are {versions}. The time was {machine['time']}."
+        ),
+        "scrape": lambda: "\n".join(scrape_table(read(f"scrape-{count}")) for count in (1, 100, 1_000, 10_000)),
+        "poll": lambda: poll_table(read("poll")["runs"]),
+        "tls": lambda: tls_table(read("tls")),
+        "connections": lambda: connection_table(read("connections")),
+        "start": lambda: start_table(read("start")),
+        "pauses": lambda: pause_table(read("pauses")),
+        "growth": lambda: growth_table(read("growth")),
+        "profile": lambda: profile_table(read("profile")),
     }
-    for name, content in sections.items():
+    for name, make in sections.items():
+        try:
+            content = make()
+        except FileNotFoundError:
+            continue
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = text.partition(begin)
         _, found, after = rest.partition(end)

@@ -6,6 +6,7 @@ whose figures all change between two scrapes.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import shutil
@@ -133,12 +134,12 @@ def _query(url: str, expression: str) -> float:
 
 
 def main() -> None:
-    disturbed = disturbance()
+    options = argparse.Namespace(disturbed=disturbance(), measured={})
     result = {
         "division": division(ACCOUNTS, (1, 2, 4, 9, 10, 19, 99)),
         "prometheus": [prometheus(count) for count in (1_000, 10_000)],
     }
-    print(tables(keep(disturbed, "scaling", result)))
+    print(tables(keep(options, "scaling", result)))
 
 
 def tables(result: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ def test_results_are_kept_only_when_the_machine_was_quiet_before_and_after(
 ) -> None:
     monkeypatch.setattr(command, "disturbance", lambda: after)
     monkeypatch.setattr(command, "RESULTS", tmp_path)
-    result = command.keep(before, "start", {"seconds": 1})
+    options = argparse.Namespace(disturbed=before, measured={})
+    result = command.keep(options, "start", {"seconds": 1})
+    assert options.measured == {"start": result}
     assert result["seconds"] == 1
     assert (tmp_path / "start.json").exists() is kept
