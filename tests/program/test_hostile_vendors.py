@@ -19,7 +19,7 @@ from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
 from tests.program.running import Program, run, running, write_config
 from tests.program.test_reliability import navigator
-from tests.transport.servers import answering
+from tests.transport.servers import responding
 
 FAULTS: dict[str, tuple[Fault, str]] = {
     "hangs": (faults.hang(), "timeout"),
@@ -138,7 +138,7 @@ def test_a_proxy_that_repeats_its_login_puts_it_into_no_message(tmp_path: Path) 
         account = {"name": "a", "provider": "vidnavigator", "api_key": "k" * 20, "timeout": "1m"}
         account["base_url"] = f"{scheme}://api.example"
         config = write_config(tmp_path / "config.yaml", [account])
-        with answering(*[refusal.encode()] * attempts, keep=False) as url:
+        with responding(*[refusal.encode()] * attempts, keep=False) as url:
             proxy = url.replace("//", f"//user:{quote(password)}@")
             done = run("poll", f"--config.file={config}", "--log.level=debug", ALL_PROXY=proxy)
         assert "407" in done.stdout

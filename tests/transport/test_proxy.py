@@ -45,7 +45,7 @@ def test_a_proxy_that_refuses_is_a_connection_failure_that_blames_the_proxy() ->
 
 def test_what_a_proxy_writes_after_its_status_is_not_repeated() -> None:
     password = secrets.token_hex(4)
-    with answering(f"HTTP/1.1 502 no user:{password} here\r\nContent-Length: 0\r\n\r\n".encode()) as url:
+    with responding(f"HTTP/1.1 502 no user:{password} here\r\nContent-Length: 0\r\n\r\n".encode()) as url:
         transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": url})
         with pytest.raises(UnreachableError, match=r"^proxy: it refuses the connection with the status 502$"):
             transport.get("/", {}, {}, PATIENT)
