@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -180,7 +181,11 @@ def _key(value: object) -> str:
 
 
 def _url(value: object) -> str:
-    url = text(value)
+    return _normal_url(text(value))
+
+
+@lru_cache  # thousands of accounts have the same few
+def _normal_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -240,6 +245,7 @@ KEY = Rule("text", _key, _TEXT)
 URL = Rule("URL", _url, {"type": "string", "pattern": r"^https?://|\$\{"})
 
 
+@lru_cache
 def is_loopback(url: str) -> bool:
     """Return whether the host of a URL is this machine."""
     host = urlsplit(url).hostname or ""

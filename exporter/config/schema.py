@@ -246,7 +246,7 @@ class Checked(Generic[_Model]):
 
     def hits(self, *path: str) -> bool:
         """Return whether a value, a value inside it or a block around it is bad."""
-        return any(one[: len(path)] == path[: len(one)] for one in self.bad)
+        return bool(self.bad) and any(one[: len(path)] == path[: len(one)] for one in self.bad)
 
 
 def check(model: type[_Model], raw: Mapping[str, Any], stand_ins: Mapping[str, Any]) -> Checked[_Model]:

@@ -8,7 +8,7 @@ which might be a key.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import yaml
@@ -104,16 +104,16 @@ class _Builder:
             yaml.DocumentStartEvent: self.begin,
         }
         try:
-            for event in _events(data):
+            for event in iter(_LOADER(data).get_event, None):
                 handle = handlers.get(type(event))
                 if handle is not None:
                     self.line = event.start_mark.line + 1
                     handle(event)
         except _GiveUp:
             self.document.value = None
-        except _SyntaxProblem as error:
+        except (yaml.reader.ReaderError, yaml.MarkedYAMLError) as error:
             self.document.value = None
-            line, sentence = error.line(data), str(error)
+            line, sentence = _complaint(error, data)
             if any(b"${" in text for text in data.splitlines()[line - 1 : line]):
                 sentence += "; put ${NAME} in quotes inside of [ ] and { }"
             self.document.problems.append(Problem(self.document.file, line, "", sentence))
@@ -262,31 +262,13 @@ def _resolve(text: str) -> Any:
     return None if kind == "null" else kind == "true"
 
 
-class _SyntaxProblem(Exception):
-    """The YAML parser's own complaint."""
-
-    def __init__(self, sentence: str, line: int | None, offset: int) -> None:
-        super().__init__(sentence)
-        self._line = line
-        self._offset = offset
-
-    def line(self, data: bytes) -> int:
-        return data.count(b"\n", 0, self._offset) + 1 if self._line is None else self._line
-
-
-def _events(data: bytes) -> Iterator[Any]:
-    try:
-        next_event = _LOADER(data).get_event
-        event = None
-        while type(event) is not yaml.StreamEndEvent:
-            event = next_event()
-            yield event
-    except yaml.reader.ReaderError as error:
-        raise _SyntaxProblem(f"not YAML: {error.reason}", None, int(error.position)) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        sentence = f"not YAML: {error.problem or error.context}"
-        if error.context and error.problem:
-            sentence += f" ({error.context})"
-        sentence += next((hint for word, hint in _HINTS.items() if word in sentence), "")
-        raise _SyntaxProblem(sentence, mark.line + 1 if mark else 1, 0) from None
+def _complaint(error: yaml.reader.ReaderError | yaml.MarkedYAMLError, data: bytes) -> tuple[int, str]:
+    """Return the line and the words of the parser's complaint."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return data.count(b"\n", 0, int(error.position)) + 1, f"not YAML: {error.reason}"
+    mark = error.problem_mark or error.context_mark
+    sentence = f"not YAML: {error.problem or error.context}"
+    if error.context and error.problem:
+        sentence += f" ({error.context})"
+    sentence += next((hint for word, hint in _HINTS.items() if word in sentence), "")
+    return mark.line + 1 if mark else 1, sentence
