@@ -253,6 +253,8 @@ class Exposition:
         """Serve these accounts in this order. Accounts that were there before keep their fragments."""
         with self._lock:
             old = self._grid
+            if list(accounts) == list(old.row):
+                return
             columns = (old.column(family) for family in range(self._families))
             self._grid = _Grid(
                 accounts,

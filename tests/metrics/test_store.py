@@ -268,23 +268,46 @@ def test_whether_first_polls_are_done_is_told_while_a_reload_holds_the_store(
     assert told == [False]
 
 
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the families that were written as text."""
+    names: list[str] = []
+    render = Renderer.__call__
+
+    def noted(self: Renderer, family: Family, samples: Sequence[Sample]) -> bytes:
+        names.append(family.name)
+        return render(self, family, samples)
+
+    monkeypatch.setattr(Renderer, "__call__", noted)
+    return names
+
+
 def test_a_poll_writes_only_the_families_whose_samples_changed(
-    shown: Shown, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, make_account: MakeAccount, written: list[str]
 ) -> None:
     account = make_account()
     shown.store.replace([account], (), {})
     shown.store.publish(account, shown.polled())
-    written: list[str] = []
-    render = Renderer.__call__
-
-    def noted(self: Renderer, family: Family, samples: Sequence[Sample]) -> bytes:
-        written.append(family.name)
-        return render(self, family, samples)
-
-    monkeypatch.setattr(Renderer, "__call__", noted)
+    written.clear()
     shown.store.publish(account, shown.polled(polls=2))
     assert written == ["video_api_polls_total"]
     assert shown.lines("polls_total") == ['video_api_polls_total{account="acct",provider="vidnavigator"} 2.0']
+
+
+def test_a_reload_writes_no_account_that_is_as_before_again(
+    shown: Shown, make_account: MakeAccount, written: list[str]
+) -> None:
+    accounts = [make_account(name=f"a{number}") for number in range(3)]
+    shown.store.replace(accounts, (), {})
+    for account in accounts:
+        shown.store.publish(account, shown.polled())
+    before = shown.exposition.body("", "").data
+    written.clear()
+    shown.store.replace(accounts, (), {})
+    assert written == []
+    assert shown.exposition.body("", "").data == before
+    shown.store.replace([*accounts, make_account(name="new")], (), {})
+    assert len(written) == len(FAMILIES)
 
 
 def test_a_refused_reload_leaves_every_account_as_it_was_once_the_old_accounts_are_put_back(
