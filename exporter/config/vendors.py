@@ -10,7 +10,6 @@ import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path as FilePath
 
 from exporter.config import provider_schema, schema, yaml
@@ -27,7 +26,7 @@ from exporter.providers.expressions import Expression
 from exporter.providers.readers import ResponseField
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
-PRESETS = files("exporter.providers").joinpath("presets")
+PRESETS = FilePath(__file__).parent.parent / "providers" / "presets"
 
 
 def preset_names() -> tuple[str, ...]:
