@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.config import schema, thresholds
+from exporter.config import checking, schema, thresholds
 from exporter.config.accounts import Account
 from exporter.config.authorities import Authorities
 from exporter.config.credentials import KEY_FIELDS, KeySource
@@ -27,7 +27,7 @@ class Entry:
 
     location: Location
     raw: Map
-    checked: schema.Checked[schema.AccountBlock]
+    checked: checking.Checked[schema.AccountBlock]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Head:
     """Everything but the accounts: what they inherit, and where it is written."""
 
     location: Location
-    checked: schema.Checked[schema.ConfigFile]
+    checked: checking.Checked[schema.ConfigFile]
 
     @property
     def poll(self) -> schema.Poll:
@@ -75,7 +75,7 @@ class AccountRules:
             return None
         for index, name in enumerate(model.collect or ()):
             if name not in spec.collect:
-                known = schema.unknown("thing to collect", name, spec.collect)
+                known = checking.unknown("thing to collect", name, spec.collect)
                 self._report.problem(location.at("collect", index), known)
         if model.collect is not None and "usage" not in model.collect:
             self._report.problem(location.at("collect"), "must hold usage: all else rests on it")

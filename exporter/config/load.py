@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from exporter.config import schema, yaml
+from exporter.config import checking, schema, yaml
 from exporter.config.account_files import account_files
 from exporter.config.account_rules import AccountRules, Entry, Head, beside
 from exporter.config.account_set import AccountSet
@@ -84,7 +84,7 @@ def _expect(what: str, location: Location, report: Report) -> None:
 
 
 def _check_head(main: Location, raw: Map, report: Report) -> Head:
-    checked = schema.check(schema.ConfigFile, {key: value for key, value in raw.items() if key not in _APART}, {})
+    checked = checking.check(schema.ConfigFile, {key: value for key, value in raw.items() if key not in _APART}, {})
     for path, sentence in checked.mistakes:
         report.problem(main.at(*path), sentence)
     return Head(main, checked)
@@ -131,7 +131,7 @@ class _Accounts:
         for index, raw in enumerate(listed):
             location = listed_at.at(index)
             if isinstance(raw, Map):
-                checked = schema.check(schema.AccountBlock, raw, _STAND_INS)
+                checked = checking.check(schema.AccountBlock, raw, _STAND_INS)
                 for path, sentence in checked.mistakes:
                     self._report.problem(location.at(*path), sentence)
                 yield Entry(location, raw, checked)

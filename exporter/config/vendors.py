@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
 
-from exporter.config import provider_schema, schema, yaml
+from exporter.config import checking, provider_schema, yaml
 from exporter.config.document import UNREADABLE, Location, Map, Path
 from exporter.config.provider_schema import ProviderBlock, RequestBlock
 from exporter.config.report import Report
@@ -104,11 +104,11 @@ class KnownProviders:
 
     def unknown(self, name: str) -> str:
         """Return a message for a name that no provider has. It repeats no name that the author chose."""
-        meant = schema.close(name, self.names())
+        meant = checking.close(name, self.names())
         if meant in self._own:
             return f"unknown provider; did you mean the one at {self._own[meant].place}?"
         names = [meant] if meant else self._built_in
-        return schema.unknown("provider", name, names) + ("" if meant else ", and what the command `providers` lists")
+        return checking.unknown("provider", name, names) + ("" if meant else ", and what the command `providers` lists")
 
     def names(self) -> Iterable[str]:
         """Return every name that an account may give."""
@@ -151,7 +151,7 @@ class KnownProviders:
             if raw is not UNREADABLE and not location.document.problems:
                 self._report.problem(location, f"must be a mapping (`base_url: ...`), not {kind(raw)}")
             return None
-        block, mistakes = schema.read(ProviderBlock, raw)
+        block, mistakes = checking.read(ProviderBlock, raw)
         if block is not None:
             mistakes = list(_contradictions(block))
         for path, sentence in mistakes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.config import schema, yaml
+from exporter.config import checking, yaml
 from exporter.config.document import Location, Map, Unreadable
 from exporter.config.rules import kind
 from exporter.errors import ConfigError, Problem
@@ -75,7 +75,7 @@ def read(path: Path, environ: Mapping[str, str]) -> Reading:
     if not isinstance(document.value, (Map, Unreadable)) and document.value is not None:
         message = f"must be a mapping (lines with `key: value`), not {kind(document.value)}"
         document.problems.append(root.problem(message))
-    checked = schema.check(WebFile, raw, {})
+    checked = checking.check(WebFile, raw, {})
     document.problems.extend(root.at(*path).problem(sentence) for path, sentence in checked.mistakes)
     findings = _Findings(document.problems)
     tls = _tls(_Section("tls_server_config", root, raw, checked, findings), _NamedFiles(path.parent, stamps))
@@ -131,7 +131,7 @@ class _Section:
     name: str
     root: Location
     raw: Mapping[str, object]
-    checked: schema.Checked[WebFile]
+    checked: checking.Checked[WebFile]
     findings: _Findings
 
     def has(self, *names: str) -> bool:

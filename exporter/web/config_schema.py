@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from exporter.config.block import Block
+from exporter.config.checking import unknown
 from exporter.config.json_schema import as_json_schema
 from exporter.config.rules import TEXT, Rule, kind, text
-from exporter.config.schema import unknown
 from exporter.web.tls import CIPHERS, CLIENT_AUTH, CURVES, TLS13_CIPHERS, VERSIONS
 
 NO_BURST = "must be a whole number of at least 1"
