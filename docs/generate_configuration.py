@@ -148,6 +148,7 @@ they guess. A *field* is an expression, or a block with these keys.
 
 PROVIDER_BLOCKS: tuple[type[Block], ...] = (
     provider_schema.ProviderBlock,
+    provider_schema.PriceBlock,
     provider_schema.AuthBlock,
     provider_schema.ErrorsBlock,
     provider_schema.WaitBlock,

@@ -21,6 +21,7 @@ from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
+from exporter.providers.base import Price
 from exporter.providers.declared import provider_of
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawResponse
@@ -108,6 +109,7 @@ def page(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> dict[st
             name,
             collect=("usage", "invoices", "auto_recharge") if "/billing/usage" in responses else ("usage",),
             labels={"team": "media"} if name == "voyager" else {},
+            price=Price(0.1, "USD") if name == "voyager" else None,
         )
         for name, responses in RESPONSES.items()
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.config.credentials import KeySource
 from exporter.config.thresholds import Thresholds
 from exporter.errors import Problem
-from exporter.providers.base import Provider
+from exporter.providers.base import Price, Provider
 from exporter.readings import AccountKey
 
 
@@ -33,6 +33,7 @@ class Account:
     thresholds: Thresholds
     labels: Mapping[str, str]
     variables: Mapping[str, str] = field(default_factory=dict)
+    price: Price | None = None
 
     @property
     def id(self) -> AccountKey:

@@ -50,7 +50,7 @@ def check(model: type[_Model], raw: Mapping[str, Any], stand_ins: Mapping[str, A
     meant_paths = frozenset(bad)
     for one in errors:
         path = tuple(step for step in one["loc"] if step != "[key]")
-        pruned = path[: next((i for i, step in enumerate(path) if isinstance(step, int)), len(path))]
+        pruned = _goes(model, path[: next((i for i, step in enumerate(path) if isinstance(step, int)), len(path))])
         left = _without(left, pruned)
         bad.add(pruned)
         if one["input"] is UNREADABLE or (one["type"] == "missing" and path in meant_paths):
@@ -73,6 +73,13 @@ def read(model: type[_Model], raw: Mapping[str, Any]) -> tuple[_Model | None, li
             path = tuple(step for step in one["loc"] if step != "[key]")
             mistakes.append((path, _sentence(model, one)))
     return None, mistakes
+
+
+def _goes(model: type[Block], path: Path) -> Path:
+    """Return what has to go with a bad value: the whole block, where the key is required in it."""
+    *inside, name = path
+    field = _block_at(model, inside).model_fields.get(str(name)) if inside else None
+    return _goes(model, tuple(inside)) if field is not None and field.is_required() else path
 
 
 def _without(block: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from exporter.config.document import UNREADABLE, Location, Map, Seq
 from exporter.config.json_schema import json_schema as as_json_schema
 from exporter.config.report import Report
 from exporter.config.rules import kind
-from exporter.config.vendors import KnownProviders, preset_names
+from exporter.config.vendors import KnownProviders, preset_names, price_of
 from exporter.providers.base import Provider
 
 _APART = ("accounts", "providers")
@@ -170,6 +170,7 @@ class _Accounts:
             thresholds=self._share(levels.of(spec.quotas)),
             labels=self._share_mapping(model.labels),
             variables=self._share_mapping(variables),
+            price=self._share(price_of(model.price) or spec.price),
         )
 
     def _share(self, value: _Shared) -> _Shared:

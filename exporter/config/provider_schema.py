@@ -26,7 +26,7 @@ from exporter.config.provider_rules import (
     WAIT_TIME,
     one_of,
 )
-from exporter.config.rules import COUNT, INTERVAL, NAME, RATE, TEXT, URL
+from exporter.config.rules import AMOUNT, COUNT, CURRENCY, INTERVAL, NAME, RATE, TEXT, URL
 from exporter.providers.expressions import Expression
 from exporter.providers.readers import ResponseField
 from exporter.providers.templates import Template
@@ -36,6 +36,13 @@ _OptionalField = Annotated[ResponseField | None, FIELD]
 
 def _figure(description: str) -> Any:
     return Field(default=None, description=description)
+
+
+class PriceBlock(Block):
+    """What one credit costs, or one of whatever the balance is counted in."""
+
+    amount: Annotated[float, AMOUNT] = Field(description="Money for one credit, such as `0.10`.")
+    currency: Annotated[str, CURRENCY] = Field(description="ISO 4217 code, such as `USD`.")
 
 
 class AuthBlock(Block):
@@ -232,6 +239,7 @@ class ProviderBlock(Block):
         description="Unit of the balance. Money is an ISO 4217 code such as `USD`.",
         json_schema_extra={"x-default": "`credits`"},
     )
+    price: PriceBlock | None = Field(default=None, description="Price of a credit. Default of its accounts.")
     errors: ErrorsBlock | None = Field(default=None, description="What refusals mean.")
     usage: UsageBlock = Field(description="The request for the figures.")
     examples: list[ExampleBlock] | None = Field(default=None, description="Answers with what must become of them.")

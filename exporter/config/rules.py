@@ -121,6 +121,23 @@ def _rate(value: object) -> float:
     return number
 
 
+def _amount(value: object) -> float:
+    try:
+        number = _number(value)
+    except ValueError:
+        number = 0.0
+    if number <= 0:
+        raise ValueError(f"must be a number above 0, such as 0.10{_found(value)}")
+    return number
+
+
+def _currency(value: object) -> str:
+    code = text(value)
+    if not re.fullmatch(r"[A-Z]{3}", code):
+        raise ValueError(f"must be an ISO 4217 code of three capital letters, such as USD{_found(value)}")
+    return code
+
+
 def _level(value: object) -> Level:
     share = isinstance(value, str) and value.endswith("%")
     try:
@@ -236,6 +253,8 @@ DURATION = Rule("duration", _duration, _DURATION)
 INTERVAL = Rule("duration", _interval, _DURATION)
 COUNT = Rule("whole number", _count, _number_or_text(r"\d+", multipleOf=1, minimum=1))
 RATE = Rule("number", _rate, _number_or_text(r"[\d.]+([eE][-+]?\d+)?", exclusiveMinimum=0))
+AMOUNT = Rule("number", _amount, _number_or_text(r"[\d.]+([eE][-+]?\d+)?", exclusiveMinimum=0))
+CURRENCY = Rule("currency", _currency, {"type": "string", "pattern": r"^[A-Z]{3}$|\$\{"})
 CREDITS = Rule("number or percentage", _level, _number_or_text(r"[\d.]+([eE][-+]?\d+)?%?", minimum=0))
 RATIO = Rule("number from 0 to 1", _ratio, _number_or_text(r"[\d.]+", minimum=0, maximum=1))
 LABEL_NAME = Rule("label name", _label_name, _TEXT)

@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 
 from exporter.config.block import Block
 from exporter.config.provider_rules import VARIABLE_NAME
-from exporter.config.provider_schema import ProviderBlock
+from exporter.config.provider_schema import PriceBlock, ProviderBlock
 from exporter.config.rules import (
     COUNT,
     CREDITS,
@@ -200,6 +200,11 @@ class AccountBlock(Block):
         default=None,
         description="Labels to add to all series of the account. They are empty on accounts that do not set them.",
         json_schema_extra={"propertyNames": _LABEL_NAMES},
+    )
+    price: PriceBlock | None = Field(
+        default=None,
+        description="What one credit costs. Spend and balance are shown in money too.",
+        json_schema_extra={"x-default": "the provider's `price`"},
     )
     variables: dict[Annotated[str, VARIABLE_NAME], Annotated[str, TEXT]] | None = Field(
         default=None, description="What the provider's `variables` ask for, such as `{project_id: abc}`."

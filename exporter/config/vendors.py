@@ -18,7 +18,7 @@ from exporter.config.provider_schema import ProviderBlock, RequestBlock
 from exporter.config.report import Report
 from exporter.config.rules import kind
 from exporter.providers import declaration as declared
-from exporter.providers.base import Provider
+from exporter.providers.base import Price, Provider
 from exporter.providers.declaration import Declaration
 from exporter.providers.declared import provider_of
 from exporter.providers.examples import differences
@@ -227,7 +227,13 @@ def declaration_of(name: str, block: ProviderBlock) -> Declaration:
         credit_rates=(operations.credit_rates if operations else None) or {},
         interval=block.interval,
         max_requests_per_minute=block.max_requests_per_minute,
+        price=price_of(block.price),
     )
+
+
+def price_of(block: provider_schema.PriceBlock | None) -> Price | None:
+    """Return what one credit costs, None where it is not given."""
+    return None if block is None else Price(block.amount, block.currency)
 
 
 def _request_rule(request: RequestBlock, block: ProviderBlock) -> declared.RequestRule:

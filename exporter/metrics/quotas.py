@@ -1,4 +1,4 @@
-"""The families of units and of named quotas, which providers by configuration have."""
+"""The families of units, prices and named quotas."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from exporter.readings import NamedQuota
 
 def _unit(view: View) -> Samples:
     return () if view.usage is None else (((view.usage.unit,), 1.0),)
+
+
+def _price(view: View) -> Samples:
+    price = view.account.price
+    return () if price is None else (((price.currency,), price.amount),)
 
 
 def _amounts(field: str) -> Callable[[View], Samples]:
@@ -54,6 +59,12 @@ QUOTA_FAMILIES: tuple[Family, ...] = (
         " by configuration: unit, an ISO 4217 code for money.",
         _unit,
         "unit",
+    ),
+    gauge(
+        "credit_price",
+        "Money for one credit, in its currency. From the configuration; absent where no price is set.",
+        _price,
+        "currency",
     ),
     gauge("quota_used", "Used of a named quota. By configuration: quotas.used.", _amounts("used"), "quota", "unit"),
     gauge("quota_limit", "Limit of a named quota. By configuration: quotas.limit.", _amounts("limit"), "quota", "unit"),

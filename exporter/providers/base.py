@@ -97,6 +97,14 @@ class ParseOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """Money for one credit. ``currency`` is an ISO 4217 code."""
+
+    amount: float
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Authorization:
     """What a request carries of the key."""
 
@@ -124,8 +132,8 @@ class Provider:
 
     ``quotas`` are the thresholds that the vendor has besides credits. ``credit_rates`` are the published numbers
     of units that one credit buys. They are empty if the vendor bills in credits. Without ``authorize`` the key is sent
-    as it is in ``key_header``. ``requests`` is how many a poll of the usage sends. ``interval`` and
-    ``max_requests_per_minute`` are defaults of its accounts, which must give all ``variables``.
+    as it is in ``key_header``. ``requests`` is how many a poll of the usage sends. ``interval``,
+    ``max_requests_per_minute`` and ``price`` are defaults of its accounts, which must give all ``variables``.
     """
 
     title: str
@@ -141,6 +149,7 @@ class Provider:
     requests: int = 1
     interval: float | None = None
     max_requests_per_minute: int | None = None
+    price: Price | None = None
 
     def authorization(self, key: str, now: float, variables: Mapping[str, str]) -> Authorization:
         """Return what a request carries of the key."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from exporter.providers.base import Price
 from exporter.providers.expressions import Expression
 from exporter.providers.readers import ResponseField
 from exporter.providers.templates import Template, variables_of
@@ -147,6 +148,7 @@ class Declaration:
     credit_rates: Mapping[str, float] = field(default_factory=dict)
     interval: float | None = None
     max_requests_per_minute: int | None = None
+    price: Price | None = None
 
     @property
     def limited(self) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ def provider_of(declaration: Declaration) -> Provider:
         requests=len(declaration.requests),
         interval=declaration.interval,
         max_requests_per_minute=declaration.max_requests_per_minute,
+        price=declaration.price,
     )
 
 

@@ -14,7 +14,7 @@ from exporter.metrics.page import Exposition
 from exporter.metrics.render import Renderer, Sample
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.providers.base import ParseOptions
+from exporter.providers.base import ParseOptions, Price
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountKey, AccountState, Invoices, Ledger
 from tests.conftest import FakeClock, MakeAccount
@@ -217,6 +217,20 @@ def test_a_reload_that_brings_a_new_label_puts_it_on_unchanged_accounts_too(
         'video_api_poll_interval_seconds{account="acct",provider="vidnavigator",team=""} 60.0',
         'video_api_poll_interval_seconds{account="b",provider="vidnavigator",team="media"} 60.0',
     ]
+
+
+def test_a_price_is_shown_before_the_first_poll_follows_a_reload_and_never_goes_stale(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount
+) -> None:
+    for price in (Price(0.1, "USD"), Price(0.125, "EUR")):
+        shown.store.replace([make_account(price=price), make_account(name="free")], (), {})
+        clock.advance(7200)
+        assert shown.lines("credit_price") == [
+            f'video_api_credit_price{{account="acct",currency="{price.currency}",provider="vidnavigator"}} '
+            f"{price.amount}"
+        ]
+    shown.store.replace([make_account()], (), {})
+    assert shown.lines("credit_price") == []
 
 
 def test_first_polls_are_done_when_every_account_was_polled_restored_or_found_in_cooldown(
