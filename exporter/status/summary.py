@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from math import floor, inf
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT, Threshold
 from exporter.metrics.view import View
 from exporter.readings import Failure, Quota, Usage
-from exporter.status.words import amount, percent
+from exporter.status.words import amount, duration, percent
 
 SEVERITIES = ("critical", "warning", "unknown", "ok")
 """The severities of an account, the most urgent first."""
@@ -187,6 +187,7 @@ def _attention(
             yield Attention("warning", "The last figures are too old to be shown.")
         return
     yield from _money(view, credits, usage)
+    yield from _expiring(usage, wall)
     for name, fill in fills.items():
         if fill is not None and fill.ratio is not None and fill.level in ("warning", "critical"):
             yield Attention(fill.level, f"{name}: {percent(fill.ratio, digits=4, space=' ')} of the limit used.")
@@ -217,9 +218,18 @@ def _should_have_balance(usage: Usage) -> bool:
     return bool(usage.pools) or not (usage.quotas or usage.services or usage.used_by_operation)
 
 
+def _expiring(usage: Usage, wall: float) -> Iterator[Attention]:
+    for quota in usage.quotas:
+        left, end = quota.amounts.remaining or 0.0, quota.expires_at
+        if end is not None and 0 < end - wall < _ENDS_SOON and left > 0:
+            yield Attention("warning", f"{quota.name}: {amount(left)} {quota.unit} expire in {duration(end - wall)}.")
+
+
 def _quotas(usage: Usage, threshold: Threshold) -> Iterator[QuotaSummary]:
     for quota in usage.quotas:
         fill = _filled(quota.amounts, threshold)
+        if quota.expires_at is not None:
+            fill = replace(fill, level=None)  # because a pack that is used up is no news
         times = _second(quota.resets_at), _second(quota.expires_at)
         yield QuotaSummary(quota.name, quota.unit, fill, quota.amounts.remaining, *times)
 

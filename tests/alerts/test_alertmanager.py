@@ -129,7 +129,7 @@ STALE = {"alertname": "VideoApiDataStale", "severity": "warning"}
 @needs_alertmanager
 def test_a_critical_alert_inhibits_the_warning_about_the_same_resource(running: Server) -> None:
     assert inhibited(running, LOW, CRITICALLY_LOW) == {"VideoApiCreditsLow warning"}
-    for name in ("VideoApiStorageNearLimit", "VideoApiChannelsNearLimit"):
+    for name in ("VideoApiStorageNearLimit", "VideoApiChannelsNearLimit", "VideoApiQuotaNearLimit"):
         pair = ({"alertname": name, "severity": severity} for severity in ("warning", "critical"))
         assert inhibited(running, *pair) == {f"{name} warning"}
 
@@ -138,6 +138,11 @@ def test_a_critical_alert_inhibits_the_warning_about_the_same_resource(running: 
 def test_a_critical_alert_inhibits_no_warning_about_another_resource(running: Server) -> None:
     storage = {"alertname": "VideoApiStorageNearLimit", "severity": "critical"}
     assert inhibited(running, LOW, storage) == set()
+    voices, minutes = (
+        {"alertname": "VideoApiQuotaNearLimit", "severity": severity, "quota": quota}
+        for severity, quota in (("critical", "voices"), ("warning", "minutes"))
+    )
+    assert inhibited(running, voices, minutes) == set()
 
 
 @needs_alertmanager

@@ -12,13 +12,21 @@ from exporter.errors import REASONS
 from exporter.metrics.view import View
 from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
-from exporter.readings import AccountState, Failure, Invoices, Period, Quota, Subscription, Usage
+from exporter.readings import AccountState, Failure, Invoices, NamedQuota, Period, Quota, Subscription, Usage
 from exporter.status.summary import EXPLANATIONS, Attention, Fill, Summary, summary
 from tests.conftest import START, MakeAccount
 from tests.providers.responses import voyager
 from tests.status.conftest import usage
 
 DAY = 86_400.0
+
+
+def pack(left: float | None, expires_in: float | None) -> NamedQuota:
+    """Return a pack of minutes of which all but ``left`` is used."""
+    used = None if left is None else 10.0 - left
+    ratio = None if used is None else used / 10.0
+    ends = None if expires_in is None else START + expires_in
+    return NamedQuota("gift", "minutes", Quota(used, 10.0, left, ratio), None, ends)
 
 
 def brief(make_account: MakeAccount, reading: Usage | None, wall: float = START, **changes: Any) -> Summary:
@@ -97,6 +105,12 @@ def test_every_reason_has_an_explanation() -> None:
         (usage(storage=Quota(8.0, 10.0, 2.0, 0.8)), {}, "warning", "Storage: 80 % of the limit used."),
         (usage(storage=Quota(9.5, 10.0, 0.5, 0.95)), {}, "critical", "Storage: 95 % of the limit used."),
         (usage(channels=Quota(15.0, 15.0, 0.0, 1.0)), {}, "critical", "Channels: 100 % of the limit used."),
+        (usage(quotas=(pack(0.5, 2 * DAY),)), {}, "warning", "gift: 0.5 minutes expire in 2\N{NO-BREAK SPACE}d."),
+        (usage(quotas=(pack(0.5, 7 * DAY),)), {}, "ok", None),
+        (usage(quotas=(pack(0.5, -60.0),)), {}, "ok", None),
+        (usage(quotas=(pack(0.0, 2 * DAY),)), {}, "ok", None),
+        (usage(quotas=(pack(None, 2 * DAY),)), {}, "ok", None),
+        (usage(quotas=(pack(0.0, None),)), {}, "critical", "Quota gift: 100 % of the limit used."),
         (usage(generated_at=START - 3601), {}, "warning", "The vendor's figures are more than an hour old."),
         (usage(rejected=("credits.purchased",)), {}, "warning", "1 field of the last response could not be read"),
         (
