@@ -124,7 +124,7 @@ Part = Usage | Invoices | AutoRecharge
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Credits since the first reading. No total ever falls. ``pools`` are the amounts of the last reading.
+    """Credits since the first reading. No total ever falls. ``pools`` are the last reading's amounts in ``unit``.
 
     ``doubted`` are the pools of a reading in which the whole balance fell to 0. They are booked when the next
     reading confirms the 0.
@@ -136,6 +136,7 @@ class Ledger:
     pools: Mapping[str, Pool] = field(default_factory=dict)
     generated_at: float | None = None
     doubted: Mapping[str, Pool] = field(default_factory=dict)
+    unit: str = "credits"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ def advance(ledger: Ledger | None, usage: Usage, received_at: float, warning: fl
     if ledger is None and not present:
         return None
     before = ledger or Ledger()
+    if before.unit != usage.unit:  # the provider counts in another unit now, and the two cannot be compared
+        before = replace(before, unit=usage.unit, pools={}, doubted={})
     before = replace(before, generated_at=_newest(before.generated_at, usage.generated_at, received_at))
     if before.doubted:
         if usage.balance is None and not any(pool.balance for pool in present.values()):

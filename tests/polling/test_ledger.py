@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -45,6 +46,31 @@ def test_the_first_reading_starts_all_totals_at_zero() -> None:
 
 def test_a_fall_is_spent_and_a_rise_is_added() -> None:
     assert booked(Pool(50.0), Pool(45.5), Pool(95.5), Pool(95.0)) == ("5", "50", "0")
+
+
+def in_unit(unit: str, balance: float) -> Usage:
+    return replace(reading({"monthly": Pool(balance)}), unit=unit)
+
+
+def totals(*readings: Usage) -> tuple[str, str, str]:
+    ledger = None
+    for usage in readings:
+        ledger = advance(ledger, usage, APRIL, WARNING)
+    assert ledger is not None
+    return written(ledger.spent), written(ledger.added), written(ledger.lapsed)
+
+
+def test_amounts_of_two_units_are_not_compared_and_the_totals_go_on() -> None:
+    first = in_unit("characters", 9000), in_unit("characters", 8000)
+    assert totals(*first, in_unit("USD", 12.5)) == ("1000", "0", "0")
+    assert totals(*first, in_unit("USD", 12.5), in_unit("USD", 10)) == ("1002.5", "0", "0")
+    assert totals(*first, in_unit("USD", 12.5), in_unit("characters", 7000)) == ("1000", "0", "0")
+
+
+def test_a_nought_in_one_unit_confirms_none_in_another() -> None:
+    doubted = in_unit("characters", 9000), in_unit("characters", 0)
+    assert totals(*doubted, in_unit("USD", 0), in_unit("USD", 0)) == ("0", "0", "0")
+    assert totals(*doubted, in_unit("USD", 30), in_unit("USD", 29)) == ("1", "0", "0")
 
 
 def test_pools_are_compared_one_by_one() -> None:
