@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 
@@ -30,18 +30,29 @@ def show_providers(path: Path | None, name: str | None, environ: Mapping[str, st
     lines = [("NAME", "KIND", "TITLE", "UNIT", "API")]
     for known in vendors.names():
         provider = vendors.get(known)
-        if provider is not None:
-            kind = "built-in" if known in PROVIDERS else "configured" if known in own else "preset"
-            lines.append((known, kind, provider.title, provider.unit, provider.base_url))
+        if provider is not None and known not in vendors.unusable:
+            lines.append((known, _kind(vendors, own, known), provider.title, provider.unit, provider.base_url))
     write(_columns(lines))
+    for known, sentence in vendors.unusable.items():
+        write(f"# {known} cannot be used: {sentence}\n")
+    for known in vendors.shadowed():
+        write(f"# {known} of a package is left out, because {_kind(vendors, own, known)} {known} has the name\n")
     return 0
+
+
+def _kind(vendors: KnownProviders, own: Collection[str], name: str) -> str:
+    if name in PROVIDERS:
+        return "built-in"
+    return "configured" if name in own else "preset" if name in vendors.declarations else "package"
 
 
 def _definition(vendors: KnownProviders, path: Path | None, name: str) -> str:
     provider = vendors.get(name)
     if provider is None:
         raise UsageError(f"providers: {vendors.unknown(name)}")
-    if name in PROVIDERS:
+    if name in vendors.unusable:
+        raise UsageError(f"providers: {name}: {vendors.unusable[name]}")
+    if name not in vendors.declarations:
         collect = ", ".join(provider.collect)
         return f"# {name} ({provider.title}, {provider.base_url}) is code. It collects {collect}.\n"
     return source_of(path, name)
@@ -54,7 +65,7 @@ def try_provider(
     vendors, _ = vendors_in(path, PROVIDERS, environ)
     if vendors.get(name) is None:
         raise UsageError(f"try-provider: {vendors.unknown(name)}")
-    if name in PROVIDERS:
+    if name not in vendors.declarations:
         raise UsageError(f"try-provider: {name} is code. Only providers that are written as YAML can be tried")
     declaration = vendors.declarations[name]
     documents: dict[str, object] = {}

@@ -73,6 +73,9 @@ class AccountRules:
             if not self._vendors.is_broken(model.provider):
                 self._report.problem(location.at("provider"), self._vendors.unknown(model.provider))
             return None
+        if model.provider in self._vendors.unusable:
+            self._report.doubt(location.at("provider"), self._vendors.unusable[model.provider])
+            return spec
         for index, name in enumerate(model.collect or ()):
             if name not in spec.collect:
                 known = checking.unknown("thing to collect", name, spec.collect)
@@ -86,7 +89,7 @@ class AccountRules:
     def variables(self, entry: Entry, spec: Provider | None) -> Mapping[str, str]:
         """Return what the account gives for the provider's variables, after a check that it gives them all."""
         given = entry.checked.model.variables or {}
-        if spec is None or entry.checked.hits("variables"):
+        if spec is None or entry.checked.hits("variables") or entry.checked.model.provider in self._vendors.unusable:
             return given
         location = entry.location.at("variables")
         names = ", ".join(spec.variables) or "none"

@@ -23,6 +23,7 @@ from exporter.config.report import Report
 from exporter.config.rules import kind
 from exporter.config.vendors import KnownProviders, preset_names, price_of
 from exporter.providers.base import Provider
+from exporter.providers.packages import packaged
 
 _APART = ("accounts", "providers")
 """Blocks that are checked one by one."""
@@ -64,7 +65,7 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
 
 def json_schema(providers: Mapping[str, Provider]) -> dict[str, Any]:
     """Return the configuration's JSON Schema, for editors."""
-    names = sorted({*providers, *preset_names()})
+    names = sorted({*providers, *preset_names(), *packaged()})
     return as_json_schema(names, {name for spec in providers.values() for name in spec.collect})
 
 

@@ -127,14 +127,14 @@ def _amount(value: object) -> float:
     except ValueError:
         number = 0.0
     if number <= 0:
-        raise ValueError(f"must be a number above 0, such as 0.10{_found(value)}")
+        raise ValueError("must be a number above 0, such as 0.10")
     return number
 
 
 def _currency(value: object) -> str:
     code = text(value)
     if not re.fullmatch(r"[A-Z]{3}", code):
-        raise ValueError(f"must be an ISO 4217 code of three capital letters, such as USD{_found(value)}")
+        raise ValueError("must be an ISO 4217 code of three capital letters, such as USD")
     return code
 
 

@@ -1,7 +1,7 @@
-"""The providers that accounts may name: the built-in ones, those of the configuration, and the presets.
+"""The providers that accounts may name: built-in ones, those of the configuration, presets, and those of packages.
 
 A preset is a YAML file in the package. It is read when an account names it. A provider of the configuration replaces
-the preset of its name.
+the preset of its name. Other packages are asked for a name that none of these has.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path as FilePath
 
 from exporter.config import checking, provider_schema, yaml
@@ -18,6 +19,7 @@ from exporter.config.provider_schema import ProviderBlock, RequestBlock
 from exporter.config.report import Report
 from exporter.config.rules import kind
 from exporter.providers import declaration as declared
+from exporter.providers import packages
 from exporter.providers.base import Price, Provider
 from exporter.providers.declaration import Declaration
 from exporter.providers.declared import provider_of
@@ -82,6 +84,9 @@ class KnownProviders:
         self._own: dict[str, Location] = {}
         self.known: dict[str, Provider | None] = dict(built_in)
         self.declarations: dict[str, Declaration] = {}
+        self.unusable: dict[str, str] = {}
+        """Why a provider that a package brings cannot be used, by its name."""
+        self._packaged: Mapping[str, list[EntryPoint]] | None = None
 
     def read(self, location: Location, raw: object) -> None:
         """Take the block ``providers`` of a configuration."""
@@ -112,7 +117,7 @@ class KnownProviders:
 
     def names(self) -> Iterable[str]:
         """Return every name that an account may give."""
-        return sorted({*self.known, *self._presets})
+        return sorted({*self.known, *self._presets, *self.packaged})
 
     def get(self, name: str) -> Provider | None:
         """Return a provider, None where there is none or where its mistakes are reported."""
@@ -120,7 +125,24 @@ class KnownProviders:
             document = yaml.read(str(PRESETS.joinpath(name + ".yaml")), {})
             self._report.read(document)
             self._take(name, Location(document), document.value)
+        elif name not in self.known and name in self.packaged:
+            try:
+                self.known[name] = packages.loaded(self.packaged[name])
+            except packages.UnusablePackageError as error:
+                self.unusable[name] = str(error)
+                self.known[name] = packages.unusable(name, str(error))
         return self.known.get(name)
+
+    @property
+    def packaged(self) -> Mapping[str, list[EntryPoint]]:
+        """Return the entry points of other packages by name. The first look takes some milliseconds."""
+        if self._packaged is None:
+            self._packaged = packages.packaged()
+        return self._packaged
+
+    def shadowed(self) -> Iterable[str]:
+        """Return the names that packages bring in vain, because something else has them."""
+        return sorted(name for name in self.packaged if name in {*self._built_in, *self.declarations, *self._presets})
 
     def is_broken(self, name: str) -> bool:
         """Return whether the provider is there, and wrong."""

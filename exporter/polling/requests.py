@@ -132,9 +132,9 @@ class PollSession:
         limits, clock = self._sender.limits, self._sender.clock
         client = self._sender.client_of(self._account)
         began = clock.monotonic()
-        auth = self._provider.authorization(self._target.key, clock.wall(), self._account.variables)
-        params, headers = {**request.params, **auth.query}, {**request.headers, **auth.headers}
         try:
+            auth = self._provider.authorization(self._target.key, clock.wall(), self._account.variables)
+            params, headers = {**request.params, **auth.query}, {**request.headers, **auth.headers}
             raw = client.get(request.path, params, headers, left, request.body)
         finally:
             limits.end_request(self._target, began)

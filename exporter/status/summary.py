@@ -221,7 +221,7 @@ def _should_have_balance(usage: Usage) -> bool:
 def _expiring(usage: Usage, wall: float) -> Iterator[Attention]:
     for quota in usage.quotas:
         left, end = quota.amounts.remaining or 0.0, quota.expires_at
-        if end is not None and 0 < end - wall < _ENDS_SOON and left > 0:
+        if end is not None and 0 < end - wall < _ENDS_SOON_SECONDS and left > 0:
             yield Attention("warning", f"{quota.name}: {amount(left)} {quota.unit} expire in {duration(end - wall)}.")
 
 
