@@ -1,4 +1,4 @@
-"""The paths, headers, envelopes and `data` blocks of the two vendors' responses.
+"""The paths, headers, envelopes and `data` blocks of the vendors' responses.
 
 Times are Unix seconds, sizes are bytes, and amounts are credits. None means unlimited.
 """
@@ -6,7 +6,7 @@ Times are Unix seconds, sizes are bytes, and amounts are credits. None means unl
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -18,26 +18,29 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Api:
-    """A vendor's API with the header of its key, its paths, its envelope and its errors."""
+    """A vendor's API with the header of its key, its paths, its envelope and its errors.
+
+    `success` wraps data as the vendor does in a 200. `refusal` is its error body for a status and a message. With 200
+    it is VideoDB's `success: false` or the like.
+    """
 
     provider: str
     key_header: str
     base_path: str
     usage_path: str
+    success: Callable[[object], object]
+    refusal: Callable[[int, str], Json]
+    key_prefix: str = ""
     other_paths: tuple[str, ...] = ()
     open_paths: Mapping[str, Json] = field(default_factory=dict)
 
-    def success(self, data: object) -> Json:
-        """Wrap data as the vendor does in a 200."""
-        if self.provider == "videodb":
-            return {"success": True, "data": data}
-        return {"status": "success", "data": data}
 
-    def refusal(self, status: int, message: str) -> Json:
-        """Return the vendor's error body for a status. With 200 it is VideoDB's `success: false` or the like."""
-        if self.provider == "videodb":
-            return {"success": False, "message": message} if status == 200 else {"message": message}
-        return {"status": "error", "error": _ERROR_CODES.get(status, "error"), "message": message}
+def _bare(data: object) -> object:
+    return data
+
+
+def _videodb_refusal(status: int, message: str) -> Json:
+    return {"success": False, "message": message} if status == 200 else {"message": message}
 
 
 _ERROR_CODES = {
@@ -56,6 +59,8 @@ VIDEODB = Api(
     key_header="x-access-token",
     base_path="",
     usage_path="/billing/usage",
+    success=lambda data: {"success": True, "data": data},
+    refusal=_videodb_refusal,
     other_paths=("/billing/invoices", "/billing/auto_recharge"),
 )
 
@@ -64,6 +69,12 @@ VIDNAVIGATOR = Api(
     key_header="X-API-Key",
     base_path="/v1",
     usage_path="/usage",
+    success=lambda data: {"status": "success", "data": data},
+    refusal=lambda status, message: {
+        "status": "error",
+        "error": _ERROR_CODES.get(status, "error"),
+        "message": message,
+    },
     open_paths={
         "/health": {
             "status": "success",
@@ -73,6 +84,40 @@ VIDNAVIGATOR = Api(
         }
     },
 )
+
+PROJECT = "6f0d-demo"
+
+# Vendors of presets.
+ELEVENLABS = Api(
+    provider="elevenlabs",
+    key_header="xi-api-key",
+    base_path="",
+    usage_path="/v1/user/subscription",
+    success=_bare,
+    refusal=lambda status, message: {"detail": {"status": _ERROR_CODES.get(status, "error"), "message": message}},
+)
+
+DEEPGRAM = Api(
+    provider="deepgram",
+    key_header="Authorization",
+    key_prefix="Token ",
+    base_path="",
+    usage_path=f"/v1/projects/{PROJECT}/balances",
+    success=_bare,
+    refusal=lambda status, message: {"err_code": _ERROR_CODES.get(status, "error").upper(), "err_msg": message},
+)
+
+VIDU = Api(
+    provider="vidu",
+    key_header="Authorization",
+    key_prefix="Token ",
+    base_path="",
+    usage_path="/ent/v2/credits",
+    success=_bare,
+    refusal=lambda status, message: {"reason": _ERROR_CODES.get(status, "error"), "message": message},
+)
+
+APIS = (VIDEODB, VIDNAVIGATOR, ELEVENLABS, DEEPGRAM, VIDU)
 
 
 @dataclass(frozen=True)

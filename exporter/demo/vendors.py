@@ -1,4 +1,4 @@
-"""The two vendors on loopback. `Vendors` answers for any number of accounts.
+"""The vendors on loopback. `Vendors` answers for any number of accounts.
 
     with Vendors() as vendors:
         key = vendors.add(vidnavigator_account(monthly_remaining=3))
@@ -106,7 +106,7 @@ def vidnavigator_account(**usage: Any) -> SimulatedAccount:
 
 
 class Vendors:
-    """Both vendors, each on its own port. It is a context manager that starts and stops them.
+    """All vendors, each on its own port. It is a context manager that starts and stops them.
 
     `accounts` maps keys to accounts and may change at any time. Hold `lock` to change several things together.
     `latency_seconds` pass before each response. `clock` times the request log, which keeps the latest `log_limit`
@@ -130,7 +130,7 @@ class Vendors:
         self._logged = threading.Condition(self.lock)
         self._servers = {
             api.provider: LoopbackServer(lambda exchange, api=api: self._respond(exchange, api), tls)  # type: ignore[misc]  # the default binds the loop variable
-            for api in (VIDEODB, VIDNAVIGATOR)
+            for api in apis.APIS
         }
 
     def __enter__(self) -> Vendors:
@@ -143,7 +143,7 @@ class Vendors:
         self.stop()
 
     def start(self) -> None:
-        """Serve on two free ports of 127.0.0.1."""
+        """Serve on free ports of 127.0.0.1."""
         for server in self._servers.values():
             server.start()
 
@@ -152,24 +152,28 @@ class Vendors:
         for server in self._servers.values():
             server.stop()
 
+    def url_of(self, api: Api) -> str:
+        """Return the base URL of an API."""
+        return self._servers[api.provider].origin + api.base_path
+
     @property
     def videodb_url(self) -> str:
         """Return the base URL of VideoDB's API."""
-        return self._servers["videodb"].origin + VIDEODB.base_path
+        return self.url_of(VIDEODB)
 
     @property
     def vidnavigator_url(self) -> str:
         """Return the base URL of VidNavigator's API, `/v1` included."""
-        return self._servers["vidnavigator"].origin + VIDNAVIGATOR.base_path
+        return self.url_of(VIDNAVIGATOR)
 
     @property
     def connections_accepted(self) -> int:
-        """Return how many connections both vendors have accepted so far."""
+        """Return how many connections all vendors have accepted so far."""
         return sum(server.connections_accepted for server in self._servers.values())
 
     @property
     def connections_open(self) -> int:
-        """Return how many connections both vendors hold open now."""
+        """Return how many connections all vendors hold open now."""
         return sum(server.connections_open for server in self._servers.values())
 
     def add(self, account: SimulatedAccount, key: str | None = None) -> str:
@@ -201,7 +205,7 @@ class Vendors:
     def _respond(self, exchange: Exchange, api: Api) -> None:
         url = urlsplit(exchange.path)
         path = url.path.removeprefix(api.base_path)
-        key = exchange.headers.get(api.key_header, "")
+        key = exchange.headers.get(api.key_header, "").removeprefix(api.key_prefix)
         with self.lock:
             self.request_count += 1
             self._log.append(LoggedRequest(self._clock(), key, path))

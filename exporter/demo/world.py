@@ -22,9 +22,10 @@ from pathlib import Path
 import yaml
 
 from exporter.demo import faults
-from exporter.demo.apis import GIB, NAVIGATOR, ODYSSEY, TRIAL, VIDEODB, VOYAGER
+from exporter.demo.apis import DEEPGRAM, GIB, NAVIGATOR, ODYSSEY, PROJECT, TRIAL, VIDEODB, VIDNAVIGATOR, VOYAGER
 from exporter.demo.faults import Fault
 from exporter.demo.life import Calendar, DataAt, Demand, Filling, Service, VideoDbLife, VidNavigatorLife
+from exporter.demo.preset_lives import DeepgramLife, ElevenLabsLife, ViduLife
 from exporter.demo.vendors import Clock, SimulatedAccount, Vendors
 
 LAG_SECONDS = 2.0
@@ -77,9 +78,10 @@ class DemoAccount:
     """An account of the demo with its name in the configuration, its life and its fault."""
 
     name: str
-    life: VidNavigatorLife | VideoDbLife
+    life: VidNavigatorLife | VideoDbLife | ElevenLabsLife | DeepgramLife | ViduLife
     team: str
     env: str = "prod"
+    price: tuple[float, str] | None = None
     trouble: Trouble | None = None
 
 
@@ -95,7 +97,7 @@ def _vidnavigator_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAc
         into_period=17,
         top_up=50,
     )
-    yield DemoAccount("media-prod", burning, "media")
+    yield DemoAccount("media-prod", burning, "media", price=(0.25, "USD"))
     filling = VidNavigatorLife(
         VOYAGER,
         OLD_SERVICES,
@@ -104,7 +106,7 @@ def _vidnavigator_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAc
         channels=Filling(4, 16, 24, start=0.7),
         into_period=9,
     )
-    yield DemoAccount("archive", filling, "media")
+    yield DemoAccount("archive", filling, "media", price=(0.25, "USD"))
     unlimited = VidNavigatorLife(
         ODYSSEY,
         NEW_SERVICES,
@@ -146,18 +148,18 @@ def _vidnavigator_accounts_in_need(demand: Callable[[float], Demand]) -> Iterato
         into_period=5,
     )
     too_many = faults.status(429, message="Too many requests.", retry_after=60, retry_after_seconds=60)
-    yield DemoAccount("batch", limited, "media", "staging", Trouble(too_many, first=20, every=180, lasting=15))
+    yield DemoAccount("batch", limited, "media", "staging", trouble=Trouble(too_many, first=20, every=180, lasting=15))
     for name, fault in (
         ("no-plan", faults.no_subscription()),
         ("revoked", faults.status(401, message="The API key is not valid.")),
     ):
         unseen = VidNavigatorLife(NAVIGATOR, (), demand(0), storage=FEW_FILES, channels=ONE_CHANNEL)
-        yield DemoAccount(name, unseen, "research", "dev", Trouble(fault))
+        yield DemoAccount(name, unseen, "research", "dev", trouble=Trouble(fault))
 
 
 def _videodb_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]:
     recharging = VideoDbLife(OPERATIONS, demand(6), purchased=60, into_period=17, threshold=20, recharge=100)
-    yield DemoAccount("video-prod", recharging, "media")
+    yield DemoAccount("video-prod", recharging, "media", price=(1.0, "USD"))
     on_a_plan = VideoDbLife(OPERATIONS, demand(1.4), granted=50, into_period=20, example_names=True)
     yield DemoAccount("video-research", on_a_plan, "research")
     flaky = VideoDbLife(OPERATIONS, demand(12), purchased=90, into_period=8, threshold=25, recharge=200)
@@ -175,6 +177,17 @@ def _videodb_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount
     yield DemoAccount("video-lab", unpaid, "research", "dev")
 
 
+def _preset_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]:
+    """Yield accounts of other vendors, which the exporter reads by presets. Each counts in a unit of its own."""
+    voices = Filling(18, 28, 50, start=0.8)
+    dubbing = ElevenLabsLife(demand(4_300), characters=110_000, voices=voices, into_period=16)
+    yield DemoAccount("dubbing", dubbing, "media", price=(0.0002, "EUR"))
+    transcripts = DeepgramLife(demand(4.1), dollars=125, into_period=11)
+    yield DemoAccount("transcripts", transcripts, "live", price=(1.0, "USD"))
+    clips = ViduLife(demand(71), pack=3_000, bonus=400, tasks=Filling(0, 4, 0.3), into_period=26)
+    yield DemoAccount("clips", clips, "media", "staging", price=(0.005, "USD"))
+
+
 class World:
     """The demo's accounts in a `Vendors`, made by `make_world`. `keys` has their keys by name."""
 
@@ -187,7 +200,8 @@ class World:
         self.accounts: list[DemoAccount] = []
         self.keys: dict[str, str] = {}
         self._clock = clock
-        for accounts in (_vidnavigator_accounts, _vidnavigator_accounts_in_need, _videodb_accounts):
+        groups = (_vidnavigator_accounts, _vidnavigator_accounts_in_need, _videodb_accounts, _preset_accounts)
+        for accounts in groups:
             for account in accounts(lambda per_day: Demand(per_day, waves.uniform(0, math.tau))):
                 responses = {
                     path: self._response_of(data, account.trouble)
@@ -209,7 +223,6 @@ class World:
 
         Only the owner can read the files.
         """
-        urls = {"videodb": self.vendors.videodb_url, "vidnavigator": self.vendors.vidnavigator_url}
         config: dict[str, object] = {
             # The figures of the rate-limited key must stay during its cool-downs, which take a minute.
             "poll": {"interval": "10s", "timeout": "5s", "stale_after": "3m"},
@@ -218,9 +231,9 @@ class World:
                     "name": account.name,
                     "provider": account.life.api.provider,
                     "api_key_file": _write_private(directory / f"{account.name}.key", self.keys[account.name]),
-                    "base_url": urls[account.life.api.provider],
+                    "base_url": self.vendors.url_of(account.life.api),
                     "labels": {"team": account.team, "env": account.env},
-                    **({"collect": ["usage", "invoices", "auto_recharge"]} if account.life.api is VIDEODB else {}),
+                    **_settings(account),
                 }
                 for account in self.accounts
             ],
@@ -228,6 +241,20 @@ class World:
         if state_path:
             config["state"] = {"path": str(state_path)}
         return Path(_write_private(directory / "config.yaml", yaml.safe_dump(config, sort_keys=False)))
+
+
+def _settings(account: DemoAccount) -> dict[str, object]:
+    """Return what the account needs of its vendor, and its price. Presets are slower than a demo should be."""
+    api, more = account.life.api, dict[str, object]()
+    if api is VIDEODB:
+        more["collect"] = ["usage", "invoices", "auto_recharge"]
+    elif api is not VIDNAVIGATOR:
+        more |= {"interval": "10s", "max_requests_per_minute": 50}
+    if api is DEEPGRAM:
+        more["variables"] = {"project_id": PROJECT}
+    if account.price is not None:
+        more["price"] = dict(zip(("amount", "currency"), account.price, strict=True))
+    return more
 
 
 def _write_private(path: Path, text: str) -> str:

@@ -12,7 +12,7 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
+from exporter.providers.base import Provider
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import Transport
 from grafana.server import Prometheus
@@ -110,7 +111,7 @@ def _scrapes(folder: Path, start: float, end: float) -> Iterator[str]:
         exposition = Exposition(FAMILIES, metrics.registry, clock)
         store = Store(exposition, clock)
         store.replace(accounts, config.label_names, {})
-        poller = _poller(accounts, store, metrics, clock)
+        poller = _poller(config.providers, accounts, store, metrics, clock)
         due = [(number * POLL_SECONDS / len(accounts), number) for number in range(len(accounts))]
         scrape = SCRAPE_SECONDS
         while scrape <= end - start:
@@ -142,10 +143,16 @@ def _self_metrics(accounts: Sequence[Account], clock: DrivenClock) -> SelfMetric
     return metrics
 
 
-def _poller(accounts: Sequence[Account], store: Store, metrics: SelfMetrics, clock: DrivenClock) -> Poller:
+def _poller(
+    providers: Mapping[str, Provider],
+    accounts: Sequence[Account],
+    store: Store,
+    metrics: SelfMetrics,
+    clock: DrivenClock,
+) -> Poller:
     transports = {account.base_url: Transport(account.base_url, "preview") for account in accounts}
     return Poller(
-        providers=PROVIDERS,
+        providers=providers,
         sender=Sender(
             lambda account: transports[account.base_url],
             Limits(clock, None),

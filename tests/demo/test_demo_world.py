@@ -17,11 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vidnavigator.exceptions import AuthenticationError, NotFoundError, RateLimitExceeded
 
+from exporter import commands
 from exporter.config import load as config
+from exporter.demo.apis import VIDEODB, VIDNAVIGATOR
 from exporter.demo.faults import Fault
-from exporter.demo.vendors import Vendors
+from exporter.demo.vendors import SimulatedAccount, Vendors
 from exporter.demo.world import LAG_SECONDS, Trouble, World, make_world
 from exporter.providers import PROVIDERS
+from exporter.providers.base import ParseOptions, VendorResponse
+from exporter.readings import Usage
 
 START = 1_800_000_000.0
 DAY = 86400.0
@@ -74,7 +78,9 @@ def vidnavigator_client(world: World, name: str) -> Iterator[vidnavigator.VidNav
 def test_every_well_account_is_read_by_its_vendors_own_client(world: World) -> None:
     well = [account for account in world.accounts if account.name not in ("no-plan", "revoked")]
     for account in well:
-        if account.life.api.provider == "vidnavigator":
+        if account.life.api not in (VIDEODB, VIDNAVIGATOR):
+            continue
+        if account.life.api is VIDNAVIGATOR:
             with vidnavigator_client(world, account.name) as client:
                 read: object = client.get_usage().data.model_dump(exclude_none=True)
         else:
@@ -83,7 +89,54 @@ def test_every_well_account_is_read_by_its_vendors_own_client(world: World) -> N
                 read = connection.check_usage()
                 assert connection.get_invoices() == response(world, account.name, "/billing/invoices")
         assert read == response(world, account.name)
-    assert len(well) == 10
+    assert len(well) == 13
+
+
+def readings(world: World, folder: Path) -> dict[str, Usage]:
+    """Return what the presets make of the accounts of their vendors."""
+    loaded, found = config.load(world.write_config(folder), PROVIDERS, {}, strict=True), {}
+    for account in loaded.accounts:
+        if account.provider not in PROVIDERS:
+            simulated = world.vendors.accounts[world.keys[account.name]]
+
+            def get(path: str, *_: object, simulated: SimulatedAccount = simulated, **__: object) -> VendorResponse:
+                return VendorResponse(200, simulated.api.success(simulated.responses[path]()))
+
+            fetch = loaded.providers[account.provider].endpoints["usage"].fetch
+            usage = fetch(get, ParseOptions(variables=account.variables))
+            assert isinstance(usage, Usage)
+            found[account.name] = usage
+    return found
+
+
+def test_three_vendors_of_presets_count_in_units_of_their_own(world: World, wall: Wall, tmp_path: Path) -> None:
+    now = readings(world, tmp_path)
+    assert {name: usage.unit for name, usage in now.items()} == {
+        "dubbing": "characters",
+        "transcripts": "USD",
+        "clips": "credits",
+    }
+    assert {usage.rejected for usage in now.values()} == {()}
+    balances = {name: usage.balance or 0.0 for name, usage in now.items()}
+    assert 20_000 < balances["dubbing"] < 60_000
+    assert 60 < balances["transcripts"] < 150
+    assert 800 < balances["clips"] < 2000
+    [pack, bonus] = [quota for quota in now["clips"].quotas if quota.expires_at is not None]
+    assert 3 * DAY < (pack.expires_at or 0) - START < 5 * DAY < (bonus.expires_at or 0) - START
+    assert [quota.name for quota in now["dubbing"].quotas][:1] == ["voices"]
+    wall.now = START + 2 * DAY
+    assert all((usage.balance or 0.0) < balances[name] for name, usage in readings(world, tmp_path).items())
+
+
+@pytest.mark.parametrize(("name", "reason"), [("dubbing", "auth"), ("transcripts", "auth"), ("clips", "auth")])
+def test_a_wrong_key_is_refused_in_the_words_of_the_vendor(
+    world: World, tmp_path: Path, name: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = world.write_config(tmp_path)
+    (tmp_path / f"{name}.key").write_text("f" * 32)
+    assert commands.run(["poll", name, f"--config.file={path}"]) == 1
+    shown = capsys.readouterr().out
+    assert reason in shown and "The API key is not valid." in shown
 
 
 def test_the_first_look_shows_something_of_everything(world: World) -> None:

@@ -35,6 +35,7 @@ ACCOUNTS = [
     {"provider": "vidnavigator", "account": "revoked"},
     {"provider": "vidnavigator", "account": "batch"},
     {"provider": "videodb", "account": "video-lab"},
+    {"provider": "vidu", "account": "clips"},
 ]
 # What the demo never shows, and the query that proves the metric and its labels all the same.
 NEVER_IN_THE_DEMO = {("exporter", "Answers not fully used"): (" > 0", " >= 0")}
@@ -220,7 +221,7 @@ def test_query_of_the_worst_state_names_the_demos_troubles(prometheus: Prometheu
 
     def ask() -> dict[str, str]:
         found = {series["metric"]["account"]: series["value"][1] for series in responses(prometheus, target, {})}
-        return found if len(found) == 12 else {}
+        return found if len(found) == 15 else {}
 
     states = until(ask)
     assert (states["revoked"], states["no-plan"], states["broadcast"]) == ("7", "6", "0")

@@ -41,7 +41,7 @@ def test_prometheus_scrapes_it_and_every_figure_of_the_demo_comes_back(tmp_path:
 
             with prometheus(tmp_path / "prometheus", json.dumps(scrape)) as server:
                 until(lambda: server.value("up") == 1, "up")
-                until(lambda: server.value("count(video_api_up)") == 12, "all accounts")
+                until(lambda: server.value("count(video_api_up)") == 15, "all accounts")
                 page = program.metrics()
                 for series, value in page.items():
                     if series.startswith(
