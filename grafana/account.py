@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana.account_details import billing, finite, one, operations, plan, polling, polling_details, space
+from grafana.account_details import billing, finite, one, operations, plan, polling, polling_details, quotas, space
 from grafana.board import annotation, dashboard
 from grafana.fields import (
     BLUE,
@@ -38,11 +38,13 @@ from grafana.queries import (
     begun,
     firing,
     firing_since,
+    in_money,
     per_account,
     runway,
     state,
     target_variables,
     time_left,
+    with_unit,
 )
 
 RESET = per_account(ONE, "video_api:billing_period_remaining_seconds")
@@ -74,9 +76,10 @@ def tiles() -> list[tuple[int, Json]]:
             4,
             stat(
                 "Balance",
-                "Credits that can be spent now. While polls fail, the last good reading stays until it is "
-                "stale. Then it disappears.",
-                Query(balance(ONE)),
+                "What can be spent now, in the unit of the account. While polls fail, the last good reading stays "
+                "until it is stale. Then it disappears.",
+                Query(with_unit(ONE, balance(ONE)), "{{unit}}"),
+                text_mode="value_and_name",
                 unit=CREDITS,
                 decimals=1,
                 no_value="Not known",
@@ -267,6 +270,48 @@ def ledger() -> Json:
     )
 
 
+def money() -> list[tuple[int, Json]]:
+    """Return balance and spend in the account's currency."""
+    day = in_money(ONE, one("video_api:credits_spent:increase1d"))
+    week = in_money(ONE, one("video_api:credits_spent:increase7d"))
+    tiles = (
+        (
+            "Balance in money",
+            "The balance times the price of a credit.",
+            in_money(ONE, finite("video_api_credits_balance")),
+        ),
+        ("Spent in 24 h", "Spending of the last day times the price of a credit.", day),
+        ("Spent in 7 days", "Spending of the last seven days times the price of a credit.", week),
+    )
+    course = lines(
+        "Money spent per hour",
+        "Spending of the last hour times the price of a credit.",
+        Query(in_money(ONE, one("video_api:credits_spent:increase1h")), "{{currency}}"),
+        unit=CREDITS,
+        no_value="No price set, or no spending known yet",
+        decimals=2,
+    )
+    return [
+        *(
+            (
+                4,
+                stat(
+                    title,
+                    description,
+                    Query(expr, "{{currency}}", instant=True),
+                    unit=CREDITS,
+                    decimals=2,
+                    no_value="No price set",
+                    thresholds=steps(BLUE),
+                    text_mode="value_and_name",
+                ),
+            )
+            for title, description, expr in tiles
+        ),
+        (12, course),
+    ]
+
+
 def build() -> Json:
     """Return the Account dashboard."""
     return dashboard(
@@ -292,6 +337,8 @@ def build() -> Json:
             (5, [(24, alerts_over_time())]),
             (8, [(12, pace()), (12, forecast())]),
             (6, [(24, ledger())]),
+            row("Money"),
+            (5, money()),
             row("By operation"),
             (8, operations()),
             row("Storage and channels"),
@@ -316,6 +363,8 @@ def build() -> Json:
                     ),
                 ],
             ),
+            row("Quotas"),
+            (6, quotas()),
             row("Plan and billing"),
             (5, plan()),
             (5, billing()),

@@ -16,6 +16,7 @@ from grafana.fields import (
     RED,
     SECONDS,
     TEXT,
+    UNLIMITED,
     Json,
     colour,
     limit_line,
@@ -116,6 +117,65 @@ def space(resource: str, title: str, used: str, limit: str, unit: str, words_use
         overrides=[override_query("used", color=colour(BLUE)), limit_line("limit", RED)],
     )
     return [(3, share), (9, course)]
+
+
+def quotas() -> list[tuple[int, Json]]:
+    """Return the named quotas, now and over time."""
+    by = f"{ACCOUNT}, quota"
+
+    def figure(metric: str) -> Query:
+        return Query(f"max by ({by}, unit) ({ONE(f'video_api_quota_{metric}')})", ref=metric, table=True)
+
+    def until(moment: str) -> Query:
+        return Query(
+            f"min by ({by}) ({ONE(f'video_api_quota_{moment}_timestamp_seconds')}) - time()", ref=moment, table=True
+        )
+
+    amount = {"unit": CREDITS, "decimals": 1, "noValue": "–", "mappings": [UNLIMITED], "custom__width": 95}
+    return [
+        (
+            15,
+            table(
+                "Quotas",
+                "Named quotas, each in its own unit. A quota is refilled, or what is left of it is lost.",
+                *(figure(metric) for metric in ("used", "limit", "remaining", "used_ratio")),
+                until("reset"),
+                until("expiry"),
+                no_value="No quotas sent by vendor",
+                columns={
+                    "quota": "Quota",
+                    "Value #used": "Used",
+                    "Value #limit": "Limit",
+                    "Value #remaining": "Left",
+                    "unit": "Unit",
+                    "Value #used_ratio": "Share",
+                    "Value #reset": "Refilled in",
+                    "Value #expiry": "Lost in",
+                },
+                hidden=("provider", "account"),
+                overrides=[
+                    *(override(name, **amount) for name in ("Used", "Limit", "Left")),
+                    override("Unit", custom__width=90),
+                    override("Share", unit=RATIO, decimals=0, noValue="–", custom__width=70),
+                    override("Refilled in", unit=SECONDS, decimals=1, noValue="–", custom__width=95),
+                    override("Lost in", unit=SECONDS, decimals=1, noValue="–", custom__width=95),
+                ],
+            ),
+        ),
+        (
+            9,
+            lines(
+                "Quotas over time",
+                "Used share of each named quota.",
+                Query(f"max by ({by}) ({ONE('video_api_quota_used_ratio')})", "{{quota}}"),
+                unit=RATIO,
+                no_value="No share of a quota known",
+                fill=0,
+                decimals=0,
+                max=1,
+            ),
+        ),
+    ]
 
 
 def plan() -> list[tuple[int, Json]]:

@@ -40,8 +40,10 @@ from grafana.queries import (
     ends_before_reset,
     firing,
     firing_since,
+    in_money,
     near_limit,
     per_account,
+    quota_near_limit,
     selector,
     state,
     target_variables,
@@ -136,9 +138,9 @@ def tiles() -> list[tuple[int, Json]]:
         ),
         counted(
             "Space near limit",
-            "Storage or indexed channels have reached a threshold of the account.",
-            f"{near_limit(MANY, 'storage')} or {near_limit(MANY, 'channels')}",
-            ratio,
+            "Storage, indexed channels or a named quota have reached a threshold of the account.",
+            f"{near_limit(MANY, 'storage')} or {near_limit(MANY, 'channels')} or {quota_near_limit(MANY)}",
+            f"{ratio} or {MANY('video_api_quota_used_ratio')}",
             YELLOW,
             "No limits known",
         ),
@@ -199,6 +201,7 @@ def accounts_table() -> Json:
         column("labels", f"group without ({TARGET_LABELS}) ({MANY('video_api_up')})"),
         column("reason", f"group by ({ACCOUNT}, reason) ({MANY('video_api_last_poll_failure')})"),
         column("balance", balance(MANY)),
+        column("unit", f"group by ({ACCOUNT}, unit) ({MANY('video_api_credits_unit_info')})"),
         column("runway", time_left(MANY, "1d")),
         column("reset", per_account(MANY, "video_api:billing_period_remaining_seconds")),
         column("spent", SPENT_1D),
@@ -211,6 +214,7 @@ def accounts_table() -> Json:
             "account": "Account",
             "provider": "Provider",
             "Value #balance": "Balance",
+            "unit": "Unit",
             "Value #runway": "Lasts",
             "Value #reset": "Resets in",
             "Value #spent": "Spent in 24 h",
@@ -219,7 +223,7 @@ def accounts_table() -> Json:
             "Value #age": "Last response",
             "reason": "Last poll failed",
         },
-        hidden=("Value #labels", "Value #reason"),
+        hidden=("Value #labels", "Value #reason", "Value #unit"),
         sort="State",
         overrides=[
             override(
@@ -232,6 +236,7 @@ def accounts_table() -> Json:
             override("Account", links=[account_link("data")], custom__width=140),
             override("Provider", custom__width=105),
             override("Balance", unit=CREDITS, decimals=1, mappings=[UNLIMITED], noValue="Not known", custom__width=95),
+            override("Unit", noValue="–", custom__width=85),
             override(
                 "Lasts",
                 unit=SECONDS,
@@ -274,19 +279,93 @@ def alerts_over_time() -> Json:
 
 
 def ranking(
-    title: str, description: str, expr: str, *, unit: str, thresholds: Json, no_value: str, **more: Any
+    title: str,
+    description: str,
+    expr: str,
+    *,
+    unit: str,
+    thresholds: Json,
+    no_value: str,
+    name: str = NAME,
+    **more: Any,
 ) -> Json:
     """Return bars for the ten accounts that matter most."""
     return bars(
         title,
         description,
-        Query(expr, NAME, instant=True),
+        Query(expr, name, instant=True),
         unit=unit,
         thresholds=thresholds,
         no_value=no_value,
         links=[account_link("labels")],
         **more,
     )
+
+
+def fullest_quotas() -> Json:
+    """Return the named quotas that are nearest to their limit."""
+    by = f"{ACCOUNT}, quota"
+    used = f"max by ({by}) ({MANY('video_api_quota_used_ratio')}) > 0"
+    expires = f"group by ({by}) ({MANY('video_api_quota_expiry_timestamp_seconds')})"
+    return bars(
+        "Fullest quotas",
+        "Used share of each named quota, without unlimited ones and without packs of credits that expire.",
+        Query(f"sort_desc(topk(10, {used} unless {expires}))", "{{quota}} · " + NAME, instant=True),
+        unit=RATIO,
+        thresholds=SHARE_STEPS,
+        no_value="No quota used, or not known",
+        links=[account_link("labels")],
+        decimals=0,
+        min=0,
+        max=1,
+    )
+
+
+def money() -> list[tuple[int, Json]]:
+    """Return spend and balance in money, each currency by itself."""
+    spent = f"sum by (currency) ({in_money(MANY, SPENT_1H)})"
+    left = f"sum by (currency) ({in_money(MANY, balance(MANY) + ' < Inf')})"
+    return [
+        (
+            8,
+            lines(
+                "Money spent per hour",
+                "Spending of the last hour times the price of a credit, by currency. Accounts without a price are "
+                "left out.",
+                Query(spent, "{{currency}}"),
+                unit=CREDITS,
+                no_value="No price set, or no spending known yet",
+                interval="5m",
+                decimals=2,
+            ),
+        ),
+        (
+            8,
+            ranking(
+                "Most money in 24 h",
+                "The ten accounts that spent the most in the last 24 hours, each in its own currency.",
+                f"sort_desc(topk(10, {in_money(MANY, SPENT_1D + ' > 0')}))",
+                unit=CREDITS,
+                thresholds=steps(BLUE),
+                no_value="No price set, or nothing spent",
+                name=NAME + " ({{currency}})",
+                decimals=2,
+                min=0,
+            ),
+        ),
+        (
+            8,
+            lines(
+                "Money left",
+                "The sum of all balances times their price, by currency, without unlimited ones.",
+                Query(left, "{{currency}}"),
+                unit=CREDITS,
+                no_value="No price set, or no limited balance known",
+                interval="5m",
+                decimals=2,
+            ),
+        ),
+    ]
 
 
 def build() -> Json:
@@ -388,12 +467,14 @@ def build() -> Json:
                     ),
                 ],
             ),
-            row("Storage and channels"),
+            row("Money"),
+            (8, money()),
+            row("Storage, channels and quotas"),
             (
                 8,
                 [
                     (
-                        12,
+                        8,
                         ranking(
                             "Fullest storage",
                             "Used share of the storage limit, without unlimited storage.",
@@ -407,7 +488,7 @@ def build() -> Json:
                         ),
                     ),
                     (
-                        12,
+                        8,
                         ranking(
                             "Most channels used",
                             "Used share of the channel limit, without unlimited ones.",
@@ -420,6 +501,7 @@ def build() -> Json:
                             max=1,
                         ),
                     ),
+                    (8, fullest_quotas()),
                 ],
             ),
         ],

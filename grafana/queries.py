@@ -74,6 +74,27 @@ def near_limit(select: Selector, resource: str) -> str:
     return f"{per_account(select, f'video_api_{resource}_used_ratio')} >= {threshold}"
 
 
+def quota_near_limit(select: Selector) -> str:
+    """Return 1 for each account that has a quota at one of its thresholds. Packs that expire do not count."""
+    by = f"{ACCOUNT}, quota"
+    used = f"max by ({by}) ({select('video_api_quota_used_ratio')})"
+    threshold = f"min by ({by}) ({select('video_api_quota_threshold_ratio')})"
+    expires = f"group by ({by}) ({select('video_api_quota_expiry_timestamp_seconds')})"
+    return f"group by ({ACCOUNT}) ({used} >= {threshold} unless {expires})"
+
+
+def with_unit(select: Selector, amount: str) -> str:
+    """Return an amount with the label `unit`. If replicas differ, one of their units counts."""
+    unit = f"topk by ({ACCOUNT}) (1, {select('video_api_credits_unit_info')})"
+    return f"{amount} * on ({ACCOUNT}) group_left (unit) {unit}"
+
+
+def in_money(select: Selector, amount: str) -> str:
+    """Return an amount of credits in money, with the label `currency`. Accounts without a price have none."""
+    price = f"topk by ({ACCOUNT}) (1, {select('video_api_credit_price')})"
+    return f"({amount}) * on ({ACCOUNT}) group_left (currency) {price}"
+
+
 KEY_REASONS = 'reason=~"auth|forbidden|credential"'
 
 # The worst is last, so that a table sorted by this number begins with it. Only state 2 needs the alert rules.
@@ -101,7 +122,7 @@ def state(select: Selector) -> str:
         4: f"{per_account(select, 'video_api_up')} == 0",
         3: below_threshold(select, "warning"),
         2: ends_before_reset(select),
-        1: f"({near_limit(select, 'storage')} or {near_limit(select, 'channels')})",
+        1: f"({near_limit(select, 'storage')} or {near_limit(select, 'channels')} or {quota_near_limit(select)})",
         0: select("video_api_up"),
     }
     return " or ".join(f"{number} * group by ({ACCOUNT}) ({condition})" for number, condition in conditions.items())

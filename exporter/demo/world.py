@@ -181,7 +181,7 @@ def _preset_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]
     """Yield accounts of other vendors, which the exporter reads by presets. Each counts in a unit of its own."""
     voices = Filling(18, 28, 50, start=0.8)
     dubbing = ElevenLabsLife(demand(4_300), characters=110_000, voices=voices, into_period=16)
-    yield DemoAccount("dubbing", dubbing, "media", price=(0.0002, "EUR"))
+    yield DemoAccount("dubbing", dubbing, "research", price=(0.0002, "EUR"))
     transcripts = DeepgramLife(demand(4.1), dollars=125, into_period=11)
     yield DemoAccount("transcripts", transcripts, "live", price=(1.0, "USD"))
     clips = ViduLife(demand(71), pack=3_000, bonus=400, tasks=Filling(0, 4, 0.3), into_period=26)
