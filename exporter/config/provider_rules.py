@@ -32,6 +32,7 @@ _NO_HEADERS = frozenset(
     )
 )
 _FIELD_KEYS = ("value", "scale", "list", "unlimited", "time")
+_SCHEMES = ("basic", "bearer", "key", "token")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
@@ -93,6 +94,8 @@ def _header(value: object) -> str:
 def _prefix(value: object) -> str:
     if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
         raise ValueError('must be a text of ASCII characters, such as "Bearer "')
+    if value.lower() in _SCHEMES:
+        raise ValueError(f'has no space at its end, so the key would be a part of the word. Write "{value} "')
     return value
 
 

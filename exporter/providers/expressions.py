@@ -6,6 +6,7 @@ was not sent from a block of the wrong type. No message holds a value of the res
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -158,11 +159,16 @@ def _check_function(node: Mapping[str, Any]) -> None:
         raise ValueError(f"gives {name}() {given} arguments, but it takes {len(wanted)}{' or more' if is_open else ''}")
 
 
+_BARE_NUMBER = re.compile(r"[=<>]\s*-?[0-9]")
+
+
 def _located(position: int, hint: str) -> str:
     return f"is not a JMESPath expression, the mistake is at character {position + 1}{hint}"
 
 
 def _hint(source: str) -> str:
+    if _BARE_NUMBER.search(source):
+        return ". A number in a comparison stands in backquotes, as in code == `200`"
     if "-" in source and '"' not in source:
         return '. A name with a hyphen stands in double quotes, as in data."credits-left"'
     return ". A name with other characters than letters, digits and _ stands in double quotes"
