@@ -35,7 +35,7 @@ class ElevenLabsLife(Life):
             "voice_limit": 30,
             "professional_voice_slots_used": 0,
             "professional_voice_limit": 1,
-            "max_credit_limit_extension": 0,
+            "max_credit_limit_extension": "unlimited",
         }
 
 

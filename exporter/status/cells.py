@@ -107,9 +107,9 @@ def _balance(credits: CreditSummary) -> Cell:
     whole = 4 * warning if limit is None or limit == inf else max(limit, balance)
     level = "critical" if credits.level == "exhausted" else credits.level or ""
     bar = _bar(balance / whole, warning / whole, critical / whole, level) if whole > 0 else None
-    of = f" of {amount(limit)} a month" if limit is not None else ""
     unit = "" if credits.unit == "credits" else f" {credits.unit}"
-    return Cell(amount(balance) + of + unit, note, bar)
+    of = f" of {amount(limit)}{unit} a month" if limit is not None else unit
+    return Cell(amount(balance) + of, note, bar)
 
 
 def _with_quotas(cell: Cell, quotas: Sequence[QuotaSummary]) -> Cell:
@@ -122,6 +122,9 @@ def _with_quotas(cell: Cell, quotas: Sequence[QuotaSummary]) -> Cell:
 
 
 def _named(quota: QuotaSummary) -> str:
+    if quota.fill.used is None and quota.remaining is None:
+        limit = quota.fill.limit
+        return f"{quota.name}: {UNLIMITED if limit == inf else f'limit {amount(limit)} {quota.unit}'}"
     if quota.fill.used is None:
         return f"{quota.name}: {amount(quota.remaining)} {quota.unit} left"
     of = f" of {amount(quota.fill.limit)}" if quota.fill.limit is not None else ""

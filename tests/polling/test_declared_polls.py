@@ -217,6 +217,18 @@ def test_units_and_quotas_stand_on_the_status_page(start: Start, clock: FakeCloc
     assert balance.note.endswith("voices: 9 of 10 slots, a: 3 USD left, calls: 7 calls left")
 
 
+def test_a_limit_alone_and_a_balance_of_a_month_are_told_with_their_unit(start: Start, clock: FakeClock) -> None:
+    one = start(
+        "    auth: {header: k}\n    unit: characters\n    usage:\n      path: /v1\n"
+        "      credits: {balance: b, limit: l}\n      quotas: [{name: billing, limit: x}]"
+    )
+    one.poll(RawResponse(200, {}, {"b": 41200, "l": 110000, "x": 0}))
+    account = summary(one.store.views()[0], clock.wall())
+    balance = dict(zip(COLUMNS, (cell for _, cell in row(account, clock.wall()).columns), strict=True))["balance"]
+    assert balance.text == "41,200 of 110,000 characters a month"
+    assert balance.note.endswith("billing: limit 0 characters")
+
+
 def test_a_vendor_that_tells_only_its_use_is_not_blamed_for_a_missing_balance(start: Start, clock: FakeClock) -> None:
     one = start("    auth: {header: k}\n    usage: {path: /v1, quotas: [{name: hours, used: h}]}")
     one.poll(RawResponse(200, {}, {"h": 5}))
