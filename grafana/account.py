@@ -301,7 +301,7 @@ def money() -> list[tuple[int, Json]]:
                     Query(expr, "{{currency}}", instant=True),
                     unit=CREDITS,
                     decimals=2,
-                    no_value="No price set",
+                    no_value="No price, or not known yet",
                     thresholds=steps(BLUE),
                     text_mode="value_and_name",
                 ),
