@@ -76,9 +76,10 @@ characters). Then only that account fails, with the reason `credential`. The exp
 `check-config` reports it as an error. If such a key is written into the configuration as `api_key`, it is always an
 error.
 
-The exporter removes a byte order mark of UTF-8. A message says which it is if the file is UTF-16 text, if the key
-stands in quotes, or if the file has `NAME=VALUE` as in an env file. Messages name the line and the field. They never
-repeat the path or the variable's name, because the key itself may stand there by mistake.
+The exporter removes a byte order mark of UTF-8. A message says which it is if the file is UTF-16 or UTF-32 text, if the
+key stands in quotes, or if something stands before it. That may be `NAME=`, `name: ` or `Bearer `. Messages name the
+line and the field. They never repeat the path or the variable's name, because the key itself may stand there by
+mistake.
 
 The exporter warns of a key file that every user can read. It also warns if the file's group can read it and the
 exporter's own user owns it. It warns of plain `http`, because the key would cross the network unencrypted, unless

@@ -22,9 +22,36 @@ KEY_FIELDS = ("api_key_file", "api_key_env", "api_key")
 
 _LONGEST = 8192
 _WHITE = " \t\r\n"
-_UTF_16 = "is UTF-16 text, as Windows PowerShell writes it; save it as UTF-8"
-# What follows tells it from a key in base64, which may end with one or two equals signs.
-_ASSIGNMENT = re.compile(r"^[ \t]*(?:export[ \t]+)?[A-Za-z_][A-Za-z0-9_]*[ \t]*=[ \t]*[^=\s]", re.MULTILINE)
+_ALONE = "it must hold the key alone"
+_SLIPS = tuple(
+    (re.compile(pattern, re.MULTILINE | re.IGNORECASE), sentence)
+    for pattern, sentence in (
+        (r"\A[{\[]", f"is JSON; {_ALONE}"),
+        # What follows the sign tells it from a key in base64, which may end with one or two equals signs.
+        (
+            r"^[ \t]*(?:(?:export|set)[ \t]+\"?|\$(?:env:)?)?[a-z_][a-z0-9_]*[ \t]*=[ \t]*[^=\s]",
+            f"holds NAME=VALUE, as an env file or a command of a shell does; {_ALONE}",
+        ),
+        # Without a space after the colon it may be a key of two parts.
+        (
+            r"^[ \t-]*[\"']?[a-z_][a-z0-9_.-]*[\"']?[ \t]*:[ \t]|\A[a-z_-]*(?:key|token|secret|authorization):",
+            f"has a name and a colon before the key, as YAML and headers do; {_ALONE}",
+        ),
+        (
+            r"\A(?:bearer|basic|token|key|apikey)[ \t]",
+            f"has a word such as Bearer before the key; {_ALONE}, because the exporter adds such a word by itself",
+        ),
+        (r"\A([\"'`])[^\n]+\1\Z", "has quotes around the key; remove them, because they would be sent"),
+        (r"\A[\"'`]|[\"'`]\Z", "has a quote at one end; remove it, because it would be sent"),
+        (r"[^ \t][ \t]+[^ \t]", f"has a space inside; {_ALONE}, which is one word"),
+    )
+)
+"""The usual mistakes in place of a key, the first that fits. No vendor's key is like one of them."""
+_WIDE = (
+    ("UTF-32", 4, (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    ("UTF-16", 2, (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+"""Encodings with their bytes for each character. The first mark of UTF-32 begins with that of UTF-16."""
 
 
 def key_problem(key: str) -> str | None:
@@ -49,18 +76,17 @@ _NAMES = {
 
 def _slip(text: str) -> str | None:
     """Return what a text is in place of the key alone, where it is one of the usual mistakes."""
-    if _ASSIGNMENT.search(text):
-        return "holds NAME=VALUE lines, as an env file does; it must hold the key alone"
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-        return "has quotes around the key; remove them, because they would be sent"
+    return next((sentence for pattern, sentence in _SLIPS if pattern.search(text)), None)
+
+
+def _encoding(data: bytes) -> str | None:
+    """Return a sentence for a file with more than one byte for each character of an ASCII text."""
+    for name, width, marks in _WIDE:
+        # Without a byte order mark, all bytes of such a character but the first or the last are 0.
+        columns = [any(data[at::width]) for at in range(width)]
+        if data.startswith(marks) or (len(data) % width == 0 and sum(columns) == 1 and (columns[0] or columns[-1])):
+            return f"is {name} text, as Windows PowerShell can write it; save it as UTF-8"
     return None
-
-
-def _is_utf_16(data: bytes) -> bool:
-    # Without a byte order mark, every second byte of an ASCII text is 0.
-    return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (
-        len(data) % 2 == 0 and len(data) > 0 and (not any(data[::2]) or not any(data[1::2]))
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +108,7 @@ class KeySource:
         """
         if self.kind == "literal":
             key = self.secret
-            wrong = key_problem(key)
+            wrong = _slip(key) or key_problem(key)
         elif self.kind == "env":
             value = self.environ.get(self.where)
             if value is None:
@@ -97,7 +123,7 @@ class KeySource:
             except ValueError:
                 raise self._error("cannot be read: no file can have this name") from None
             key = data.decode("latin-1").strip(_WHITE)
-            wrong = _UTF_16 if _is_utf_16(data) else _slip(key) or key_problem(key)
+            wrong = _encoding(data) or _slip(key) or key_problem(key)
         if wrong:
             raise self._error(wrong)
         return key

@@ -14,6 +14,14 @@ from exporter.config.credentials import KeySource, key_problem
 from exporter.errors import CredentialError
 
 KEY = secrets.token_hex(16)
+ASSIGNED = "holds NAME=VALUE, as an env file or a command of a shell does; it must hold the key alone"
+NAMED = "has a name and a colon before the key, as YAML and headers do; it must hold the key alone"
+SCHEMED = (
+    "has a word such as Bearer before the key; it must hold the key alone, because the exporter adds such a word by "
+    "itself"
+)
+QUOTED = "has quotes around the key; remove them, because they would be sent"
+HALF_QUOTED = "has a quote at one end; remove it, because it would be sent"
 
 
 def failure(source: KeySource) -> str:
@@ -59,11 +67,28 @@ def test_a_variable_is_looked_up_each_time() -> None:
             "clé".encode(),
             "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry",
         ),
-        (b'"abc"', "has quotes around the key; remove them, because they would be sent"),
-        (b"'abc'\n", "has quotes around the key; remove them, because they would be sent"),
-        (b"KEY=abc", "holds NAME=VALUE lines, as an env file does; it must hold the key alone"),
-        (b'export api_key = "abc"', "holds NAME=VALUE lines, as an env file does; it must hold the key alone"),
-        (b"# keys\nKEY=abc\nOTHER=1\n", "holds NAME=VALUE lines, as an env file does; it must hold the key alone"),
+        (b'"abc"', QUOTED),
+        (b"'abc'\n", QUOTED),
+        (b"'abc", HALF_QUOTED),
+        (b'abc"\n', HALF_QUOTED),
+        (b'"', HALF_QUOTED),
+        (b"KEY=abc", ASSIGNED),
+        (b'export api_key = "abc"', ASSIGNED),
+        (b"# keys\nKEY=abc\nOTHER=1\n", ASSIGNED),
+        (b"set KEY=abc", ASSIGNED),
+        (b'set "KEY=abc"', ASSIGNED),
+        (b'$env:KEY="abc"', ASSIGNED),
+        (b"$KEY = 'abc'", ASSIGNED),
+        (b"api_key: abc", NAMED),
+        (b"# keys\n- api_key: 'abc'\n", NAMED),
+        (b"api_key:abc", NAMED),
+        (b'"x-api-key": "abc"', NAMED),
+        (b"Authorization: Bearer abc", NAMED),
+        (b"Bearer abc", SCHEMED),
+        (b"basic YWI6Yw==", SCHEMED),
+        (b'{"key": "abc"}', "is JSON; it must hold the key alone"),
+        (b'\xef\xbb\xbf["abc"]', "is JSON; it must hold the key alone"),
+        (b"setenv KEY abc", "has a space inside; it must hold the key alone, which is one word"),
         (b"x" * 8193, "is longer than 8192 characters"),
         (b"x" * 100_000, "is longer than 8192 characters"),
     ],
@@ -72,16 +97,19 @@ def test_a_key_that_cannot_be_sent_fails_without_being_told(tmp_path: Path, cont
     path = tmp_path / "key"
     path.write_bytes(content)
     assert failure(KeySource("file", str(path))) == f"the file named by api_key_file {reason}"
-    value = content.decode("latin-1")
+    value = content.decode("latin-1").removeprefix("ï»¿")
     assert failure(KeySource("env", "NAME", environ={"NAME": value})) == f"the variable named by api_key_env {reason}"
+    literal = value.strip()
+    assert failure(KeySource("literal", secret=literal)) == f"api_key {reason}"
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_a_key_file_in_utf_16_is_called_that(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_a_key_file_in_a_wide_encoding_is_called_that(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "key"
     path.write_bytes(f"{KEY}\r\n".encode(encoding))
     assert failure(KeySource("file", str(path))) == (
-        "the file named by api_key_file is UTF-16 text, as Windows PowerShell writes it; save it as UTF-8"
+        f"the file named by api_key_file is {encoding[:6].upper()} text, as Windows PowerShell can write it; "
+        "save it as UTF-8"
     )
 
 
@@ -91,7 +119,12 @@ def test_a_byte_order_mark_of_utf_8_is_no_part_of_the_key(tmp_path: Path) -> Non
     assert KeySource("file", str(path)).read() == KEY
 
 
-@pytest.mark.parametrize("key", ["YWI=", "YQ==", "a-b=c", "'", '"', "'a", "=a"])
+@given(st.from_regex(r"\A([A-Za-z0-9_-]{2,8}[-_.])?[A-Za-z0-9._~+/-]{16,64}(:[A-Za-z0-9._~+/-]{16,64})?={0,2}\Z"))
+def test_no_key_as_vendors_give_them_is_taken_for_a_mistake(key: str) -> None:
+    assert KeySource("literal", secret=key).read() == key
+
+
+@pytest.mark.parametrize("key", ["YWI=", "YQ==", "a-b=c", "a'b", "=a", "a:b", "$2y$10$ab", "Bearer", "sk-a{b}"])
 def test_a_key_that_only_resembles_a_mistake_is_taken(tmp_path: Path, key: str) -> None:
     path = tmp_path / "key"
     path.write_text(key)
