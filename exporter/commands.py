@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,7 +75,14 @@ class _Parser(argparse.ArgumentParser):
             print(message, end="", file=sys.stderr, flush=True)
 
     def error(self, message: str) -> NoReturn:
-        message = message.replace("ignored explicit argument", "takes no value, but was given")
+        # No word of the command line is repeated, because a key may stand in the wrong place.
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message)
+        message = re.sub(r"(invalid (?:choice|\w+ value)): .*?(?= \(choose from|$)", r"\1", message, flags=re.DOTALL)
+        kind, _, words = message.partition(": ")
+        if kind == "unrecognized arguments":
+            known = ["--" + flag.name for flag in FLAGS]
+            meant = [name for word in words.split() for name in get_close_matches(word.partition("=")[0], known, 1)]
+            message = "an argument is not known" + (f"; did you mean {meant[0]}?" if meant else "")
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 

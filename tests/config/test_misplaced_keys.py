@@ -316,3 +316,29 @@ def test_no_message_repeats_a_part_of_a_key_in_any_form_of_yaml(
         write(folder, CONFIG, form.format(key, key))
         leaks += told(said(folder) + checked(folder, capsys), key, ("more.yaml", form))
     assert leaks == []
+
+
+@pytest.mark.parametrize("shape", [ANY, "token"])
+@pytest.mark.parametrize(
+    "command",
+    [["{}"], ["poll", "{}"], ["providers", "{}"], ["try-provider", "{}", "--response=x"]]
+    + [["try-provider", "luma", f"--response={text}"] for text in ("{}", "{}=x", "usage={}")]
+    + [["try-provider", "luma", "--response=x", "--status={}"], ["check-config", "{}"], ["--log.level={}"]]
+    + [
+        ["demo", "--speed={}"],
+        ["poll", "--output={}"],
+        ["config-schema", "--web={}"],
+        ["try-provider", "videodb", "{}"],
+    ],
+)
+def test_no_command_repeats_a_part_of_a_key_among_its_arguments(
+    command: list[str], shape: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = key_of(shape)
+    monkeypatch.chdir(folder)
+    write(folder, {"accounts": [{"name": "a", "provider": "videodb", "api_key_env": "KEY"}]}, [])
+    try:
+        assert run([word.format(key) for word in command]) == 2
+    except SystemExit as stopped:
+        assert stopped.code == 2
+    assert told("".join(capsys.readouterr()), key, command) == []

@@ -33,9 +33,12 @@ def config(tmp_path: Path) -> Path:
 
 
 WRONG_FLAGS = [
-    (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),
-    (["--log.level=loud"], "argument --log.level: invalid choice: 'loud'"),
-    (["no-such-command"], "invalid choice: 'no-such-command'"),
+    (["--no-such-flag"], "an argument is not known (see"),
+    (["--config.fil=a"], "an argument is not known; did you mean --config.file?"),
+    (["--log.level=loud"], "argument --log.level: invalid choice (choose from"),
+    (["--web.enable-lifecycle=yes"], "argument --web.enable-lifecycle: takes no value"),
+    (["try-provider", "luma", "--response=a", "--status=bad"], "argument --status: invalid int value"),
+    (["no-such-command"], "invalid choice (choose from"),
     (
         ["--shard.index=4", "--shard.count=4"],
         "--shard.index: '4' is not a valid shard: shards are numbered 0 to 3",
