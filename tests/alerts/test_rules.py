@@ -98,6 +98,9 @@ def test_every_family_named_in_a_rule_is_exported() -> None:
     exporter = {
         "video_api_exporter_build_info",
         "video_api_exporter_config_last_reload_successful",
+        "video_api_exporter_log_lines_dropped_total",
+        "video_api_exporter_state_up",
+        "video_api_exporter_state_write_failures_total",
     }
     named = {name for rule in ALL for name in re.findall(r"\bvideo_api_\w+", rule["expr"])}
     assert named <= {family.name for family in FAMILIES} | exporter
@@ -119,7 +122,7 @@ def test_every_alert_says_what_happens_where_and_what_to_do(rule: dict[str, Any]
     assert page == f"{documentation[1]}runbooks/"
     assert heading == name.lower()
     assert f"\n### {name}\n" in (ROOT / "docs/runbooks.md").read_text()
-    if not name.startswith(("VideoApiExporter", "VideoApiConfig")):
+    if not name.startswith(("VideoApiExporter", "VideoApiConfig", "VideoApiState", "VideoApiLog")):
         for text in (annotations["summary"], annotations["description"]):
             assert "{{ $labels.account }}" in text
             assert "{{ $labels.provider }}" in text
