@@ -349,6 +349,31 @@ def test_the_chart_has_the_rules_of_the_project(everything: list[Object]) -> Non
     }
 
 
+def test_single_alerts_can_be_left_out_and_all_get_labels_and_annotations(tmp_path: Path) -> None:
+    values = {
+        "enabled": True,
+        "disabled": ["VideoApiSpendSpike", "VideoApiExporterDown"],
+        "alertLabels": {"tier": "2"},
+        "alertAnnotations": {"dashboard": "{{ $labels.account }}"},
+    }
+    made = of_kind(render(tmp_path, {"accounts": [ONE], "prometheusRule": values}), "PrometheusRule")
+    rules = [rule for one in made for group in one["spec"]["groups"] for rule in group["rules"]]
+    assert all(group["rules"] for one in made for group in one["spec"]["groups"])
+    alerts = {rule["alert"]: rule for rule in rules if "alert" in rule}
+    assert "VideoApiCreditsLow" in alerts and not set(values["disabled"]) & set(alerts)  # type: ignore[call-overload]  # it is the list
+    assert all(alert["labels"]["tier"] == "2" for alert in alerts.values())
+    assert all(alert["annotations"]["dashboard"] == "{{ $labels.account }}" for alert in alerts.values())
+    assert alerts["VideoApiExporterAbsent"]["labels"]["severity"] == "critical"
+    assert not any("labels" in rule for rule in rules if "record" in rule)
+
+
+def test_an_alert_to_leave_out_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    values = {"accounts": [ONE], "prometheusRule": {"enabled": True, "disabled": ["VideoApiNoSuch"]}}
+    refused = helm(tmp_path, values)
+    assert refused.returncode != 0
+    assert "prometheusRule.disabled: there is no alert VideoApiNoSuch" in refused.stderr
+
+
 def test_the_chart_has_the_dashboards_of_the_project(everything: list[Object]) -> None:
     maps = [made for made in of_kind(everything, "ConfigMap") if "grafana_dashboard" in made["metadata"]["labels"]]
     made = {name: json.loads(text) for entry in maps for name, text in entry["data"].items()}
