@@ -145,6 +145,14 @@ def page(options: argparse.Namespace) -> None:
     options.tell(report.page_table(keep(options, "page", {"runs": runs})))
 
 
+def alerts(options: argparse.Namespace) -> None:
+    """What the alert rules do for accounts whose end is known, beside rules as people write them."""
+    from bench.alerts.table import measure, table
+
+    # These figures do not depend on how busy the machine is, so they are not kept with it.
+    print(table(measure()))
+
+
 def write(options: argparse.Namespace) -> None:
     """Write the kept results into docs/performance.md, and draw the plot."""
     from bench import report
@@ -164,6 +172,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "profile": profile,
     "declared": declared,
     "page": page,
+    "alerts": alerts,
     "write": write,
 }
 

@@ -1,0 +1,1 @@
+"""The alert rules judged by how they do on simulated accounts whose end is known."""

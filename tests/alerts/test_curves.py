@@ -1,0 +1,58 @@
+"""Accounts whose end is known: the forecasts warn in time, stand, and leave alone who keeps a quarter."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.alerts.accounts import END, LIMIT, Account, accounts
+from bench.alerts.curves import DAY, HISTORY, SHAPES, STEP
+from bench.alerts.judge import Firings, firings, first, lead, needed
+from bench.alerts.table import RULES, SHIPPED
+
+WARNING, CRITICAL = SHIPPED
+
+
+def test_an_account_ends_when_it_is_meant_to_or_keeps_what_it_is_meant_to() -> None:
+    for account in accounts(tuple(SHAPES), (0,)):
+        if account.kind == "ends":
+            early = float(account.name.rpartition("ends ")[2].split()[0])
+            assert account.ends == pytest.approx(END - early * DAY, abs=1)
+        if account.kind.startswith("keeps"):
+            assert account.balances[-1] == pytest.approx(LIMIT * float(account.kind[6:-1]) / 100)
+        if account.kind.startswith("runaway"):
+            hours = int(account.kind.split()[2])
+            assert account.ends == pytest.approx(HISTORY + 12 * DAY + hours * 3600 / STEP, abs=1)
+        if account.kind == "prepaid, always 10 days left":
+            assert account.ends is None and min(account.balances) > 0
+
+
+def test_a_lead_forgives_gaps_of_an_hour_and_no_longer_ones() -> None:
+    account = Account("a", "ends", (), (), ends=HISTORY + 600)
+    end, hour = HISTORY + 600, 6
+    assert lead(account, []) == 0
+    assert lead(account, [(end - 30 * hour, end - 20 * hour), (end - 19 * hour, end)]) == 30
+    assert lead(account, [(end - 30 * hour, end - 20 * hour), (end - 18 * hour, end)]) == 18
+    assert lead(account, [(end - 30 * hour, end - 20 * hour)]) == 0
+    assert first(account, [(end - 30 * hour, end - 20 * hour), (end - 18 * hour, end)]) == 30
+
+
+@pytest.mark.needs("promtool")
+def test_on_a_working_week_the_forecasts_stand_through_the_last_day_and_spare_who_keeps_a_quarter() -> None:
+    wanted = ("ends 1 d", "keeps 25%", "runaway of 8 h")
+    few = [one for one in accounts(("working weeks",), (0,)) if one.name.split(", ")[1].startswith(wanted)]
+    fired = firings(needed(sorted(RULES.glob("*.yml")), SHIPPED), few)
+
+    def when(alert: str, account: Account) -> Firings:
+        return fired.get((alert, account.name), [])
+
+    assert len(few) == 3
+    for account in few:
+        if account.kind == "ends":
+            assert lead(account, when(WARNING, account)) >= 24, account.name
+            assert len(when(WARNING, account)) <= 2, account.name
+            assert first(account, when(CRITICAL, account)) >= 1, account.name
+        elif account.kind == "runaway of 8 h":
+            assert lead(account, when(WARNING, account)) >= 6
+            assert lead(account, when(CRITICAL, account)) >= 4.5
+        else:
+            assert when(WARNING, account) == when(CRITICAL, account) == [], account.name
