@@ -154,7 +154,7 @@ class AccountState:
     Times are Unix seconds of the wall clock, and durations are seconds. ``parts`` has the last good response for
     each value of ``collect``. ``part_times`` tells when it came, ``part_asked`` when it was last asked for.
     ``refusals`` counts consecutive 401 and 403 answers to the key whose salted hash is ``refused_key``. The
-    exporter does not use that key before ``refused_until``.
+    exporter does not use that key before ``refused_until``. ``last_status`` is the HTTP status of the last poll.
     """
 
     parts: Mapping[str, Part] = field(default_factory=dict)
@@ -165,6 +165,7 @@ class AccountState:
     last_success: float | None = None
     next_poll: float | None = None
     last_duration: float | None = None
+    last_status: int | None = None
     reading_gap: float | None = None
     cooldown_until: float | None = None
     polls: int = 0
@@ -179,3 +180,37 @@ class AccountState:
         """Return the last good usage response."""
         part = self.parts.get("usage")
         return part if isinstance(part, Usage) else None
+
+
+@dataclass(frozen=True, slots=True)
+class PollRecord:
+    """A finished poll. ``at`` is its end in Unix seconds. ``reason`` is empty if the answer was good."""
+
+    at: float
+    seconds: float
+    status: int | None = None
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Series:
+    """Readings of an account, oldest first, as columns of one length.
+
+    ``at`` has Unix seconds, ``storage`` and ``channels`` the used ratio, ``period`` the start of the billing period,
+    ``used`` a column for each operation. Spent, added and lapsed are the totals of the ledger.
+    """
+
+    at: list[int] = field(default_factory=list)
+    unit: list[str] = field(default_factory=list)
+    balance: list[float | None] = field(default_factory=list)
+    spent: list[Decimal | None] = field(default_factory=list)
+    added: list[Decimal | None] = field(default_factory=list)
+    lapsed: list[Decimal | None] = field(default_factory=list)
+    storage: list[float | None] = field(default_factory=list)
+    channels: list[float | None] = field(default_factory=list)
+    period: list[float | None] = field(default_factory=list)
+    used: dict[str, list[float | None]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.at)

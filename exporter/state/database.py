@@ -14,29 +14,11 @@ from urllib.parse import quote
 
 from exporter.errors import StartError
 from exporter.runtime.clock import Clock
+from exporter.state.schema import MIGRATIONS, SCHEMA_VERSION, SCHEMAS
 
 logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x76616578  # "vaex" marks a file as the exporter's own
-SCHEMA_VERSION = 1
-# When a row was written. The checks find a damaged file before its times are used.
-_MOMENT = """
-    boot TEXT NOT NULL, monotonic REAL NOT NULL, wall REAL NOT NULL,
-    CHECK (typeof(monotonic) = 'real' AND abs(monotonic) < 1e12),
-    CHECK (typeof(wall) = 'real' AND abs(wall) < 1e12)
-"""
-SCHEMA = f"""
-CREATE TABLE salt(salt BLOB NOT NULL);
-CREATE TABLE accounts(
-    account TEXT PRIMARY KEY, state BLOB NOT NULL, checksum INTEGER NOT NULL, saved_at REAL NOT NULL
-);
-CREATE TABLE requests(id INTEGER PRIMARY KEY, key BLOB NOT NULL, writer BLOB NOT NULL, {_MOMENT});
-CREATE INDEX requests_by_key ON requests(key);
-CREATE TABLE cooldowns(
-    key BLOB PRIMARY KEY, seconds REAL NOT NULL, {_MOMENT},
-    CHECK (typeof(seconds) = 'real' AND seconds BETWEEN 0 AND 21600)
-) WITHOUT ROWID;
-"""
 _BUSY_SECONDS = 0.25  # how long a poll waits for another process's transaction
 _SALT_BYTES = 32
 # UnicodeDecodeError, because SQLite quotes a damaged schema in its message, and the module cannot decode that.
@@ -77,7 +59,18 @@ class Database:
         """Open the file for writing. Raises Unusable, sqlite3.Error."""
         self.connection = open_for_writing(self._path)
         self._inode = self._path.stat().st_ino
+        if version(self.connection) < SCHEMA_VERSION:
+            self._migrate(self.connection)
         return self.connection
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        """Bring the file to this release's schema, unless a daemon of an earlier release uses it (StartError)."""
+        held = None if self._exclusive else lock(self._path)
+        try:
+            migrate(db)
+        finally:
+            if held is not None:
+                os.close(held)
 
     def is_gone(self) -> bool:
         """Return whether the path names another file now. SQLite would still write to the old one."""
@@ -135,7 +128,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("BEGIN IMMEDIATE")
             if _is_fresh(db):  # another process may have been faster
-                for statement in SCHEMA.split(";"):
+                for statement in SCHEMAS[SCHEMA_VERSION].split(";"):
                     db.execute(statement)
                 db.execute("INSERT INTO salt VALUES (?)", (secrets.token_bytes(_SALT_BYTES),))
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -153,21 +146,32 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     return db
 
 
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring an older file to this release's schema in one transaction, so that it is never between two of them."""
+    db.execute("BEGIN IMMEDIATE")
+    while (before := version(db)) < SCHEMA_VERSION:
+        for statement in ";".join(MIGRATIONS[before]).split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {before + 1}")
+    db.execute("COMMIT")
+
+
 def require_regular(path: Path) -> None:
     """Raise OSError for a folder or device, which must stay, and for a named pipe, whose opening never ends."""
     if path.exists() and not path.is_file():
         raise OSError("it is not a regular file")
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open a state file on a disk that cannot be written. Raises Unusable, sqlite3.Error."""
+def open_for_reading(path: Path, *, thorough: bool = True) -> sqlite3.Connection:
+    """Open a state file that is not to be written. Raises Unusable, sqlite3.Error. ``thorough`` looks for damage."""
     require_regular(path)
-    # SQLite reads a file in WAL mode from a read-only folder only if -wal and -shm exist. If they do not, the
-    # file was closed properly and nobody changes it, so it can be opened as immutable.
-    for option in ("mode=ro", "mode=ro&immutable=1"):
+    # SQLite would make -wal and -shm beside a file in WAL mode, or fail in a read-only folder. If there is no -wal,
+    # the file was closed properly and nobody changes it, so it can be opened as immutable.
+    is_open = path.with_name(path.name + "-wal").exists()
+    for option in ("mode=ro", "mode=ro&immutable=1") if is_open else ("mode=ro&immutable=1",):
         db = _connect(f"file:{quote(str(path))}?{option}")
         try:
-            _inspect(db)
+            _inspect(db, thorough)
         except (*FAULTS, Unusable) as error:
             db.close()
             failure = error
@@ -196,23 +200,31 @@ def _is_fresh(db: sqlite3.Connection) -> bool:
     return _pragma(db, "application_id") == 0 and _pragma(db, "user_version") == 0 and not _schema(db)
 
 
-def _inspect(db: sqlite3.Connection) -> None:
-    """Raise Unusable unless this is an intact state file with the schema of this version."""
+def _inspect(db: sqlite3.Connection, thorough: bool = True) -> None:
+    """Raise Unusable unless this is an intact state file with the schema of this release or an earlier one."""
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise Unusable("foreign", "another program's SQLite file")
-    version = _pragma(db, "user_version")
-    if version > SCHEMA_VERSION:
-        raise Unusable("newer", f"it has schema {version} of a later release, and this release reads {SCHEMA_VERSION}")
+    number = version(db)
+    if number > SCHEMA_VERSION:
+        raise Unusable("newer", f"it has schema {number} of a later release, and this release reads {SCHEMA_VERSION}")
     with closing(sqlite3.connect(":memory:")) as model:
-        model.executescript(SCHEMA)
-        if version != SCHEMA_VERSION or _schema(db) != _schema(model):
+        model.executescript(SCHEMAS.get(number, ""))
+        if _schema(db) != _schema(model):
             raise Unusable("corrupt", "not the schema that this release writes")
     salts = db.execute("SELECT salt FROM salt").fetchall()
     if len(salts) != 1 or not isinstance(salts[0][0], bytes) or len(salts[0][0]) != _SALT_BYTES:
         raise Unusable("corrupt", "no salt")
-    (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-    if verdict != "ok":
-        raise Unusable("corrupt", verdict)
+    for table in (
+        ("accounts", "requests", "cooldowns") if thorough else ()
+    ):  # the history is large, and is checked where it is read
+        (verdict,) = db.execute(f"PRAGMA integrity_check({table})").fetchone()
+        if verdict != "ok":
+            raise Unusable("corrupt", verdict)
+
+
+def version(db: sqlite3.Connection) -> int:
+    """Return the number of the file's schema."""
+    return _pragma(db, "user_version")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

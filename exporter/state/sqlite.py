@@ -1,7 +1,7 @@
 """The state file, an SQLite file with the data that is kept over a restart.
 
-It has the last state of each account (this module), and the recent requests and cool-downs of each key
-(``limits``). A state is committed before anyone can see it. A broken state file must not cause an outage, so
+It has the last state of each account (this module), its ``history``, and the recent requests and cool-downs of each
+key (``key_records``). A state is committed before anyone can see it. A broken state file must not cause an outage, so
 the exporter renames a file that cannot be used. If the disk cannot be written, it counts and logs that, tries
 again, and continues from memory.
 """
@@ -20,13 +20,14 @@ from contextlib import closing, suppress
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter
 
 from exporter.errors import StartError, StateUnavailableError
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountKey, AccountState, PollRecord
 from exporter.runtime.clock import Clock
+from exporter.state import chunks, history
 from exporter.state.database import FAULTS, Database, Unusable, is_corrupt, open_for_reading
 
 logger = logging.getLogger(__name__)
@@ -36,10 +37,21 @@ KEEP_REMOVED_SECONDS = 30 * 86400.0
 _RETRY_SECONDS = 5.0  # wait after a failure before the next attempt
 
 
+class _Row(NamedTuple):
+    """What a save writes of an account: its state, its last reading with its time, and its last poll."""
+
+    content: bytes
+    read_at: int | None
+    reading: bytes | None
+    polls: int
+    poll: PollRecord | None
+
+
 class StateFile:
     """A state file, to be opened with ``open``. Thread-safe."""
 
     def __init__(self, path: Path, clock: Clock, *, exclusive: bool) -> None:
+        self.kept = history.Kept()
         # If the path is a link, SQLite puts -wal and -shm beside the target, so rename files there too.
         self._path = Path(os.path.realpath(path))
         self._clock = clock
@@ -49,7 +61,7 @@ class StateFile:
         self._failures = 0
         self._retry_at = float("-inf")
         self._complaints: set[str] = set()
-        self._unsaved: dict[AccountKey, bytes] = {}
+        self._unsaved: dict[AccountKey, _Row] = {}
 
     @classmethod
     def open(cls, path: Path, clock: Clock, *, exclusive: bool) -> StateFile:
@@ -64,6 +76,11 @@ class StateFile:
         with suppress(StateUnavailableError):
             state.write(lambda _: None)
         return state
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the file, with links followed."""
+        return self._path
 
     @property
     def write_failures(self) -> int:
@@ -95,26 +112,28 @@ class StateFile:
         return states
 
     def save(self, account: AccountKey, state: AccountState) -> None:
-        """Commit the state of one account. A state that cannot be written now is kept for the next save."""
-        content = _encode(state)
+        """Commit the state of one account with its history. If it cannot be written now, the next save writes it."""
+        row = _row_of(state)
         with self._mutex:
-            self._unsaved[account] = content
+            self._unsaved[account] = row
             with suppress(StateUnavailableError):
                 self.write(self._put_accounts)
                 self._unsaved.clear()
 
     def forget(self, keep: Iterable[AccountKey]) -> None:
-        """Drop the accounts that are not in ``keep`` and were last saved more than 30 days ago.
+        """Drop the accounts that are not in ``keep`` and have not been saved for 30 days, nor for as long as history.
 
         An account that was removed for a while, or moved to another shard and back, keeps its ledger.
         """
         kept = {_name(account) for account in keep}
-        before = self._clock.wall() - KEEP_REMOVED_SECONDS
+        before = self._clock.wall() - max(KEEP_REMOVED_SECONDS, *self.kept)
 
         def drop(db: sqlite3.Connection) -> None:
-            old = db.execute("SELECT account FROM accounts WHERE saved_at < ?", (before,)).fetchall()
-            gone = [(name,) for (name,) in old if name not in kept]
-            db.executemany("DELETE FROM accounts WHERE account = ?", gone)
+            old = db.execute("SELECT id, account FROM accounts WHERE saved_at < ?", (before,)).fetchall()
+            for number, name in old:
+                if name not in kept:
+                    history.forget(db, number)
+                    db.execute("DELETE FROM accounts WHERE id = ?", (number,))
 
         with suppress(StateUnavailableError):
             self.write(drop)
@@ -169,13 +188,8 @@ class StateFile:
 
     def _put_accounts(self, db: sqlite3.Connection) -> None:
         now = self._clock.wall()
-        for account, content in self._unsaved.items():
-            name = _name(account)
-            db.execute(
-                "INSERT INTO accounts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " state = excluded.state, checksum = excluded.checksum, saved_at = excluded.saved_at",
-                (name, content, _checksum(name, content), now),
-            )
+        for account, row in self._unsaved.items():
+            _put_account(db, _name(account), row, now, self.kept)
 
     # -- the connection
 
@@ -232,6 +246,33 @@ class StateFile:
             return False
         logger.error("state file %s is %s (%s). Renamed it to %s, counters start at 0", self._path, why, error, aside)
         return True
+
+
+def _put_account(db: sqlite3.Connection, name: str, row: _Row, now: float, kept: history.Kept) -> None:
+    found = db.execute("SELECT id, read_at, reading FROM accounts WHERE account = ?", (name,)).fetchone()
+    if found is None:
+        inserted = db.execute("INSERT INTO accounts(account, state, checksum, saved_at) VALUES (?, '', 0, 0)", (name,))
+        found = (inserted.lastrowid, None, None)
+    number, read_at, reading = found
+    db.execute(
+        "UPDATE accounts SET state = ?, checksum = ?, saved_at = ?, read_at = ?, reading = ? WHERE id = ?",
+        (row.content, _checksum(name, row.content), now, row.read_at, row.reading, number),
+    )
+    if read_at is not None and row.read_at is not None:
+        history.move_reading(db, number, read_at, reading, row.read_at, kept)
+    if row.poll is not None:
+        history.record_poll(db, number, row.polls, row.poll)
+
+
+def _row_of(state: AccountState) -> _Row:
+    last, failure = chunks.reading(state), state.failure
+    poll = None
+    if state.last_poll is not None:
+        reason, message = (failure.reason, failure.message) if failure else ("", "")
+        message = message.encode(errors="replace").decode()  # half a surrogate pair has no UTF-8
+        poll = PollRecord(state.last_poll, state.last_duration or 0.0, state.last_status, reason, message)
+    reading = chunks.encode(last) if last else None
+    return _Row(_encode(state), last.at[0] if last else None, reading, state.polls, poll)
 
 
 def _name(account: AccountKey) -> str:

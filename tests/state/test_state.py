@@ -31,7 +31,8 @@ from exporter.readings import (
     Usage,
 )
 from exporter.runtime.clock import SystemClock
-from exporter.state.database import SCHEMA_VERSION
+from exporter.state.history import Kept
+from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 from tests.state.everything import everything
 
@@ -82,7 +83,16 @@ counts = st.dictionaries(names, st.integers(0, 10**9), max_size=3)
 invoices = some(Invoices, by_status=counts)
 parts = st.fixed_dictionaries({}, optional={"usage": usages, "invoices": invoices, "auto_recharge": some(AutoRecharge)})
 ledgers = maybe(Ledger, pools=pools, doubted=pools)
-states = some(AccountState, parts=parts, ledger=ledgers, failures=counts, failure=maybe(Failure))
+times = st.dictionaries(st.sampled_from(["usage", "invoices"]), st.floats(0, 1e11))
+states = some(
+    AccountState,
+    parts=parts,
+    part_times=times,
+    last_status=st.none() | st.integers(100, 599),
+    ledger=ledgers,
+    failures=counts,
+    failure=maybe(Failure),
+)
 
 
 @pytest.fixture
@@ -182,12 +192,24 @@ def test_a_removed_account_is_kept_for_thirty_days(path: Path, clock: Any) -> No
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=1))
         file.save(ARCHIVE, AccountState(polls=2))
+        file.kept = Kept(0, 0)
         clock.advance(29 * 86400)
         file.forget(keep=[ARCHIVE])
         assert set(everything(file)) == {MEDIA, ARCHIVE}
         clock.advance(2 * 86400)
         file.forget(keep=[ARCHIVE])
         assert set(everything(file)) == {ARCHIVE}
+
+
+def test_a_removed_account_is_kept_for_as_long_as_its_history(path: Path, clock: Any) -> None:
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        file.save(MEDIA, AccountState(polls=1, last_poll=clock.wall()))
+        clock.advance(399 * 86400)
+        file.forget(keep=[])
+        assert set(everything(file)) == {MEDIA}
+        clock.advance(2 * 86400)
+        file.forget(keep=[])
+        assert file.read(lambda db: [*db.execute("SELECT 1 FROM accounts"), *db.execute("SELECT 1 FROM polls")]) == []
 
 
 def test_only_the_owner_can_read_the_file(path: Path, clock: Any) -> None:

@@ -26,6 +26,7 @@ from exporter.polling.limits import Limits
 from exporter.readings import AccountState, Failure
 from exporter.runtime.clock import SystemClock
 from exporter.state.key_records import KeyRecords, KeyTarget
+from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 from tests.state.everything import everything
 
@@ -83,13 +84,13 @@ def test_the_database_of_another_program_is_renamed_unchanged(path: Path, clock:
 def test_the_file_of_a_later_release_is_renamed_whole(path: Path, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     saved(path, polls=5)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         db.execute("ALTER TABLE accounts ADD COLUMN more TEXT")
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         assert (everything(file), file.write_failures) == ({}, 0)
     (name,) = aside(path)
     assert name.startswith("state.db.newer-")
-    assert "schema 2 of a later release" in caplog.text
+    assert f"schema {SCHEMA_VERSION + 1} of a later release" in caplog.text
     with closing(sqlite3.connect(path.with_name(name))) as db:
         assert db.execute("SELECT count(*) FROM accounts").fetchone() == (1,)
 
@@ -141,7 +142,7 @@ def test_two_bad_files_in_one_second_get_two_names(path: Path, clock: Any) -> No
 def test_the_write_ahead_log_of_a_killed_daemon_is_renamed_too(tmp_path: Path, path: Path, clock: Any) -> None:
     with closing(StateFile.open(tmp_path / "first.db", clock, exclusive=True)) as file:
         file.save(MEDIA, AccountState(polls=5))
-        file.write(lambda db: db.execute("PRAGMA user_version = 2"))
+        file.write(lambda db: db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}"))
         copy(tmp_path / "first.db", path)
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
         assert everything(file) == {}
@@ -431,6 +432,7 @@ from pathlib import Path
 from exporter.runtime.clock import SystemClock
 from exporter.readings import AccountState, Failure
 from exporter.state.key_records import KeyRecords, KeyTarget
+from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 os.write(1, b"-\\n")
 file = StateFile.open(Path(sys.argv[1]), SystemClock(), exclusive=True)

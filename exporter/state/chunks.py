@@ -1,0 +1,80 @@
+"""Readings as bytes. A chunk has up to 32 of them, column by column, because equal columns compress to little."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from decimal import Decimal
+
+from exporter.readings import AccountState, Series
+
+ROWS = 32
+"""Hours or days in one chunk."""
+_PLAIN = ("at", "unit", "balance", "storage", "channels", "period")
+_AMOUNTS = ("spent", "added", "lapsed")
+
+
+def reading(state: AccountState) -> Series | None:
+    """Return the last reading of an account, None while it has none."""
+    usage, at = state.usage, state.part_times.get("usage")
+    if usage is None or at is None:
+        return None
+    ledger = state.ledger
+    starts = [pool.period_start for pool in ledger.pools.values() if pool.period_start is not None] if ledger else []
+    return Series(
+        at=[int(at)],
+        unit=[usage.unit],
+        balance=[usage.balance],
+        spent=[ledger.spent if ledger else None],
+        added=[ledger.added if ledger else None],
+        lapsed=[ledger.lapsed if ledger else None],
+        storage=[usage.storage.ratio if usage.storage else None],
+        channels=[usage.channels.ratio if usage.channels else None],
+        period=[max(starts, default=None)],
+        used={name: [value] for name, value in usage.used_by_operation.items()},
+    )
+
+
+def encode(series: Series) -> bytes:
+    """Return readings as JSON."""
+    columns = [getattr(series, name) for name in (*_PLAIN, *_AMOUNTS)]
+    return json.dumps([*columns, series.used], default=str, separators=(",", ":")).encode()
+
+
+def decode(content: bytes) -> Series:
+    """Return what ``encode`` was given. Raises ValueError, TypeError, decimal.InvalidOperation."""
+    *columns, used = json.loads(content)
+    named = dict(zip((*_PLAIN, *_AMOUNTS), columns, strict=True))
+    for name in _AMOUNTS:
+        named[name] = [None if amount is None else Decimal(amount) for amount in named[name]]
+    return Series(**named, used=used)
+
+
+def pack(series: Series) -> bytes:
+    """Return readings as a chunk."""
+    return zlib.compress(encode(series))
+
+
+def unpack(chunk: bytes) -> Series:
+    """Return the readings of a chunk. Raises zlib.error for a damaged one, and what ``decode`` raises."""
+    return decode(zlib.decompress(chunk))
+
+
+def joined(pieces: Sequence[Series]) -> Series:
+    """Return the readings of all pieces, in the order of the pieces."""
+    whole = Series()
+    for piece in pieces:
+        for name in (*_PLAIN, *_AMOUNTS):
+            getattr(whole, name).extend(getattr(piece, name))
+        for name in {**whole.used, **piece.used}:
+            column = whole.used.setdefault(name, [])
+            column += [None] * (len(whole) - len(piece) - len(column))
+            column += piece.used.get(name) or [None] * len(piece)
+    return whole
+
+
+def part(series: Series, first: int, end: int) -> Series:
+    """Return the readings from index ``first`` on, without that at ``end``."""
+    columns = {name: getattr(series, name)[first:end] for name in (*_PLAIN, *_AMOUNTS)}
+    return Series(**columns, used={name: column[first:end] for name, column in series.used.items()})

@@ -1,0 +1,154 @@
+"""The history of accounts in the state file: a reading for each hour and each day, and the last polls.
+
+``record`` runs in the transaction that saves a state. ``History`` reads the file of a running exporter, and writes
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import InvalidOperation
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.errors import StateUnavailableError
+from exporter.readings import AccountKey, PollRecord, Series
+from exporter.state import chunks
+from exporter.state.database import FAULTS, Unusable, open_for_reading, version
+from exporter.state.schema import SCHEMA_VERSION
+
+logger = logging.getLogger(__name__)
+
+HOUR, DAY = 3600, 86400
+POLLS = 50
+"""Polls that are kept of each account."""
+_DAMAGED = (zlib.error, ValueError, TypeError, InvalidOperation)
+
+
+class Kept(NamedTuple):
+    """How long readings are kept, in seconds. 0 keeps none."""
+
+    hourly: float = 8 * 86400.0
+    daily: float = 400 * 86400.0
+
+
+def move_reading(db: sqlite3.Connection, account: int, at: int, reading: bytes, now: int, kept: Kept) -> None:
+    """Add a reading of ``at`` to the history if the reading of ``now`` is of another hour or day. Drop what is old."""
+    for span, seconds in ((HOUR, kept.hourly), (DAY, kept.daily)):
+        if at // span == now // span:
+            continue
+        if seconds:
+            _append(db, account, span, at, reading)
+        oldest = (now - seconds) // span // chunks.ROWS if seconds else now
+        db.execute("DELETE FROM history WHERE account = ? AND span = ? AND chunk < ?", (account, span, oldest))
+
+
+def _append(db: sqlite3.Connection, account: int, span: int, at: int, reading: bytes) -> None:
+    place = (account, span, at // span // chunks.ROWS)
+    row = db.execute("SELECT readings FROM history WHERE account = ? AND span = ? AND chunk = ?", place).fetchone()
+    whole = _followed(_unpacked(row[0], account) if row else Series(), span, chunks.decode(reading))
+    put = "INSERT INTO history VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET readings = excluded.readings"
+    db.execute(put, (*place, chunks.pack(whole)))
+
+
+def record_poll(db: sqlite3.Connection, account: int, number: int, poll: PollRecord) -> None:
+    """Put a poll in the place of the one that was ``POLLS`` before it. ``number`` counts the account's polls."""
+    db.execute(
+        "INSERT OR REPLACE INTO polls VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (account, number % POLLS, poll.at, poll.seconds, poll.status, poll.reason, poll.message),
+    )
+
+
+def forget(db: sqlite3.Connection, account: int) -> None:
+    """Drop the history of an account."""
+    db.execute("DELETE FROM history WHERE account = ?", (account,))
+    db.execute("DELETE FROM polls WHERE account = ?", (account,))
+
+
+class History:
+    """What a state file has of the past, all of one moment. ``open_history`` opens it."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def accounts(self) -> list[AccountKey]:
+        """Return every account that has a state, also one that is no longer configured."""
+        names = self._db.execute("SELECT account FROM accounts ORDER BY account").fetchall()
+        return [(provider, name) for provider, name in (json.loads(text) for (text,) in names)]
+
+    def readings(self, account: AccountKey, span: int, begin: float, end: float) -> Series:
+        """Return the last reading of each hour or day (``span``) before ``end``, from the last one before ``begin``.
+
+        Times are Unix seconds. The newest reading counts as that of its hour and day.
+        """
+        row = self._row(account)
+        if row is None:
+            return Series()
+        number, last = row
+        query = "SELECT readings FROM history WHERE account = ? AND span = ? AND chunk"
+        first, final = (int(time // span // chunks.ROWS) for time in (begin, end))
+        found = self._db.execute(f"{query} BETWEEN ? AND ? ORDER BY chunk", (number, span, first, final)).fetchall()
+        pieces = [_unpacked(content, number) for (content,) in found]
+        if not any(piece.at and piece.at[0] < begin for piece in pieces):
+            # The last reading before the span may be long before it, if nothing was polled.
+            earlier = self._db.execute(f"{query} < ? ORDER BY chunk DESC LIMIT 1", (number, span, first)).fetchall()
+            pieces = [*(_unpacked(content, number) for (content,) in earlier), *pieces]
+        whole = chunks.joined(pieces)
+        if last is not None:
+            whole = _followed(whole, span, chunks.decode(last))
+        return chunks.part(whole, max(0, bisect_left(whole.at, begin) - 1), bisect_left(whole.at, end))
+
+    def polls(self, account: AccountKey) -> list[PollRecord]:
+        """Return the last polls of an account, newest first."""
+        row = self._row(account)
+        if row is None:
+            return []
+        query = "SELECT at, seconds, status, reason, message FROM polls WHERE account = ? ORDER BY at DESC"
+        return [PollRecord(*each) for each in self._db.execute(query, (row[0],))]
+
+    def _row(self, account: AccountKey) -> tuple[int, bytes | None] | None:
+        query = "SELECT id, reading FROM accounts WHERE account = ?"
+        row: tuple[int, bytes | None] | None = self._db.execute(query, (json.dumps(account),)).fetchone()
+        return row
+
+
+@contextmanager
+def open_history(path: Path) -> Iterator[History]:
+    """Open the history in a state file, beside a running exporter too. Raises StateUnavailableError."""
+    try:
+        db = open_for_reading(path, thorough=False)
+    except (*FAULTS, Unusable) as error:
+        raise _unreadable(path, error) from error
+    try:
+        if version(db) < SCHEMA_VERSION:
+            raise _unreadable(path, "an earlier release wrote it. Start this release on it once, which converts it")
+        db.execute("BEGIN")
+        yield History(db)
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    finally:
+        db.close()
+
+
+def _unreadable(path: Path, why: object) -> StateUnavailableError:
+    return StateUnavailableError(f"state file {path} cannot be read: {why}")
+
+
+def _followed(before: Series, span: int, last: Series) -> Series:
+    """Return the readings with one more, which replaces what is of its hour or day, or after it (the clock was set)."""
+    earlier = chunks.part(before, 0, bisect_left(before.at, last.at[0] // span * span))
+    return chunks.joined([earlier, last])
+
+
+def _unpacked(chunk: bytes, account: int) -> Series:
+    try:
+        return chunks.unpack(chunk)
+    except _DAMAGED as error:  # it must not stop the polls of the account
+        logger.warning("history of account number %d: skipping damaged readings: %s", account, error)
+        return Series()
