@@ -100,7 +100,7 @@ class Poller:
             return self._poll(account, start)
         except Exception:
             logger.exception("unexpected exception while polling", extra=_about(account))
-            state = self._store.state(account.id)
+            state = replace(self._store.state(account.id), last_status=None)
             return self._conclude(
                 account, state, start, InternalError("unexpected exception in the exporter; see its log")
             )
@@ -111,7 +111,7 @@ class Poller:
         try:
             key = account.key.read()
         except PollError as error:
-            return self._conclude(account, state, start, error)
+            return self._conclude(account, replace(state, last_status=None), start, error)
         self._sender.redactor.add(key)
         if state.refusals and start < memory.refused_until and refusals.is_key_of(key, state.refused_key):
             next_due = self._slots.after(account.id, account.interval, start)
@@ -131,8 +131,8 @@ class Poller:
                     return Result(start)
                 if isinstance(error, (AuthError, ForbiddenError)):
                     state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(key))
-                return self._conclude(account, state, start, error, target)
-            state = _with_usage(account, state, usage, self._clock.wall())
+                return self._conclude(account, replace(state, last_status=session.status), start, error, target)
+            state = replace(_with_usage(account, state, usage, self._clock.wall()), last_status=session.status)
             state = self._collect_others(account, state, memory, session)
         return self._conclude(account, state, start, None, target)
 

@@ -83,6 +83,8 @@ class PollSession:
         self._target = target
         self._deadline = deadline
         self._admitted = True
+        self.status: int | None = None
+        """The HTTP status of the last answer."""
 
     def get(
         self,
@@ -132,12 +134,14 @@ class PollSession:
         limits, clock = self._sender.limits, self._sender.clock
         client = self._sender.client_of(self._account)
         began = clock.monotonic()
+        self.status = None
         try:
             auth = self._provider.authorization(self._target.key, clock.wall(), self._account.variables)
             params, headers = {**request.params, **auth.query}, {**request.headers, **auth.headers}
             raw = client.get(request.path, params, headers, left, request.body)
         finally:
             limits.end_request(self._target, began)
+        self.status = raw.status
         error = request.refuses(raw.status, raw.document)
         rest = self._rest(raw, isinstance(error, RateLimitedError))
         if rest is not None:

@@ -179,6 +179,18 @@ def test_each_failure_of_the_call_lands_under_its_reason(bench: Bench, error: ty
     assert bench.value("up") == 0
 
 
+@pytest.mark.parametrize(
+    ("step", "status"),
+    [(good(), 200), (answer({}, 402), 402), (answer([]), 200), (UnreachableError("reset"), None), (ValueError(), None)],
+)
+def test_the_status_of_the_last_answer_is_kept_with_the_poll(bench: Bench, step: Step, status: int | None) -> None:
+    bench.poll(good())
+    bench.poll(step)
+    assert bench.saved[-1][1].last_status == status
+    bench.poll(good())
+    assert bench.saved[-1][1].last_status == 200
+
+
 def test_every_reason_is_exported_from_nought_on(bench: Bench) -> None:
     assert bench.value("poll_failures_total", reason="internal") == 0
     assert bench.value("last_poll_failure", reason="internal") is None
