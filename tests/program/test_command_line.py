@@ -310,7 +310,7 @@ def test_the_demo_prints_addresses_and_serves_all_accounts() -> None:
     with running("demo", "--speed=100000") as program:
         program.ready()
         assert f"{program.url}/metrics" in program.log
-        until(lambda: len([s for s in program.metrics() if s.startswith("video_api_up{")]) == 12, "all accounts")
+        until(lambda: len([s for s in program.metrics() if s.startswith("video_api_up{")]) == 15, "all accounts")
         assert program.stop() == 0
 
 
