@@ -233,6 +233,7 @@ def render() -> str:
             table(schema.Channels, "Channels"),
             table(schema.QuotasBlock, "Quotas"),
             table(schema.State, "State"),
+            table(schema.HistoryBlock, "History"),
             table(schema.AccountBlock, "Account"),
             providers(),
             *(table(model, model.__name__.removesuffix("Block")) for model in PROVIDER_BLOCKS),

@@ -191,6 +191,7 @@ class App:
         self._metrics.set_accounts(account.provider for account in accounts)
         if self._state is not None:
             # Last, because it cannot be undone.
+            self._state.kept = config.history
             self._state.forget(account.id for account in accounts)
         self._metrics.reload_successful.set(1)
         self._metrics.reload_success_time.set(self._clock.wall())

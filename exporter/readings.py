@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 AccountKey = tuple[str, str]
 """The provider and the name of an account."""
@@ -214,3 +215,10 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.at)
+
+
+class Kept(NamedTuple):
+    """How long the history keeps readings, in seconds. 0 keeps none."""
+
+    hourly: float = 8 * 86400.0
+    daily: float = 400 * 86400.0

@@ -10,7 +10,7 @@ from exporter.config.credentials import KeySource
 from exporter.config.thresholds import Thresholds
 from exporter.errors import Problem
 from exporter.providers.base import Price, Provider
-from exporter.readings import AccountKey
+from exporter.readings import AccountKey, Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +52,4 @@ class Config:
     providers: Mapping[str, Provider]
     label_names: tuple[str, ...]
     warnings: tuple[Problem, ...]
+    history: Kept = field(default_factory=Kept)

@@ -24,6 +24,7 @@ from exporter.config.rules import kind
 from exporter.config.vendors import KnownProviders, preset_names, price_of
 from exporter.providers.base import Provider
 from exporter.providers.packages import packaged
+from exporter.readings import Kept
 
 _APART = ("accounts", "providers")
 """Blocks that are checked one by one."""
@@ -51,7 +52,7 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
         report.problem(main.at("accounts"), "is empty: list at least one, here or in account_files")
     if report.problems:
         raise report.refusal()
-    state = head.checked.model.state
+    state, history = head.checked.model.state, head.checked.model.history
     return Config(
         path=path,
         concurrency=head.poll.concurrency,
@@ -60,6 +61,7 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
         providers=vendors.usable(),
         label_names=tuple(sorted({name for account in accounts for name in account.labels})),
         warnings=report.warnings(),
+        history=Kept(history.hourly, history.daily) if history else Kept(),
     )
 
 

@@ -30,6 +30,7 @@ TAKEN_LABELS = (
 
 _LONGEST = 256
 _LONGEST_DURATION = 365 * 86_400.0  # far below the overflow of timers and dates in libraries
+_LONGEST_KEPT = 10 * 365 * 86_400.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){3}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?")
@@ -82,6 +83,17 @@ def _duration(value: object) -> float:
         raise ValueError("must be longer than 0")
     if seconds > _LONGEST_DURATION:
         raise ValueError("must be at most 1y")
+    return seconds
+
+
+def _kept(value: object) -> float:
+    if value == "0" or (value == 0 and not isinstance(value, bool)):
+        return 0.0
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"must have a unit. Write {value:g}d for days, or 0 to keep none")
+    seconds = parse_duration(text(value))
+    if seconds > _LONGEST_KEPT:
+        raise ValueError("must be at most 10y")
     return seconds
 
 
@@ -250,6 +262,7 @@ _TEXT = {"type": "string", "minLength": 1}
 NAME = Rule("text", _name, {**_TEXT, "maxLength": _LONGEST})
 TEXT = Rule("text", text, _TEXT)
 DURATION = Rule("duration", _duration, _DURATION)
+KEPT = Rule("duration or 0", _kept, {"anyOf": [{"const": 0}, _DURATION]})
 INTERVAL = Rule("duration", _interval, _DURATION)
 COUNT = Rule("whole number", _count, _number_or_text(r"\d+", multipleOf=1, minimum=1))
 RATE = Rule("number", _rate, _number_or_text(r"[\d.]+([eE][-+]?\d+)?", exclusiveMinimum=0))

@@ -18,6 +18,7 @@ from exporter.config.rules import (
     CREDITS,
     DURATION,
     INTERVAL,
+    KEPT,
     KEY,
     LABEL_NAME,
     LABEL_VALUE,
@@ -136,6 +137,21 @@ class State(Block):
     )
 
 
+class HistoryBlock(Block):
+    """What the state keeps of each account's past. It is needed for reports."""
+
+    hourly: Annotated[float, KEPT] = Field(
+        default=8 * 86400.0,
+        description="For how long the last reading of every hour (UTC) is kept. `0` keeps none.",
+        json_schema_extra={"default": "8d"},
+    )
+    daily: Annotated[float, KEPT] = Field(
+        default=400 * 86400.0,
+        description="For how long the last reading of every day (UTC) is kept. `0` keeps none.",
+        json_schema_extra={"default": "400d"},
+    )
+
+
 class AccountBlock(Block):
     """One account at a vendor. Provider and name identify it."""
 
@@ -219,6 +235,7 @@ class ConfigFile(Block):
         default=None, description="Levels at which alerts fire, for accounts that do not set their own."
     )
     state: State | None = Field(default=None, description="Where data is kept over a restart.")
+    history: HistoryBlock | None = Field(default=None, description="What the state keeps of each account's past.")
     providers: dict[Annotated[str, NAME], ProviderBlock] | None = Field(
         default=None, description="More providers, by name. They replace presets of the same name."
     )

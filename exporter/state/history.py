@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import InvalidOperation
 from pathlib import Path
-from typing import NamedTuple
 
 from exporter.errors import StateUnavailableError
-from exporter.readings import AccountKey, PollRecord, Series
+from exporter.readings import AccountKey, Kept, PollRecord, Series
 from exporter.state import chunks
 from exporter.state.database import FAULTS, Unusable, open_for_reading, version
 from exporter.state.schema import SCHEMA_VERSION
@@ -29,13 +28,6 @@ HOUR, DAY = 3600, 86400
 POLLS = 50
 """Polls that are kept of each account."""
 _DAMAGED = (zlib.error, ValueError, TypeError, InvalidOperation)
-
-
-class Kept(NamedTuple):
-    """How long readings are kept, in seconds. 0 keeps none."""
-
-    hourly: float = 8 * 86400.0
-    daily: float = 400 * 86400.0
 
 
 def move_reading(db: sqlite3.Connection, account: int, at: int, reading: bytes, now: int, kept: Kept) -> None:

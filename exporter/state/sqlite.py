@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from pydantic import TypeAdapter
 
 from exporter.errors import StartError, StateUnavailableError
-from exporter.readings import AccountKey, AccountState, PollRecord
+from exporter.readings import AccountKey, AccountState, Kept, PollRecord
 from exporter.runtime.clock import Clock
 from exporter.state import chunks, history
 from exporter.state.database import FAULTS, Database, Unusable, is_corrupt, open_for_reading
@@ -51,7 +51,7 @@ class StateFile:
     """A state file, to be opened with ``open``. Thread-safe."""
 
     def __init__(self, path: Path, clock: Clock, *, exclusive: bool) -> None:
-        self.kept = history.Kept()
+        self.kept = Kept()
         # If the path is a link, SQLite puts -wal and -shm beside the target, so rename files there too.
         self._path = Path(os.path.realpath(path))
         self._clock = clock
@@ -248,7 +248,7 @@ class StateFile:
         return True
 
 
-def _put_account(db: sqlite3.Connection, name: str, row: _Row, now: float, kept: history.Kept) -> None:
+def _put_account(db: sqlite3.Connection, name: str, row: _Row, now: float, kept: Kept) -> None:
     found = db.execute("SELECT id, read_at, reading FROM accounts WHERE account = ?", (name,)).fetchone()
     if found is None:
         inserted = db.execute("INSERT INTO accounts(account, state, checksum, saved_at) VALUES (?, '', 0, 0)", (name,))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.environment import expand
+from exporter.config.load import load
 from exporter.config.thresholds import DEFAULTS, Level, Threshold, contradiction
+from exporter.providers import PROVIDERS
+from exporter.readings import Kept
 
 UNHURRIED = settings(deadline=None)  # a busy machine is no failure
 MILLISECONDS = {"y": 31_536_000_000, "w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
@@ -128,3 +133,17 @@ def test_a_share_becomes_an_amount_by_the_limit() -> None:
     assert Level(0.2, share=True).amount(50, 20) == 10
     assert Level(0.2, share=True).amount(None, 20) == 20
     assert Level(30).amount(50, 20) == Level(30).amount(None, 20) == 30
+
+
+@pytest.mark.parametrize(
+    ("block", "kept"),
+    [
+        ("", Kept(8 * 86400.0, 400 * 86400.0)),
+        ("history: {hourly: 0, daily: 2y}", Kept(0.0, 730 * 86400.0)),
+        ('history: {daily: "0"}', Kept(8 * 86400.0, 0.0)),
+    ],
+)
+def test_the_history_is_kept_for_as_long_as_the_file_says(tmp_path: Path, block: str, kept: Kept) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{block}\naccounts:\n  - {{name: media, provider: videodb, api_key_env: KEY}}\n")
+    assert load(path, PROVIDERS, {}).history == kept

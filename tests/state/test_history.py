@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 
 from exporter.errors import StateUnavailableError
-from exporter.readings import AccountState, Failure, Ledger, PollRecord, Pool, Quota, Series, Usage
+from exporter.readings import AccountState, Failure, Kept, Ledger, PollRecord, Pool, Quota, Series, Usage
 from exporter.state import chunks
-from exporter.state.history import DAY, HOUR, POLLS, Kept, open_history
+from exporter.state.history import DAY, HOUR, POLLS, open_history
 from exporter.state.sqlite import StateFile
 from tests.conftest import START, FakeClock
 

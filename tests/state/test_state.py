@@ -21,6 +21,7 @@ from exporter.readings import (
     AutoRecharge,
     Failure,
     Invoices,
+    Kept,
     Ledger,
     NamedQuota,
     Period,
@@ -31,7 +32,6 @@ from exporter.readings import (
     Usage,
 )
 from exporter.runtime.clock import SystemClock
-from exporter.state.history import Kept
 from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 from tests.state.everything import everything
