@@ -319,6 +319,14 @@ def test_no_message_repeats_a_part_of_a_key_in_any_form_of_yaml(
 
 
 @pytest.mark.parametrize("shape", [ANY, "token"])
+def status_of(command: list[str]) -> object:
+    """Run a command, and return its exit status however it ends."""
+    try:
+        return run(command)
+    except SystemExit as stopped:  # argparse ends so
+        return stopped.code
+
+
 @pytest.mark.parametrize(
     "command",
     [["{}"], ["poll", "{}"], ["providers", "{}"], ["try-provider", "{}", "--response=x"]]
@@ -337,8 +345,5 @@ def test_no_command_repeats_a_part_of_a_key_among_its_arguments(
     key = key_of(shape)
     monkeypatch.chdir(folder)
     write(folder, {"accounts": [{"name": "a", "provider": "videodb", "api_key_env": "KEY"}]}, [])
-    try:
-        assert run([word.format(key) for word in command]) == 2
-    except SystemExit as stopped:
-        assert stopped.code == 2
+    assert status_of([word.format(key) for word in command]) == 2
     assert told("".join(capsys.readouterr()), key, command) == []

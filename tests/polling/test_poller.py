@@ -181,9 +181,15 @@ def test_each_failure_of_the_call_lands_under_its_reason(bench: Bench, error: ty
 
 @pytest.mark.parametrize(
     ("step", "status"),
-    [(good(), 200), (answer({}, 402), 402), (answer([]), 200), (UnreachableError("reset"), None), (ValueError(), None)],
+    [
+        (good(), 200),
+        (response({}, 402), 402),
+        (response([]), 200),
+        (UnreachableError("reset"), None),
+        (ValueError(), None),
+    ],
 )
-def test_the_status_of_the_last_answer_is_kept_with_the_poll(bench: Bench, step: Step, status: int | None) -> None:
+def test_the_status_of_the_last_response_is_kept_with_the_poll(bench: Bench, step: Step, status: int | None) -> None:
     bench.poll(good())
     bench.poll(step)
     assert bench.saved[-1][1].last_status == status
