@@ -318,7 +318,6 @@ def test_no_message_repeats_a_part_of_a_key_in_any_form_of_yaml(
     assert leaks == []
 
 
-@pytest.mark.parametrize("shape", [ANY, "token"])
 def status_of(command: list[str]) -> object:
     """Run a command, and return its exit status however it ends."""
     try:
@@ -327,6 +326,7 @@ def status_of(command: list[str]) -> object:
         return stopped.code
 
 
+@pytest.mark.parametrize("shape", [ANY, "token"])
 @pytest.mark.parametrize(
     "command",
     [["{}"], ["poll", "{}"], ["providers", "{}"], ["try-provider", "{}", "--response=x"]]

@@ -64,10 +64,10 @@ def test_what_an_account_says_itself_wins(tmp_path: Path) -> None:
          "config.yaml:12: providers.*.usage.credits.balance: is not a JMESPath expression, the mistake is at "
          'character 7. A name with a hyphen stands in double quotes, as in data."credits-left"'),
         ("credits:", "success: code == 200\n      credits:",
-         "config.yaml:12: providers.acme.usage.success: is not a JMESPath expression, the mistake is at character 9. "
+         "config.yaml:12: providers.*.usage.success: is not a JMESPath expression, the mistake is at character 9. "
          "A number in a comparison stands in backquotes, as in code == `200`"),
         ('"Bearer "', "bearer",
-         "config.yaml:5: providers.acme.auth.prefix: has no space at its end, so the key would be a part of the word. "
+         "config.yaml:5: providers.*.auth.prefix: has no space at its end, so the key would be a part of the word. "
          'Write "bearer "'),
         ("balance: amount", "balance: {value: 'a[].b', list: total}",
          "config.yaml:12: providers.*.usage.credits.balance: list: must be one of sum, min, max"),

@@ -175,7 +175,7 @@ def test_packages_are_looked_up_for_an_unknown_name_alone(tmp_path: Path, monkey
     monkeypatch.setattr(packages, "packaged", look)
     load(config(tmp_path, "videodb", "vidnavigator", "luma"), PROVIDERS, {})
     assert looks == []
-    with pytest.raises(ConfigError, match="unknown provider lumma; did you mean luma"):
+    with pytest.raises(ConfigError, match="unknown provider; did you mean luma"):
         load(config(tmp_path, "lumma", "lumma2"), PROVIDERS, {})
     assert looks == ["look"]
 
