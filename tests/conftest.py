@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -30,6 +31,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for program in mark.args:
             if shutil.which(program) is None:
                 leave_out(f"{program} is missing: get it with `scripts/tools {program}`")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a test that runs a command sets for the whole process."""
+    loggers = [logging.getLogger(name) for name in (None, "apscheduler", "urllib3", "asyncio")]
+    handlers, levels = loggers[0].handlers[:], [one.level for one in loggers]
+    yield
+    loggers[0].handlers[:] = handlers
+    for one, level in zip(loggers, levels, strict=True):
+        one.setLevel(level)
 
 
 class FakeClock:

@@ -92,17 +92,17 @@ class AccountRules:
         if spec is None or entry.checked.hits("variables") or entry.checked.model.provider in self._vendors.unusable:
             return given
         location = entry.location.at("variables")
-        names = ", ".join(spec.variables) or "none"
+        known = f"its variables are {', '.join(spec.variables)}" if spec.variables else "it has none"
         if self._vendors.is_own(entry.checked.model.provider):
-            names = "those under its `variables`"
+            known = "its variables are those that it lists"
         for name in spec.variables:
             if name not in given:
-                self._report.problem(location, f"lacks a variable that the provider needs; its variables are {names}")
+                self._report.problem(location, f"lacks a variable that the provider needs; {known}")
             elif given[name].strip(".") == "":
                 self._report.problem(location.at(name), "must not be dots alone, which lead to another path")
         for name in given:
             if name not in spec.variables:
-                self._report.problem(location.at(name), f"the provider has no such variable; its variables are {names}")
+                self._report.problem(location.at(name), f"the provider has no such variable; {known}")
         return given
 
     def per_minute(self, entry: Entry, spec: Provider) -> int:

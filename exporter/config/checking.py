@@ -44,8 +44,7 @@ def check(model: type[_Model], raw: Mapping[str, Any], stand_ins: Mapping[str, A
     for one in errors:
         if one["type"] == "extra_forbidden":
             *inside, name = one["loc"]
-            meant = close(str(name), _keys(_block_at(model, inside)))
-            if meant is not None:
+            if meant := close(str(name), _keys(_block_at(model, inside))):
                 bad.add((*inside, meant))
     meant_paths = frozenset(bad)
     for one in errors:
@@ -128,7 +127,8 @@ def _blocks(annotation: object) -> Iterator[type[Block]]:
 
 def close(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most similar, or None."""
-    return next(iter(get_close_matches(name[:64], list(known), n=1)), None)
+    names = {one.lower(): one for one in known}
+    return next((names[found] for found in get_close_matches(name[:64].lower(), list(names), n=1)), None)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -39,6 +39,7 @@ _HINTS = {
     "anchor": "; put a text that begins with `&` in quotes",
     "tag": "; put a text that begins with `!` in quotes",
     "cannot start any token": "; put a text that begins with a special character in quotes",
+    "could not find expected ':'": "; put a space after the colon of each key",
     "mapping values are not allowed": "; put a text that holds a colon and a space in quotes",
 }
 """What most often is behind the parser's complaints."""
@@ -266,7 +267,9 @@ def _complaint(error: yaml.reader.ReaderError | yaml.MarkedYAMLError, data: byte
     """Return the line and the words of the parser's complaint."""
     if isinstance(error, yaml.reader.ReaderError):
         return data.count(b"\n", 0, int(error.position)) + 1, f"not YAML: {error.reason}"
-    mark = error.problem_mark or error.context_mark
+    # What is no `key: value` is noticed only at the end of what follows.
+    is_late = "could not find expected ':'" in str(error.problem)
+    mark = error.context_mark if is_late else error.problem_mark or error.context_mark
     sentence = f"not YAML: {error.problem or error.context}"
     if error.context and error.problem:
         sentence += f" ({error.context})"

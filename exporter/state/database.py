@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from exporter.errors import StartError
 from exporter.runtime.clock import Clock
+from exporter.runtime.files import reason
 from exporter.state.schema import MIGRATIONS, SCHEMA_VERSION, SCHEMAS
 
 logger = logging.getLogger(__name__)
@@ -260,7 +261,8 @@ def lock(path: Path) -> int | None:
         raise StartError(f"state file {path} is in use by {who}. Give each exporter its own state file") from None
     except OSError as error:
         os.close(descriptor)
-        logger.warning("state file %s cannot be locked: %s. Make sure that no other exporter uses it", path, error)
+        why = reason(error)
+        logger.warning("state file %s cannot be locked: %s. Make sure that no other exporter uses it", path, why)
         return None
     with suppress(OSError):  # the pid is only for the error message of another exporter
         os.ftruncate(descriptor, 0)

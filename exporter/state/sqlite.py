@@ -27,6 +27,7 @@ from pydantic import TypeAdapter
 from exporter.errors import StartError, StateUnavailableError
 from exporter.readings import AccountKey, AccountState, Kept, PollRecord
 from exporter.runtime.clock import Clock
+from exporter.runtime.files import reason
 from exporter.state import chunks, history
 from exporter.state.database import FAULTS, Database, Unusable, is_corrupt, open_for_reading
 
@@ -213,12 +214,13 @@ class StateFile:
 
     def _complain(self, error: Exception) -> None:
         """Log a fault once, until the file can be written again."""
-        if str(error) not in self._complaints:
-            self._complaints.add(str(error))
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        if why not in self._complaints:
+            self._complaints.add(why)
             logger.error(
                 "state file %s cannot be used: %s. Continuing from memory, which is lost at the next restart",
                 self._path,
-                error,
+                why,
             )
 
     def _connected(self) -> sqlite3.Connection:

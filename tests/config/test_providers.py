@@ -100,11 +100,11 @@ def test_what_an_account_says_itself_wins(tmp_path: Path) -> None:
         ("  acme:", "  videodb:",
          "config.yaml:3: providers.*: is a built-in provider, which cannot be replaced. Rename it"),
         ("variables: {project_id: p1}", "labels: {}",
-         "config.yaml:15: accounts[0].variables: lacks a variable that the provider needs; its variables are "
-         "those under its `variables`"),
+         "config.yaml:15: accounts[0].variables: lacks a variable that the provider needs; its variables are those "
+         "that it lists"),
         ("{project_id: p1}", "{project_id: p1, region: eu}",
-         "config.yaml:15: accounts[0].variables.*: the provider has no such variable; its variables are "
-         "those under its `variables`"),
+         "config.yaml:15: accounts[0].variables.*: the provider has no such variable; its variables are those "
+         "that it lists"),
         ("{project_id: p1}", "{project_id: ..}",
          "config.yaml:15: accounts[0].variables.*: must not be dots alone, which lead to another path"),
     ],

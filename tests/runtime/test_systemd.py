@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
+
 from exporter.runtime.systemd import Notifier
 
 
@@ -25,5 +27,8 @@ def test_without_systemd_nothing_is_sent() -> None:
     assert not notifier.wants_watchdog
 
 
-def test_a_socket_that_is_gone_stops_nothing(tmp_path: Path) -> None:
+def test_a_socket_that_is_gone_stops_nothing_and_is_told_in_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).send("READY=1")
+    assert caplog.messages == ["systemd could not be told READY=1: No such file or directory"]

@@ -203,6 +203,13 @@ def test_a_path_that_cannot_be_a_file_is_left_alone(
         assert Limits(clock, KeyRecords(file, clock)).admit(KeyTarget("videodb", "u", "k"), 1) is None
     assert sorted(tmp_path.rglob("*")) == before
     assert "cannot be used" in caplog.text
+    assert "Errno" not in caplog.text
+
+
+def test_a_folder_where_no_lock_can_be_made_is_told_in_words(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    StateFile.open(Path("/proc/state.db"), clock, exclusive=True).close()
+    assert "state file /proc/state.db cannot be used" in caplog.text
+    assert "Errno" not in caplog.text
 
 
 def test_only_a_regular_file_is_renamed(path: Path, clock: Any) -> None:
