@@ -87,7 +87,7 @@ def test_no_rule_forecasts_on_a_gauge_or_drops_labels() -> None:
 
 def test_the_target_labels_dropped_are_the_same_everywhere() -> None:
     dropped = {
-        re.sub(", (period|unit)$", "", labels)
+        re.sub("(, (period|quota|unit))+$", "", labels)
         for rule in ALL
         for labels in re.findall(r"without \((.*?)\)", rule["expr"])
     }
