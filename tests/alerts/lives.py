@@ -183,7 +183,7 @@ def scrape(name: str, life: Life, runs: Sequence[Run]) -> Series:
     account = Account(
         provider=life.provider,
         name=name,
-        key=KeySource("literal", secret="a key"),
+        key=KeySource("literal", secret="a-key"),
         base_url=PROVIDERS[life.provider].base_url,
         ca_file=None,
         common_ca_file=None,

@@ -39,8 +39,8 @@ ACCOUNTS = [
 ]
 # What the demo never shows, and the query that proves the metric and its labels all the same.
 NEVER_IN_THE_DEMO = {
-    ("exporter", "Answers not fully used", "rejected"): (" > 0", " >= 0"),
-    ("exporter", "Answers not fully used", "folded"): (" > 0", " >= 0"),
+    ("exporter", "Responses not fully used", "rejected"): (" > 0", " >= 0"),
+    ("exporter", "Responses not fully used", "folded"): (" > 0", " >= 0"),
     ("account", "Quotas", "reset"): ("_reset_", "_expiry_"),
 }
 
@@ -153,7 +153,7 @@ def test_query_is_answered_with_data_and_all_labels_that_the_panel_names(
 def test_query_tables_have_every_column_that_they_name(prometheus: Prometheus) -> None:
     for name, board in BOARDS.items():
         for panel in board["panels"]:
-            if panel["type"] != "table" or panel["title"] == "Answers not fully used":
+            if panel["type"] != "table" or panel["title"] == "Responses not fully used":
                 continue
             [organize] = [one["options"] for one in panel["transformations"] if one["id"] == "organize"]
             alone = len(panel["targets"]) == 1
