@@ -165,6 +165,8 @@ class Server:
                 # One client that cannot be served must not end the service to all.
                 self._logger.exception("a client could not be served")
                 sock.close()
+            # Accepting waits for nothing while clients stand in the backlog, and nobody would be served or closed.
+            await asyncio.sleep(0)
 
     async def _make_room(self, lacking: str) -> None:
         self._logger.warning("closed a client that waited, because another one came and %s", lacking)

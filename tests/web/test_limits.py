@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from exporter.web.config_file import WebConfigFile
 from exporter.web.connection import ClientLimits
 from exporter.web.messages import Request, Response, Route
 from exporter.web.outgoing import PIECE
+from exporter.web.server import Server
 
 from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
 
@@ -259,6 +261,35 @@ def test_a_flood_of_pipelined_requests_is_one_client_among_others(servers: Serve
     flood.send(GET * 5000)
     assert other.request("/other").status == 200
     assert served.index("/other") < 4000
+
+
+def test_a_crowd_that_connects_at_once_holds_no_more_descriptors_than_there_may_be_connections(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, go_on = threading.Event(), threading.Event()
+    taken: list[socket.socket] = []
+    still_open: list[int] = []
+    take = Server._take
+
+    def count(server: Server, sock: socket.socket, *rest: Any) -> None:
+        taken.append(sock)
+        still_open.append(sum(each.fileno() != -1 for each in taken))
+        take(server, sock, *rest)
+
+    def hold(request: Request) -> Response:
+        held.set()
+        assert go_on.wait(20)
+        return hello(request)
+
+    monkeypatch.setattr(Server, "_take", count)
+    server = servers.start({"/": Route(hold)}, limits=replace(PATIENT, connections=4))
+    servers.client(server).send(GET)
+    assert held.wait(20)
+    for _ in range(200):
+        servers.client(server)
+    go_on.set()
+    wait_for(lambda: len(taken) == 201)
+    assert max(still_open) < 20
 
 
 class _Transport:
