@@ -15,9 +15,11 @@ from exporter.metrics.store import Store
 from exporter.polling import ledger, refusals
 from exporter.polling.limits import Wait
 from exporter.polling.requests import PollSession, RequestBudgetError, Sender
+from exporter.polling.sharing import Sharing
 from exporter.polling.slots import Slots
 from exporter.providers.base import ParseOptions, Provider
 from exporter.readings import AccountKey, AccountState, Failure, Part, Usage
+from exporter.runtime.clock import Clock
 from exporter.runtime.logs import fields
 from exporter.state.key_records import KeyTarget
 
@@ -64,6 +66,7 @@ class Poller:
         self._metrics = metrics
         self._is_stopping = is_stopping
         self._memories: dict[AccountKey, _Memory] = {}
+        self._sharing = Sharing()
         self._keeping = threading.RLock()
 
     def first_due(self, account: Account) -> float:
@@ -92,6 +95,7 @@ class Poller:
         """Drop what is remembered of accounts that are no longer there."""
         for key in [key for key in list(self._memories) if not keep(key)]:  # polls under way add to them meanwhile
             self._memories.pop(key, None)
+        self._sharing.forget(keep)
 
     def poll(self, account: Account) -> Result:
         """Poll the account once, or find that it has to wait; never raises."""
@@ -117,6 +121,7 @@ class Poller:
             next_due = self._slots.after(account.id, account.interval, start)
             return Result(next_due, Wait(memory.refused_until - start, "refused"))
         target = KeyTarget(account.provider, account.base_url, key)
+        self._sharing.note(account.id, target)
         wait = self._limits.admit(target, account.max_requests_per_minute)
         if wait is not None:
             return self._put_off(account, state, target, wait, start)
@@ -172,7 +177,8 @@ class Poller:
         """Come back when the key may be used; such a poll is no poll, and counts nowhere."""
         slot = self._slots.after(account.id, account.interval, now)
         next_due = min(slot, now + wait.seconds)
-        put_off = replace(self._with_cooldown(state, target), next_poll=self._wall(max(next_due, now + wait.seconds)))
+        put_off = replace(state, next_poll=self._wall(max(next_due, now + wait.seconds)))
+        put_off = self._with_cooldown(put_off, target)
         self._store.publish(account, put_off, first_poll_done=wait.reason == "cooldown")
         logger.debug("put off for %.1f s: %s", wait.seconds, wait.reason, extra=_about(account))
         return Result(next_due, wait)
@@ -196,26 +202,31 @@ class Poller:
             state = replace(state, refused_until=self._wall(memory.refused_until))
         while state.refusals and next_poll < memory.refused_until:
             next_poll += account.interval
+        state = replace(state, next_poll=self._wall(next_poll))
         if target is not None:
-            state = self._with_cooldown(state, target)
-            next_poll = max(next_poll, now + (self._limits.cooldown(target) or 0.0))
+            state, known = self._with_cooldown(state, target), state.cooldown_until
+            if state.cooldown_until != known:
+                self._show_cooldown_of_others(key, target)
         self._metrics.poll_duration.labels(account.provider).observe(now - start)
-        self._keep(
-            account,
-            replace(
-                state,
-                polls=state.polls + 1,
-                last_poll=self._clock.wall(),
-                last_duration=now - start,
-                next_poll=self._wall(next_poll),
-            ),
-        )
+        state = replace(state, polls=state.polls + 1, last_poll=self._clock.wall(), last_duration=now - start)
+        self._keep(account, state)
         _tell(account, before, error, now - start)
         return Result(next_due)
 
     def _with_cooldown(self, state: AccountState, target: KeyTarget) -> AccountState:
         until = self._limits.cooldown_until(target)
-        return state if until is None else replace(state, cooldown_until=until)
+        if until is None:
+            return state
+        earliest = self._clock.wall() + (self._limits.cooldown(target) or 0.0)
+        return replace(state, cooldown_until=until, next_poll=max(state.next_poll or 0.0, earliest))
+
+    def _show_cooldown_of_others(self, account: AccountKey, target: KeyTarget) -> None:
+        """Show a new cool-down at the other accounts of the key, which are polled later."""
+        for key in self._sharing.others(account, target):
+            with self._keeping:  # a poll that ends now must not be undone by the state from before it
+                other = self._store.account(key)
+                if other is not None:
+                    self._store.publish(other, self._with_cooldown(self._store.state(key), target))
 
     def _keep(self, account: Account, state: AccountState) -> None:
         """Commit a state, then show it, unless a reload has replaced the account meanwhile."""
@@ -229,17 +240,19 @@ class Poller:
         key = account.id
         memory = self._memories.get(key)
         if memory is None:
-            state = self._store.state(key)
-            now, wall = self._clock.monotonic(), self._clock.wall()
-            memory = self._memories[key] = _Memory(
-                {part: now - max(0.0, wall - asked) for part, asked in state.part_asked.items()}
-            )
-            if state.refused_until is not None:
-                memory.refused_until = now + min(refusals.LONGEST_BACKOFF_SECONDS, state.refused_until - wall)
+            memory = self._memories[key] = _restored(self._store.state(key), self._clock)
         return memory
 
     def _wall(self, monotonic: float) -> float:
         return self._clock.wall() + monotonic - self._clock.monotonic()
+
+
+def _restored(state: AccountState, clock: Clock) -> _Memory:
+    now, wall = clock.monotonic(), clock.wall()
+    memory = _Memory({part: now - max(0.0, wall - asked) for part, asked in state.part_asked.items()})
+    if state.refused_until is not None:
+        memory.refused_until = now + min(refusals.LONGEST_BACKOFF_SECONDS, state.refused_until - wall)
+    return memory
 
 
 def _with_usage(account: Account, state: AccountState, usage: Part, wall: float) -> AccountState:

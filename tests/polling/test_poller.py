@@ -655,6 +655,41 @@ def test_the_next_poll_after_a_response_that_starts_a_cooldown_is_shown_at_its_e
     assert bench.value("next_poll_timestamp_seconds") == bench.value("cooldown_until_timestamp_seconds")
 
 
+def test_a_cooldown_is_shown_at_once_at_every_account_that_shares_the_key(
+    bench: Bench, make_account: MakeAccount
+) -> None:
+    sharers = [bench.account, replace(bench.account, name="sharer")]
+    stranger = make_account(name="stranger")
+    accounts = [*sharers, stranger]
+    bench.store.replace(accounts, sorted(bench.account.labels), {})
+    bench.vendor.steps["/usage"] = [good()]
+    for account in accounts:
+        bench.poller.poll(account)
+    before = bench.store.state(stranger.id)
+    bench.clock.advance(bench.account.interval)
+    bench.poll(response({}, 429, retry_after="3000"))
+    end = bench.clock.wall() + 3000
+    for account in sharers:
+        for family in ("next_poll_timestamp_seconds", "cooldown_until_timestamp_seconds"):
+            assert bench.value(family, account=account.name) == pytest.approx(end, abs=1), (account.name, family)
+    assert bench.store.state(stranger.id) == before
+
+
+def test_an_account_whose_key_was_replaced_shows_no_cooldown_of_the_old_one(
+    bench: Bench, make_account: MakeAccount, key_file: Path
+) -> None:
+    changed = replace(make_account(name="changed"), key=KeySource("file", str(key_file)))
+    bench.store.replace([bench.account, changed], sorted(bench.account.labels), {})
+    bench.vendor.steps["/usage"] = [good()]
+    for key in (bench.account.key.read(), secrets.token_hex(16)):
+        key_file.write_text(key)
+        bench.poller.poll(changed)
+        bench.clock.advance(bench.account.interval)
+    before = bench.store.state(changed.id)
+    bench.poll(response({}, 429, retry_after="3000"))
+    assert bench.store.state(changed.id) == before
+
+
 def test_a_cooldown_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench) -> None:
     bench.account = replace(bench.account, interval=100_000.0)
     bench.start({})
