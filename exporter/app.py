@@ -33,8 +33,8 @@ from exporter.runtime.mainloop import MainLoop
 from exporter.runtime.malloc import share_arenas
 from exporter.runtime.redaction import Redactor
 from exporter.runtime.systemd import Notifier
-from exporter.state.key_records import KeyRecords
-from exporter.state.sqlite import StateFile
+from exporter.state.base import State
+from exporter.state.opening import open_state
 from exporter.status.page import StatusPage
 from exporter.transport.transports import Transports
 from exporter.web.messages import Request, Response, Route, text_response
@@ -60,12 +60,12 @@ def serve(
     share_arenas()
     config = _load(options, environ)
     clock = SystemClock()
-    state = StateFile.open(config.state_path, clock, exclusive=True) if config.state_path else None
+    state = open_state(config.state, clock, exclusive=True) if config.state else None
     try:
         ended = App(options, environ, redactor, clock, config, state, log).run(announce)
     finally:
         if state is not None:
-            state.close()
+            state.accounts.close()
     if not ended:
         # The interpreter would wait for the threads of those polls.
         log.close(1.0)
@@ -73,13 +73,13 @@ def serve(
     return 0
 
 
-def _self_metrics(options: Options, environ: Mapping[str, str], state: StateFile | None, log: LogWriter) -> SelfMetrics:
+def _self_metrics(options: Options, environ: Mapping[str, str], state: State | None, log: LogWriter) -> SelfMetrics:
     return SelfMetrics(
         __version__,
         environ.get("VIDEO_API_EXPORTER_REVISION", ""),
         options.shard_index,
         options.shard_count,
-        state_write_failures=lambda: state.write_failures if state is not None else 0,
+        state_write_failures=lambda: state.accounts.write_failures if state is not None else 0,
         log_lines_dropped=lambda: log.dropped,
     )
 
@@ -101,7 +101,7 @@ class App:
         redactor: Redactor,
         clock: Clock,
         config: Config,
-        state: StateFile | None,
+        state: State | None,
         log: LogWriter,
     ) -> None:
         self._options = options
@@ -122,13 +122,13 @@ class App:
             providers=config.providers,
             sender=Sender(
                 self._transports.of,
-                Limits(clock, KeyRecords(state, clock) if state is not None else None),
+                Limits(clock, state.keys if state is not None else None),
                 redactor,
                 clock,
                 self._stopping.wait,
             ),
             store=self._store,
-            save=state.save if state is not None else _save_nothing,
+            save=state.accounts.save if state is not None else _save_nothing,
             metrics=self._metrics,
             is_stopping=self._stopping.is_set,
         )
@@ -184,15 +184,17 @@ class App:
         served = ((account, self._store.account(account.id)) for account in mine)
         accounts = [before if before == account else account for account, before in served]
         new = [account.id for account in accounts if self._store.account(account.id) is None]
-        self._store.replace(accounts, config.label_names, self._state.load(new) if self._state is not None else {})
+        self._store.replace(
+            accounts, config.label_names, self._state.accounts.load(new) if self._state is not None else {}
+        )
         self._poller.use_providers(config.providers)
         self._poller.forget(lambda key: self._store.account(key) is not None)
         self._scheduler.replace(accounts, config.concurrency, self._poller.first_due)
         self._metrics.set_accounts(account.provider for account in accounts)
         if self._state is not None:
             # Last, because it cannot be undone.
-            self._state.kept = config.history
-            self._state.forget(account.id for account in accounts)
+            self._state.accounts.kept = config.history
+            self._state.accounts.forget(account.id for account in accounts)
         self._metrics.reload_successful.set(1)
         self._metrics.reload_success_time.set(self._clock.wall())
         self._config = config
@@ -210,8 +212,8 @@ class App:
         before = self._config
         try:
             config = loaded.result()
-            if config.state_path != before.state_path:
-                logger.warning("state.path has changed; restart the exporter to use it")
+            if config.state != before.state:
+                logger.warning("state has changed; restart the exporter to use the new one")
             self._apply(config)
             self._poller.lift_refusals()
         except ConfigError as error:

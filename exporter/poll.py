@@ -25,8 +25,7 @@ from exporter.runtime import garbage
 from exporter.runtime.clock import SystemClock
 from exporter.runtime.output import write
 from exporter.runtime.redaction import Redactor
-from exporter.state.key_records import KeyRecords
-from exporter.state.sqlite import StateFile
+from exporter.state.opening import open_state
 from exporter.status.json import as_json
 from exporter.status.summary import EXPLANATIONS, CreditSummary, Fill, Summary, summary
 from exporter.status.words import amount, percent
@@ -51,15 +50,15 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
     metrics = SelfMetrics(__version__, "", 0, 1)
     exposition = Exposition(FAMILIES, metrics.registry, clock)
     store = Store(exposition, clock)
-    state = StateFile.open(config.state_path, clock, exclusive=False) if config.state_path else None
+    state = open_state(config.state, clock, exclusive=False) if config.state else None
     try:
-        restored = state.load(account.id for account in accounts) if state is not None else {}
+        restored = state.accounts.load(account.id for account in accounts) if state is not None else {}
         store.replace(accounts, config.label_names, restored)
-        records = KeyRecords(state, clock) if state is not None else None
+        keys = state.keys if state is not None else None
         transports, stopping = Transports(), threading.Event()
         poller = Poller(
             providers=config.providers,
-            sender=Sender(transports.of, Limits(clock, records), redactor, clock, stopping.wait),
+            sender=Sender(transports.of, Limits(clock, keys), redactor, clock, stopping.wait),
             store=store,
             save=lambda _account, _state: None,  # only the daemon keeps the ledger
             metrics=metrics,
@@ -67,7 +66,7 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
         waits = _polled(poller, accounts, config.concurrency, [stopping.set, transports.abort])
     finally:
         if state is not None:
-            state.close()
+            state.accounts.close()
     outcomes = [
         Outcome(
             summary(view, clock.wall()),

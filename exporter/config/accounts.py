@@ -11,6 +11,7 @@ from exporter.config.thresholds import Thresholds
 from exporter.errors import Problem
 from exporter.providers.base import Price, Provider
 from exporter.readings import AccountKey, Kept
+from exporter.state.source import StateSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Config:
 
     path: Path
     concurrency: int
-    state_path: Path | None
+    state: StateSource | None
     accounts: tuple[Account, ...]
     providers: Mapping[str, Provider]
     label_names: tuple[str, ...]

@@ -25,6 +25,7 @@ from exporter.config.vendors import KnownProviders, preset_names, price_of
 from exporter.providers.base import Provider
 from exporter.providers.packages import packaged
 from exporter.readings import Kept
+from exporter.state.source import StateSource
 
 _APART = ("accounts", "providers")
 """Blocks that are checked one by one."""
@@ -56,7 +57,7 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
     return Config(
         path=path,
         concurrency=head.poll.concurrency,
-        state_path=Path(beside(main, state.path)) if state and state.path else None,
+        state=StateSource("path", beside(main, state.path)) if state and state.path else None,
         accounts=tuple(accounts),
         providers=vendors.usable(),
         label_names=tuple(sorted({name for account in accounts for name in account.labels})),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
-from exporter.state.key_records import MAX_COOLDOWN_SECONDS
+from exporter.state.base import MAX_COOLDOWN_SECONDS
 
 _DEFAULT_SECONDS = 60.0
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")

@@ -15,7 +15,7 @@ from typing import Literal
 
 from exporter.errors import StateUnavailableError
 from exporter.runtime.clock import Clock
-from exporter.state.key_records import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, KeyRecords, KeyTarget
+from exporter.state.base import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, Keys, KeyTarget
 
 _HAIR_SECONDS = 0.001  # a wait that ends by a rounding error too early would have to be repeated
 
@@ -31,7 +31,7 @@ class Wait:
 class Limits:
     """The requests and cool-downs of every key, shared through ``records`` with other processes; thread-safe."""
 
-    def __init__(self, clock: Clock, records: KeyRecords | None) -> None:
+    def __init__(self, clock: Clock, records: Keys | None) -> None:
         self._clock = clock
         self._records = records
         self._mutex = threading.Lock()

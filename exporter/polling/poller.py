@@ -21,7 +21,7 @@ from exporter.providers.base import ParseOptions, Provider
 from exporter.readings import AccountKey, AccountState, Failure, Part, Usage
 from exporter.runtime.clock import Clock
 from exporter.runtime.logs import fields
-from exporter.state.key_records import KeyTarget
+from exporter.state.base import KeyTarget
 
 logger = logging.getLogger(__name__)
 

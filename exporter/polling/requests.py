@@ -22,7 +22,7 @@ from exporter.polling.limits import Limits
 from exporter.providers.base import Provider, Refuses, VendorResponse, refusal
 from exporter.runtime.clock import Clock
 from exporter.runtime.redaction import MESSAGE_RUN, READING_RUN, KeyParts, Redactor, change_texts, escape
-from exporter.state.key_records import KeyTarget
+from exporter.state.base import KeyTarget
 from exporter.transport.client import RawResponse
 
 ATTEMPTS = 3

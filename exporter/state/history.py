@@ -19,6 +19,7 @@ from pathlib import Path
 from exporter.errors import StateUnavailableError
 from exporter.readings import AccountKey, Kept, PollRecord, Series
 from exporter.state import chunks
+from exporter.state.codec import name_of
 from exporter.state.database import FAULTS, Unusable, open_for_reading, version
 from exporter.state.schema import SCHEMA_VERSION
 
@@ -106,7 +107,7 @@ class History:
 
     def _row(self, account: AccountKey) -> tuple[int, bytes | None] | None:
         query = "SELECT id, reading FROM accounts WHERE account = ?"
-        row: tuple[int, bytes | None] | None = self._db.execute(query, (json.dumps(account),)).fetchone()
+        row: tuple[int, bytes | None] | None = self._db.execute(query, (name_of(account),)).fetchone()
         return row
 
 

@@ -12,17 +12,14 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from exporter.errors import StateUnavailableError
 from exporter.runtime.clock import Clock
+from exporter.state.base import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, KeyTarget, Refusal
 from exporter.state.sqlite import StateFile
 
-WINDOW_SECONDS = 60.0
-"""How long a request counts."""
-MAX_COOLDOWN_SECONDS = 6 * 3600.0
 _FORGET_COOLDOWN_SECONDS = 30 * 86400.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -41,24 +38,7 @@ _END_REQUEST = (
     " (SELECT id FROM requests WHERE key = ? AND writer = ? AND monotonic <= ? ORDER BY monotonic DESC LIMIT 1)"
 )
 
-Refusal = TypeVar("Refusal")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class KeyTarget:
-    """A key at a vendor. Limits and cool-downs are counted for it."""
-
-    provider: str
-    base_url: str
-    key: str = field(repr=False)
-
-
-class Cooldown(NamedTuple):
-    """The end of a cool-down. ``until`` (monotonic clock) decides, ``ends_at`` (wall clock) is shown."""
-
-    until: float
-    ends_at: float
 
 
 class KeyRecords:

@@ -8,27 +8,22 @@ again, and continues from memory.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from decimal import Decimal
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
-
-from pydantic import TypeAdapter
+from typing import NamedTuple, TypeVar
 
 from exporter.errors import StartError, StateUnavailableError
 from exporter.readings import AccountKey, AccountState, Kept, PollRecord
 from exporter.runtime.clock import Clock
 from exporter.runtime.files import reason
 from exporter.state import chunks, history
+from exporter.state.codec import decoder, encode, name_of
 from exporter.state.database import FAULTS, Database, Unusable, is_corrupt, open_for_reading
 
 logger = logging.getLogger(__name__)
@@ -90,13 +85,13 @@ class StateFile:
 
     def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
         """Return the states that the file has of these accounts. Unreadable rows are logged and skipped."""
-        decode = TypeAdapter(AccountState).validate_json
+        decode = decoder()
         states: dict[AccountKey, AccountState] = {}
 
         def read(db: sqlite3.Connection) -> None:
             # Decode row by row, because all undecoded rows at once would double the memory of a large fleet.
             for account in accounts:
-                name = _name(account)
+                name = name_of(account)
                 row = db.execute("SELECT state, checksum FROM accounts WHERE account = ?", (name,)).fetchone()
                 if row is None:
                     continue
@@ -126,7 +121,7 @@ class StateFile:
 
         An account that was removed for a while, or moved to another shard and back, keeps its ledger.
         """
-        kept = {_name(account) for account in keep}
+        kept = {name_of(account) for account in keep}
         before = self._clock.wall() - max(KEEP_REMOVED_SECONDS, *self.kept)
 
         def drop(db: sqlite3.Connection) -> None:
@@ -190,7 +185,7 @@ class StateFile:
     def _put_accounts(self, db: sqlite3.Connection) -> None:
         now = self._clock.wall()
         for account, row in self._unsaved.items():
-            _put_account(db, _name(account), row, now, self.kept)
+            _put_account(db, name_of(account), row, now, self.kept)
 
     # -- the connection
 
@@ -274,31 +269,8 @@ def _row_of(state: AccountState) -> _Row:
         message = message.encode(errors="replace").decode()  # half a surrogate pair has no UTF-8
         poll = PollRecord(state.last_poll, state.last_duration or 0.0, state.last_status, reason, message)
     reading = chunks.encode(last) if last else None
-    return _Row(_encode(state), last.at[0] if last else None, reading, state.polls, poll)
-
-
-def _name(account: AccountKey) -> str:
-    return json.dumps(account)
+    return _Row(encode(state), last.at[0] if last else None, reading, state.polls, poll)
 
 
 def _checksum(name: str, content: bytes) -> int:
     return zlib.crc32(content, zlib.crc32(name.encode()))
-
-
-def _encode(state: AccountState) -> bytes:
-    text = json.dumps(state, default=_plain, ensure_ascii=False, separators=(",", ":"))
-    # A vendor's text may have half a surrogate pair, which has no UTF-8 and becomes a question mark.
-    return text.encode(errors="replace")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        return str(value)
-    if dataclasses.is_dataclass(value):
-        return {name: getattr(value, name) for name in _field_names(value.__class__)}
-    return dict(cast(Mapping[str, object], value))
-
-
-@lru_cache
-def _field_names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))

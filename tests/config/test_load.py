@@ -17,6 +17,7 @@ from exporter.config.load import load
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT, DEFAULTS, Level, Threshold
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
+from exporter.state.source import StateSource
 
 KEY = secrets.token_hex(16)
 ENVIRON = {"KEY": KEY, "TEAM": "media", "NUMBER": "7", "EMPTY": ""}
@@ -54,7 +55,7 @@ def only(config: Config) -> Account:
 def test_what_is_left_out_has_the_documented_default(loaded: Load) -> None:
     config = loaded(MINIMAL)
     account = only(config)
-    assert (config.concurrency, config.state_path, config.label_names, config.warnings) == (16, None, (), ())
+    assert (config.concurrency, config.state, config.label_names, config.warnings) == (16, None, (), ())
     assert (account.provider, account.name) == ("vidnavigator", "media")
     assert account.base_url == PROVIDERS["vidnavigator"].base_url
     assert account.ca_file is None
@@ -95,7 +96,7 @@ def test_every_key_reaches_the_result(loaded: Load, tmp_path: Path) -> None:
         """
     )
     first, second = config.accounts
-    assert (config.concurrency, config.state_path) == (3, tmp_path / "state.db")
+    assert (config.concurrency, config.state) == (3, StateSource("path", str(tmp_path / "state.db")))
     assert config.label_names == ("env", "team", "zone")
     assert first.key.read() == "${KEY}"
     assert first.base_url == "https://api.example.com/v1"
@@ -498,7 +499,7 @@ def test_paths_are_relative_to_the_file_that_they_are_written_in(
     config = load(Path("etc/config.yaml"), PROVIDERS, {})
     assert [account.key.read() for account in config.accounts] == ["key-in-etc", "key-in-etc/accounts"]
     assert config.accounts[1].key.identity == f"file:{tmp_path}/etc/accounts/key"
-    assert config.state_path == tmp_path / "etc/state.db"
+    assert config.state == StateSource("path", str(tmp_path / "etc/state.db"))
 
 
 def test_a_vendor_without_storage_and_channels_has_no_thresholds_for_them(tmp_path: Path) -> None:

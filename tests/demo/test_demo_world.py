@@ -26,6 +26,7 @@ from exporter.demo.world import LAG_SECONDS, Trouble, World, make_world
 from exporter.providers import PROVIDERS
 from exporter.providers.base import ParseOptions, VendorResponse
 from exporter.readings import Usage
+from exporter.state.source import StateSource
 
 START = 1_800_000_000.0
 DAY = 86400.0
@@ -260,7 +261,7 @@ def test_the_exporter_takes_the_configuration_without_a_warning(world: World, tm
     assert [(account.provider, account.name) for account in loaded.accounts] == [
         (account.life.api.provider, account.name) for account in world.accounts
     ]
-    assert loaded.state_path == tmp_path / "state.db"
+    assert loaded.state == StateSource("path", str(tmp_path / "state.db"))
     assert {account.interval for account in loaded.accounts} == {10.0}
     assert set(loaded.label_names) == {"team", "env"}
     assert {account.collect for account in loaded.accounts if account.provider == "videodb"} == {

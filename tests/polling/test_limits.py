@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given
 
 from exporter.polling.limits import Limits, Wait
-from exporter.state.key_records import KeyRecords, KeyTarget
+from exporter.state.base import KeyTarget
+from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
 
@@ -429,7 +430,8 @@ import sys
 from pathlib import Path
 from exporter.runtime.clock import SystemClock
 from exporter.polling.limits import Limits
-from exporter.state.key_records import KeyRecords, KeyTarget
+from exporter.state.base import KeyTarget
+from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
 file = StateFile.open(Path(sys.argv[1]), SystemClock(), exclusive=sys.argv[2] == "daemon")
 limits = Limits(SystemClock(), KeyRecords(file, SystemClock()))

@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from exporter.polling.limits import Limits
-from exporter.state.key_records import KeyRecords, KeyTarget
+from exporter.state.base import KeyTarget
+from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
 

@@ -16,8 +16,9 @@ import pytest
 from exporter.errors import StateUnavailableError
 from exporter.polling.limits import Limits
 from exporter.readings import AccountState, Failure, Ledger, Pool, Usage
+from exporter.state.base import Cooldown, KeyTarget
 from exporter.state.history import open_history
-from exporter.state.key_records import Cooldown, KeyRecords, KeyTarget
+from exporter.state.key_records import KeyRecords
 from exporter.state.schema import MIGRATIONS, SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock

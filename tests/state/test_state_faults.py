@@ -25,7 +25,8 @@ from exporter.errors import StartError
 from exporter.polling.limits import Limits
 from exporter.readings import AccountState, Failure
 from exporter.runtime.clock import SystemClock
-from exporter.state.key_records import KeyRecords, KeyTarget
+from exporter.state.base import KeyTarget
+from exporter.state.key_records import KeyRecords
 from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 from tests.state.everything import everything
@@ -438,7 +439,8 @@ import os, sys
 from pathlib import Path
 from exporter.runtime.clock import SystemClock
 from exporter.readings import AccountState, Failure
-from exporter.state.key_records import KeyRecords, KeyTarget
+from exporter.state.base import KeyTarget
+from exporter.state.key_records import KeyRecords
 from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 os.write(1, b"-\\n")
