@@ -12,9 +12,9 @@ RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-d
 FROM python:3.13.16-slim-trixie AS install
 RUN python3 -m venv /build \
  && python3 -m venv --without-pip /opt/video-api-exporter
-COPY requirements/run.txt /
+COPY requirements/image.txt /
 RUN /build/bin/pip --python /opt/video-api-exporter/bin/python \
-        install --no-cache-dir --require-hashes --only-binary :all: --requirement /run.txt
+        install --no-cache-dir --require-hashes --only-binary :all: --requirement /image.txt
 COPY --from=wheel /dist /dist
 RUN /build/bin/pip --python /opt/video-api-exporter/bin/python \
         install --no-cache-dir --no-deps --no-index --find-links /dist video-api-exporter

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from exporter.config import provider_schema, schema
 from exporter.config.block import Block
 from exporter.config.rules import TAKEN_LABELS, Rule
+from exporter.config.state_schema import StateBlock
 from exporter.providers import PROVIDERS
 
 TARGET = Path(__file__).parent / "configuration.md"
@@ -60,10 +61,10 @@ as in `labels: {team: "${TEAM}"}`.
 `team: "no"` in quotes. Duplicate keys, tags (`!secret`), a second document in the file, and text that is not UTF-8 are
 refused too. Anchors, aliases and merge keys (`<<: *defaults`) work.
 
-**Paths.** A relative path in `api_key_file`, `ca_file` or `state.path` is relative to the file that it is written in.
-Patterns in `account_files` are relative to the main file. A pattern that matches nothing gets a warning. A plain path
-that does not exist is an error. A file that two patterns match is read once. The main file is never read as an account
-file.
+**Paths.** A relative path in `api_key_file`, `ca_file`, `state.path` or `state.url_file` is relative to the file that
+it is written in. Patterns in `account_files` are relative to the main file. A pattern that matches nothing gets a
+warning. A plain path that does not exist is an error. A file that two patterns match is read once. The main file is
+never read as an account file.
 
 ## Keys
 
@@ -232,7 +233,7 @@ def render() -> str:
             table(schema.Storage, "Storage"),
             table(schema.Channels, "Channels"),
             table(schema.QuotasBlock, "Quotas"),
-            table(schema.State, "State"),
+            table(StateBlock, "State"),
             table(schema.HistoryBlock, "History"),
             table(schema.AccountBlock, "Account"),
             providers(),

@@ -70,7 +70,7 @@ def row(cells: Iterable[str]) -> str:
 
 def own_families() -> Iterable[tuple[str, str, tuple[str, ...], str]]:
     """Yield name, type, labels and help of what the exporter says of itself."""
-    metrics = SelfMetrics("", "", 0, 1)
+    metrics = SelfMetrics("", "", 0, 1, state_up=lambda: True)
     metrics.set_accounts(["example"])
     for provider in ("example",):
         metrics.poll_duration.labels(provider)

@@ -79,6 +79,7 @@ def _self_metrics(options: Options, environ: Mapping[str, str], state: State | N
         environ.get("VIDEO_API_EXPORTER_REVISION", ""),
         options.shard_index,
         options.shard_count,
+        state_up=(lambda: state.accounts.is_up) if state is not None else None,
         state_write_failures=lambda: state.accounts.write_failures if state is not None else 0,
         log_lines_dropped=lambda: log.dropped,
     )

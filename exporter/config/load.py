@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from exporter.config import checking, schema, yaml
 from exporter.config.account_files import account_files
-from exporter.config.account_rules import AccountRules, Entry, Head, beside
+from exporter.config.account_rules import AccountRules, Entry, Head
 from exporter.config.account_set import AccountSet
 from exporter.config.accounts import Account, Config
 from exporter.config.credentials import KEY_FIELDS
@@ -21,11 +21,11 @@ from exporter.config.document import UNREADABLE, Location, Map, Seq
 from exporter.config.json_schema import json_schema as as_json_schema
 from exporter.config.report import Report
 from exporter.config.rules import kind
+from exporter.config.state_rules import state_source
 from exporter.config.vendors import KnownProviders, preset_names, price_of
 from exporter.providers.base import Provider
 from exporter.providers.packages import packaged
 from exporter.readings import Kept
-from exporter.state.source import StateSource
 
 _APART = ("accounts", "providers")
 """Blocks that are checked one by one."""
@@ -51,13 +51,14 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
     accounts = list(_Accounts(head, vendors, environ, report).all(raw))
     if not accounts and not report.problems:
         report.problem(main.at("accounts"), "is empty: list at least one, here or in account_files")
+    state = state_source(head, environ, report)
     if report.problems:
         raise report.refusal()
-    state, history = head.checked.model.state, head.checked.model.history
+    history = head.checked.model.history
     return Config(
         path=path,
         concurrency=head.poll.concurrency,
-        state=StateSource("path", beside(main, state.path)) if state and state.path else None,
+        state=state,
         accounts=tuple(accounts),
         providers=vendors.usable(),
         label_names=tuple(sorted({name for account in accounts for name in account.labels})),

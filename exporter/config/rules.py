@@ -20,6 +20,7 @@ from exporter.config.credentials import KEY_FIELDS, key_problem
 from exporter.config.durations import parse_duration
 from exporter.config.hosts import is_host
 from exporter.config.thresholds import Level
+from exporter.state.source import url_problem
 
 TAKEN_LABELS = (
     *("provider", "account", "operation", "unit", "period", "resource", "severity", "reason", "status"),
@@ -233,6 +234,19 @@ def _normal_url(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
+def _state_variable(value: object) -> str:
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("must be the name of an environment variable that holds the connection string")
+    return name
+
+
+def _state_url(value: object) -> str:
+    if (wrong := url_problem(text(value))) is not None:
+        raise ValueError(wrong)
+    return str(value)
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule for a value, in words, as a check that converts the value, and as JSON Schema."""
@@ -274,6 +288,8 @@ LABEL_NAME = Rule("label name", _label_name, _TEXT)
 LABEL_VALUE = Rule("text", _label_value, {"type": "string", "maxLength": _LONGEST})
 VARIABLE = Rule("variable name", _variable, _TEXT)
 KEY = Rule("text", _key, _TEXT)
+STATE_URL = Rule("connection string", _state_url, _TEXT)
+STATE_VARIABLE = Rule("variable name", _state_variable, _TEXT)
 URL = Rule("URL", _url, {"type": "string", "pattern": r"^https?://|\$\{"})
 
 

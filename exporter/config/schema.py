@@ -30,6 +30,7 @@ from exporter.config.rules import (
     URL,
     VARIABLE,
 )
+from exporter.config.state_schema import StateBlock
 from exporter.config.thresholds import Level
 
 _LABEL_NAMES: JsonDict = {
@@ -127,18 +128,8 @@ class ThresholdsBlock(Block):
     )
 
 
-class State(Block):
-    """Where data is kept over a restart."""
-
-    path: Annotated[str | None, TEXT] = Field(
-        default=None,
-        description="SQLite file for readings, counters and cool-downs. Its directory must be writable.",
-        json_schema_extra={"x-default": "nothing is kept over a restart"},
-    )
-
-
 class HistoryBlock(Block):
-    """What the state keeps of each account's past. It is needed for reports."""
+    """What a state file keeps of each account's past. It is needed for reports. A PostgreSQL database keeps none."""
 
     hourly: Annotated[float, KEPT] = Field(
         default=8 * 86400.0,
@@ -234,7 +225,7 @@ class ConfigFile(Block):
     thresholds: ThresholdsBlock | None = Field(
         default=None, description="Levels at which alerts fire, for accounts that do not set their own."
     )
-    state: State | None = Field(default=None, description="Where data is kept over a restart.")
+    state: StateBlock | None = Field(default=None, description="Where data is kept over a restart.")
     history: HistoryBlock | None = Field(default=None, description="What the state keeps of each account's past.")
     providers: dict[Annotated[str, NAME], ProviderBlock] | None = Field(
         default=None, description="More providers, by name. They replace presets of the same name."

@@ -33,10 +33,11 @@ class SelfMetrics:
         shard_index: int,
         shard_count: int,
         *,
+        state_up: Callable[[], bool] | None = None,
         state_write_failures: Callable[[], int] = lambda: 0,
         log_lines_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Make the families. Each scrape calls the last two functions for their values."""
+        """Make the families. Each scrape calls the functions for their values. Without a state ``state_up`` is None."""
         # Nobody needs the creation time of a histogram here, and it adds many lines in OpenMetrics.
         prometheus_client.disable_created_metrics()
         self.registry = registry = CollectorRegistry()
@@ -65,6 +66,7 @@ class SelfMetrics:
             "video_api_exporter_poll_lag_seconds", "How late polls started.", buckets=_LAGS, registry=registry
         )
         _name_shard(registry, shard_index, shard_count)
+        _tell_state(registry, state_up)
         _count(registry, state_write_failures, log_lines_dropped)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -98,9 +100,15 @@ def _name_shard(registry: CollectorRegistry, shard_index: int, shard_count: int)
         Gauge("video_api_exporter_" + name, help_, registry=registry).set(value)
 
 
+def _tell_state(registry: CollectorRegistry, state_up: Callable[[], bool] | None) -> None:
+    if state_up is not None:
+        help_ = "1 where the state file or database could be used at the last try. Absent without a state."
+        Gauge("video_api_exporter_state_up", help_, registry=registry).set_function(state_up)
+
+
 def _count(registry: CollectorRegistry, write_failures: Callable[[], int], lines_dropped: Callable[[], int]) -> None:
     for name, help_, count in (
-        ("state_write_failures", "Writes to the state file that failed.", write_failures),
+        ("state_write_failures", "Writes to the state file or database that failed.", write_failures),
         ("log_lines_dropped", "Log lines that were dropped because nobody read them.", lines_dropped),
     ):
         registry.register(_Counter("video_api_exporter_" + name, help_, count))

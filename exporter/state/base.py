@@ -41,6 +41,10 @@ class AccountStates(Protocol):
     def write_failures(self) -> int:
         """Return the number of changes that could not be committed since the start."""
 
+    @property
+    def is_up(self) -> bool:
+        """Return whether the state could be used when it was last tried."""
+
     def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
         """Return the states of these accounts, as far as they are there and readable."""
 

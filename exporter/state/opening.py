@@ -10,10 +10,23 @@ from exporter.state.source import StateSource
 
 
 def open_state(source: StateSource, clock: Clock, *, exclusive: bool) -> State:
-    """Open the state. With ``exclusive``, which is for the daemon, a file that another daemon has raises StartError."""
+    """Open the state. With ``exclusive``, which is for the daemon, one that another daemon has raises StartError."""
     # The import of what is not used would cost each start its time.
+    if source.kind != "path":
+        return _open_database(source, clock, exclusive=exclusive)
     from exporter.state.key_records import KeyRecords
     from exporter.state.sqlite import StateFile
 
     file = StateFile.open(Path(source.value), clock, exclusive=exclusive)
     return State(file, KeyRecords(file, clock))
+
+
+def _open_database(source: StateSource, clock: Clock, *, exclusive: bool) -> State:
+    from exporter.state.postgresql.accounts import PostgresAccounts
+    from exporter.state.postgresql.keys import PostgresKeys
+    from exporter.state.postgresql.link import Link
+
+    link = Link(source, exclusive=exclusive)
+    accounts, keys = PostgresAccounts(link), PostgresKeys(link, clock)
+    link.open(keys.catch_up, accounts.catch_up)
+    return State(accounts, keys)

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 KEEP_REMOVED_SECONDS = 30 * 86400.0
 _RETRY_SECONDS = 5.0  # wait after a failure before the next attempt
+_UNUSABLE = "state file %s cannot be used: %s. Continuing from memory, which is lost at the next restart"
 
 
 class _Row(NamedTuple):
@@ -82,6 +83,11 @@ class StateFile:
     def write_failures(self) -> int:
         """Return the number of changes that could not be committed since the start."""
         return self._failures
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether the file could be used when it was last tried."""
+        return not self._complaints
 
     def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
         """Return the states that the file has of these accounts. Unreadable rows are logged and skipped."""
@@ -180,8 +186,6 @@ class StateFile:
             self._closed = True
             self._database.close()
 
-    # -- accounts
-
     def _put_accounts(self, db: sqlite3.Connection) -> None:
         now = self._clock.wall()
         for account, row in self._unsaved.items():
@@ -212,11 +216,7 @@ class StateFile:
         why = reason(error) if isinstance(error, OSError) else str(error)
         if why not in self._complaints:
             self._complaints.add(why)
-            logger.error(
-                "state file %s cannot be used: %s. Continuing from memory, which is lost at the next restart",
-                self._path,
-                why,
-            )
+            logger.error(_UNUSABLE, self._path, why)
 
     def _connected(self) -> sqlite3.Connection:
         if self._database.is_gone():

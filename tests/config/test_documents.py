@@ -16,6 +16,7 @@ import yaml
 from exporter.config import schema
 from exporter.config.load import json_schema, load
 from exporter.config.rules import TAKEN_LABELS
+from exporter.config.state_schema import StateBlock
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
 
@@ -28,7 +29,7 @@ BLOCKS = (
     schema.Credits,
     schema.Storage,
     schema.Channels,
-    schema.State,
+    StateBlock,
     schema.AccountBlock,
 )
 

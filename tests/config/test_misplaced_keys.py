@@ -288,6 +288,16 @@ def test_no_message_repeats_a_part_of_a_key_at_any_place_of_the_configuration(sh
     assert leaks == []
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("place", ["url", "url_env", "url_file"])
+def test_no_message_repeats_a_part_of_a_key_in_the_state(shape: str, place: str, folder: Path) -> None:
+    leaks = []
+    for key, where, text in spellings({"state": {place: "KEY"}, "history": {"daily": "1d"}}, shape):
+        write(folder, json.dumps({**CONFIG, **json.loads(text)}, indent=0), MORE)
+        leaks += told(said(folder), key, where)
+    assert leaks == []
+
+
 @pytest.mark.parametrize("shape", ["letters", ANY])
 def test_no_message_repeats_a_part_of_a_key_at_any_place_of_the_web_configuration(shape: str, folder: Path) -> None:
     key, leaks, web = key_of(shape), [], folder / "web.yml"

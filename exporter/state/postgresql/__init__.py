@@ -1,0 +1,1 @@
+"""The state in a PostgreSQL database: the only import of psycopg."""

@@ -1,0 +1,121 @@
+"""The last state of each account in the database."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import psycopg
+
+from exporter.errors import StateUnavailableError
+from exporter.readings import AccountKey, AccountState, Kept
+from exporter.state.codec import decoder, encode, name_of
+from exporter.state.postgresql.link import Link
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 500
+_LOAD = "SELECT account, state FROM accounts WHERE account = ANY(%s)"
+_PUT = (
+    "INSERT INTO accounts(account, state) VALUES (%s, %s)"
+    " ON CONFLICT (account) DO UPDATE SET state = excluded.state, saved_at = excluded.saved_at"
+)
+_FORGET = "DELETE FROM accounts WHERE saved_at < clock_timestamp() - interval '30 days' AND account <> ALL(%s)"
+
+
+class PostgresAccounts:
+    """The accounts in the database, which has no history yet, so that ``kept`` changes nothing. Thread-safe."""
+
+    def __init__(self, link: Link) -> None:
+        self.kept = Kept()
+        self._link = link
+        self._lock = threading.Lock()
+        self._latest: dict[AccountKey, AccountState] = {}
+        self._unsaved: dict[AccountKey, AccountState] = {}
+        self._salt = b""
+        self._closed = False
+
+    @property
+    def write_failures(self) -> int:
+        """Return the number of changes that could not be committed since the start."""
+        return self._link.failures
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether the database answers."""
+        return self._link.is_up
+
+    def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
+        """Return the states that the database has of these accounts. Unreadable rows are logged and skipped."""
+        by_name = {name_of(account): account for account in accounts}
+        names, decode = list(by_name), decoder()
+        states: dict[AccountKey, AccountState] = {}
+        with suppress(StateUnavailableError):
+            for start in range(0, len(names), _BATCH):
+                batch = names[start : start + _BATCH]
+                for name, content in self._link.run(partial(_get, names=batch)):
+                    try:
+                        states[by_name[name]] = decode(content)
+                    except ValueError as error:  # a bad row must not affect the others
+                        logger.warning("state database: skipping account %s, counters at 0: %s", name, error)
+        with self._lock:
+            self._latest.update(states)
+        return states
+
+    def save(self, account: AccountKey, state: AccountState) -> None:
+        """Commit the state of one account. A state that cannot be written now is kept until it can."""
+        with self._lock:
+            if self._closed:
+                return
+            self._latest[account] = self._unsaved[account] = state
+        self._write_unsaved()
+
+    def forget(self, keep: Iterable[AccountKey]) -> None:
+        """Drop the accounts that are not in ``keep`` and were last saved more than 30 days ago."""
+        kept = list(keep)
+        with self._lock:
+            self._latest = {account: state for account in kept if (state := self._latest.get(account)) is not None}
+        with suppress(StateUnavailableError):
+            self._link.run(lambda db: db.execute(_FORGET, ([name_of(account) for account in kept],)))
+
+    def catch_up(self) -> None:
+        """Write what could not be written. A database in the place of the last one gets every account."""
+        with self._lock:
+            if self._salt not in (b"", self._link.salt):
+                self._unsaved = {**self._latest, **self._unsaved}
+            self._salt = self._link.salt
+        self._write_unsaved()
+
+    def close(self) -> None:
+        """Write unsaved states and end the connection. Later saves are ignored."""
+        with self._lock:
+            self._closed = True
+        self._write_unsaved()
+        self._link.close()
+
+    def _write_unsaved(self) -> None:
+        """Write the newest state of each account that is not written yet, in batches."""
+        with suppress(StateUnavailableError):
+            while batch := self._some_unsaved():
+                self._link.run(partial(_put, states=batch))
+                with self._lock:
+                    for account, state in batch.items():
+                        if self._unsaved.get(account) is state:  # else a newer one came meanwhile
+                            del self._unsaved[account]
+
+    def _some_unsaved(self) -> dict[AccountKey, AccountState]:
+        with self._lock:
+            return dict(list(self._unsaved.items())[:_BATCH])
+
+
+def _get(db: psycopg.Connection[Any], names: list[str]) -> list[tuple[str, str]]:
+    return db.execute(_LOAD, (names,)).fetchall()
+
+
+def _put(db: psycopg.Connection[Any], states: dict[AccountKey, AccountState]) -> None:
+    rows = [(name_of(account), encode(state).decode()) for account, state in states.items()]
+    db.cursor().executemany(_PUT, rows)

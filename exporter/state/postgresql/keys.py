@@ -1,0 +1,149 @@
+"""The requests and cool-downs of each key in the database, dated by its clock, a row for each key."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from exporter.runtime.clock import Clock
+from exporter.state.base import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, KeyTarget, Refusal
+from exporter.state.postgresql.link import Link
+
+_ROW = (
+    "SELECT extract(epoch FROM cooldown_until - clock_timestamp())::float8, extract(epoch FROM cooldown_until)::float8,"
+    " writers, ARRAY(SELECT extract(epoch FROM clock_timestamp() - at)::float8"
+    "  FROM unnest(times) WITH ORDINALITY AS all_times(at, n) ORDER BY n)"
+    " FROM keys WHERE key = %s FOR UPDATE"
+)
+_NEW_ROW = "INSERT INTO keys(key) VALUES (%s) ON CONFLICT DO NOTHING"
+_ADD = (
+    "UPDATE keys SET writers = writers[%(first)s:] || %(writer)s::int8, used_at = clock_timestamp(),"
+    " times = times[%(first)s:] || clock_timestamp() WHERE key = %(key)s"
+)
+_END = "UPDATE keys SET times[%s] = clock_timestamp() WHERE key = %s"
+_COOL_DOWN = (
+    "INSERT INTO keys(key, cooldown_until) VALUES (%s, clock_timestamp() + %s * interval '1 second')"
+    " ON CONFLICT (key) DO UPDATE SET cooldown_until = greatest(keys.cooldown_until, excluded.cooldown_until)"
+)
+_COOLDOWNS = (
+    "SELECT key, extract(epoch FROM cooldown_until - clock_timestamp())::float8,"
+    " extract(epoch FROM cooldown_until)::float8 FROM keys WHERE cooldown_until IS NOT NULL"
+)
+_FORGET = (
+    "DELETE FROM keys WHERE used_at < clock_timestamp() - interval '30 days'"
+    " AND (cooldown_until IS NULL OR cooldown_until < clock_timestamp() - interval '30 days')"
+)
+
+
+@dataclass
+class _KeyRow:
+    """A key's row, its ages turned into times of our monotonic clock. An age is never negative."""
+
+    cooldown: Cooldown | None
+    writers: list[int]
+    times: list[float]
+
+
+class PostgresKeys:
+    """The rows of keys. Each method is one transaction and may raise StateUnavailableError. Thread-safe.
+
+    A cool-down that could not be written is written when the database is back.
+    """
+
+    def __init__(self, link: Link, clock: Clock) -> None:
+        self._link = link
+        self._clock = clock
+        self._writer = secrets.randbits(63)
+        self._lock = threading.Lock()
+        self._unsaved: dict[KeyTarget, Cooldown] = {}
+        self._restored: dict[bytes, Cooldown] = {}
+
+    def restored(self, target: KeyTarget) -> Cooldown | None:
+        """Return the cool-down that the database had at the last connection. Never raises."""
+        return self._restored.get(self._digest(target)) if self._restored else None
+
+    def admit(
+        self, target: KeyTarget, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
+    ) -> Refusal | None:
+        """Record a request unless ``decide`` refuses it, and return the result of ``decide``."""
+        key = self._digest(target)
+
+        def work(db: psycopg.Connection[Any]) -> Refusal | None:
+            row, now = self._read(db, key), self._clock.monotonic()
+            others = [at for writer, at in zip(row.writers, row.times, strict=True) if writer != self._writer]
+            refusal = decide(row.cooldown, others)
+            if refusal is None:
+                # From the first one on that still counts; array indexes start at 1.
+                count = len(row.times)
+                first = next((n for n, at in enumerate(row.times) if now - at < WINDOW_SECONDS), count)
+                db.execute(_ADD, {"first": first + 1, "writer": self._writer, "key": key})
+            return refusal
+
+        return self._link.run(work)
+
+    def end_request(self, target: KeyTarget, began: float) -> None:
+        """Date this process's last request of ``began`` or before (monotonic seconds) to now."""
+        key = self._digest(target)
+
+        def work(db: psycopg.Connection[Any]) -> None:
+            row = self._read(db, key)
+            ours = [n for n, writer in enumerate(row.writers) if writer == self._writer and row.times[n] <= began]
+            if ours:
+                db.execute(_END, (max(ours, key=lambda n: row.times[n]) + 1, key))
+
+        self._link.run(work)
+
+    def put_cooldown(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
+        """Write a cool-down, unless the database has a longer one. Return the one that is there now."""
+        with self._lock:
+            self._unsaved[target] = cooldown
+        return self._write(target, cooldown)
+
+    def catch_up(self) -> None:
+        """Take the cool-downs that the database has, and write those that it has not."""
+        rows = self._link.run(lambda db: db.execute(_COOLDOWNS).fetchall())
+        self._restored = {bytes(key): self._cooldown(left, ends_at) for key, left, ends_at in rows}
+        self._link.run(lambda db: db.execute(_FORGET))
+        with self._lock:
+            unsaved = list(self._unsaved.items())
+        for target, cooldown in unsaved:
+            self._write(target, cooldown)
+
+    def _write(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
+        key = self._digest(target)
+
+        def work(db: psycopg.Connection[Any]) -> Cooldown:
+            db.execute(_COOL_DOWN, (key, max(0.0, cooldown.until - self._clock.monotonic())))
+            return self._read(db, key).cooldown or cooldown
+
+        result = self._link.run(work)
+        with self._lock:
+            if self._unsaved.get(target) is cooldown:
+                del self._unsaved[target]
+        return result
+
+    def _read(self, db: psycopg.Connection[Any], key: bytes) -> _KeyRow:
+        """Return the key's row, locked until the transaction ends. It is made where there is none."""
+        row = db.execute(_ROW, (key,)).fetchone()
+        if row is None:
+            db.execute(_NEW_ROW, (key,))
+            row = db.execute(_ROW, (key,)).fetchone()
+            assert row is not None  # noqa: S101  # nobody deletes a row that was used just now
+        left, ends_at, writers, ages = row
+        now = self._clock.monotonic()
+        cooldown = None if left is None else self._cooldown(left, ends_at)
+        return _KeyRow(cooldown, list(writers), [now - max(0.0, age) for age in ages])
+
+    def _cooldown(self, left: float, ends_at: float) -> Cooldown:
+        return Cooldown(self._clock.monotonic() + min(left, MAX_COOLDOWN_SECONDS), ends_at)
+
+    def _digest(self, target: KeyTarget) -> bytes:
+        identity = json.dumps([target.provider, target.base_url, target.key])
+        return hmac.digest(self._link.salt, identity.encode(), "sha256")

@@ -1,0 +1,225 @@
+"""The connection to the database, made again when it is lost, and cut when an answer does not come in time."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from exporter.errors import StartError, StateUnavailableError
+from exporter.state.postgresql import schema
+from exporter.state.source import StateSource
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+DEADLINE = 2.0
+"""Seconds that a poll waits for the database at most, for its turn and for the answer each."""
+_CONNECT_SECONDS = 5
+_PREPARE_SECONDS = 30.0
+_RETRY_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
+# The server ends what we no longer wait for. The commits of the last second may be lost with the server, as they may
+# in an SQLite file with `synchronous = NORMAL`; the exporter has them in memory.
+_SETTINGS = (
+    "SET statement_timeout = 10000",
+    "SET idle_in_transaction_session_timeout = 5000",
+    "SET synchronous_commit = off",
+    # The lock of a machine that is gone is free within some seconds.
+    "SET tcp_keepalives_idle = 5",
+    "SET tcp_keepalives_interval = 2",
+    "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = 10000",
+)
+
+
+class Link:
+    """A connection that a thread of its own keeps. Thread-safe: one transaction at a time.
+
+    With ``exclusive``, which is for the daemon, the connection holds a lock that one exporter alone can have.
+    """
+
+    def __init__(self, source: StateSource, *, exclusive: bool) -> None:
+        self._source = source
+        self._exclusive = exclusive
+        self._on_connect: list[Callable[[], None]] = []
+        self._mutex = threading.Lock()
+        self._cutting = threading.Lock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._due: float | None = None
+        self._is_taken = False
+        self._tried = threading.Event()
+        self._closing = threading.Event()
+        self._complaint = ""
+        self.salt = b""
+        self.failures = 0
+
+    def open(self, *on_connect: Callable[[], None]) -> None:
+        """Connect, and call ``on_connect`` after each connection. Raises StartError if another exporter is connected.
+
+        A database that does not answer within some seconds is connected later.
+        """
+        self._on_connect += on_connect
+        threading.Thread(target=self._keep, name="state", daemon=True).start()
+        self._tried.wait(_CONNECT_SECONDS + 1)
+        if self._is_taken:
+            self._closing.set()
+            raise StartError("the state database is in use by another exporter. Give each exporter its own database")
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether the database answers."""
+        return self._connection is not None
+
+    def run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Run ``work`` in a transaction. Raises StateUnavailableError after some seconds at the latest."""
+        if not self._mutex.acquire(timeout=DEADLINE):
+            self.failures += 1
+            raise StateUnavailableError("the state database is slow")
+        try:
+            db = self._connection
+            if db is None:
+                self.failures += 1
+                raise StateUnavailableError("the state database is not connected")
+            self._due = time.monotonic() + DEADLINE
+            try:
+                with db.transaction():
+                    return work(db)
+            except (psycopg.Error, OSError) as error:
+                self.failures += 1
+                self._lose(db, error)
+                raise StateUnavailableError(self._complaint) from None
+            finally:
+                with self._cutting:
+                    self._due = None
+        finally:
+            self._mutex.release()
+
+    def close(self) -> None:
+        """Close the connection, which releases the lock."""
+        self._closing.set()
+        if self._mutex.acquire(timeout=DEADLINE):
+            try:
+                db, self._connection = self._connection, None
+                if db is not None:
+                    db.close()
+            finally:
+                self._mutex.release()
+
+    def _keep(self) -> None:
+        while not self._closing.is_set():
+            if self.is_up:
+                self._cut_late_answer()
+                self._notice_end()
+            else:
+                self._connect()
+                self._tried.set()
+            self._closing.wait(_LOOK_SECONDS if self.is_up else _RETRY_SECONDS)
+
+    def _connect(self) -> None:
+        url = ""
+        try:
+            url = self._source.url()
+            # The connection ends by itself where the machine of the server is gone.
+            db = psycopg.connect(
+                url,
+                autocommit=True,
+                connect_timeout=_CONNECT_SECONDS,
+                application_name="video-api-exporter",
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                tcp_user_timeout=10000,
+            )
+        except (psycopg.Error, OSError, ValueError) as error:
+            self._complain(_without_password(str(error), url))
+            return
+        try:
+            self._prepare(db)
+        except (psycopg.Error, OSError, schema.Unfit) as error:
+            db.close()
+            self._complain(_without_password(str(error), url))
+
+    def _prepare(self, db: psycopg.Connection[Any]) -> None:
+        timer = threading.Timer(_PREPARE_SECONDS, _cut, (db,))
+        timer.daemon = True
+        timer.start()
+        try:
+            for setting in _SETTINGS:
+                db.execute(setting)
+            salt = schema.prepare(db)
+            if self._exclusive and not schema.take(db):
+                self._is_taken = True
+                raise schema.Unfit("another exporter uses it. Give each exporter its own database")
+        finally:
+            timer.cancel()
+        self.salt, self._connection, self._is_taken = salt, db, False
+        if self._complaint:
+            logger.info("the state database can be used again")
+            self._complaint = ""
+        threading.Thread(target=self._tell, name="state-catch-up", daemon=True).start()
+
+    def _tell(self) -> None:
+        # In a thread of its own, because the keeper has to cut this too where no answer comes.
+        for told in self._on_connect:
+            with suppress(StateUnavailableError):
+                told()
+
+    def _cut_late_answer(self) -> None:
+        with self._cutting:
+            db, due = self._connection, self._due
+            if db is not None and due is not None and time.monotonic() > due:
+                _cut(db)
+
+    def _notice_end(self) -> None:
+        """Find out that the server has ended an idle connection, before a poll does. Waits for nothing."""
+        if not self._mutex.acquire(blocking=False):
+            return
+        try:
+            db = self._connection
+            if db is not None and select.select([db.fileno()], [], [], 0)[0]:
+                try:
+                    db.pgconn.consume_input()
+                except psycopg.Error as error:
+                    self._lose(db, error)
+        finally:
+            self._mutex.release()
+
+    def _lose(self, db: psycopg.Connection[Any], error: Exception) -> None:
+        with suppress(psycopg.Error, OSError):
+            db.close()
+        self._connection = None
+        self._complain(str(error))
+
+    def _complain(self, why: str) -> None:
+        """Log a fault once, until the database can be used again."""
+        why = " ".join(why.split())
+        if why != self._complaint:
+            self._complaint = why
+            logger.error("the state database cannot be used: %s. Continuing from memory, trying again", why)
+
+
+def _cut(db: psycopg.Connection[Any]) -> None:
+    """Make the wait of another thread for this connection's answer fail at once."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=socket.dup(db.fileno())) as ours:
+        ours.shutdown(socket.SHUT_RDWR)
+
+
+def _without_password(text: str, url: str) -> str:
+    """Return a message of libpq without the connection string and its password."""
+    try:
+        password = str(conninfo_to_dict(url).get("password") or "")
+    except psycopg.Error:
+        return "the connection string cannot be read; a special character in its password must be percent-encoded"
+    for secret in (url, password, quote(password, safe="")):
+        text = text.replace(secret, "<redacted>") if secret else text
+    return text

@@ -1,0 +1,99 @@
+"""The program with its state in a real PostgreSQL: nothing that serves, polls or stops waits for the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from exporter.demo.vendors import Vendors, vidnavigator_account
+from tests.program.running import Program, run, running, until, write_config
+from tests.state.postgresql import Server, server
+
+pytestmark = pytest.mark.needs("pg_ctlcluster")
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Server]:
+    with server() as one:
+        yield one
+
+
+@pytest.fixture
+def config(vendors: Vendors, tmp_path: Path, postgresql: Server) -> Path:
+    key = vendors.add(vidnavigator_account())
+    account = {"name": "a", "provider": "vidnavigator", "api_key": key, "base_url": vendors.vidnavigator_url}
+    (tmp_path / "url").write_text(postgresql.new_database() + "\n")
+    poll = {"interval": "10s", "timeout": "9s"}
+    return write_config(tmp_path / "c.yaml", [account], state={"url_file": "url"}, poll=poll)
+
+
+def own(program: Program, name: str) -> float | None:
+    return program.metrics().get(f"video_api_exporter_{name}")
+
+
+def test_a_restart_goes_on_where_it_was(config: Path) -> None:
+    with running(f"--config.file={config}") as program:
+        program.ready()
+        assert own(program, "state_up") == 1
+        polls = until(lambda: program.value("polls_total", "a"), "polled")
+        program.stop()
+    with running(f"--config.file={config}") as program:
+        assert (program.value("polls_total", "a") or 0) >= polls
+        assert own(program, "state_write_failures_total") == 0
+
+
+def test_it_polls_and_serves_on_while_the_database_is_stopped_and_catches_up(config: Path, postgresql: Server) -> None:
+    with running(f"--config.file={config}") as program:
+        program.ready()
+        postgresql.stop()
+        try:
+            polls = program.value("polls_total", "a") or 0
+            until(lambda: (program.value("polls_total", "a") or 0) > polls, "polled without the database", 60)
+            until(lambda: own(program, "state_up") == 0, "told")
+            until(lambda: own(program, "state_write_failures_total"), "counted", 60)
+            polls = program.value("polls_total", "a") or 0
+        finally:
+            postgresql.start()
+        until(lambda: own(program, "state_up") == 1, "connected again")
+        assert "the state database can be used again" in program.log
+        assert "Traceback" not in program.log
+        program.stop()
+    with running(f"--config.file={config}") as program:
+        assert (program.value("polls_total", "a") or 0) >= polls
+
+
+def test_a_database_that_does_not_answer_delays_neither_scrapes_nor_the_stop(config: Path) -> None:
+    with running(f"--config.file={config}") as program:
+        program.ready()
+        with psycopg.connect((config.parent / "url").read_text().strip()) as other:
+            other.execute("LOCK TABLE video_api_exporter.keys, video_api_exporter.accounts")
+            polls = program.value("polls_total", "a") or 0
+            until(lambda: (program.value("polls_total", "a") or 0) > polls, "polled without the database", 60)
+            assert program.get("/-/healthy") == (200, "healthy\n")
+            assert program.stop() == 0
+
+
+def test_it_starts_without_its_database_and_takes_it_when_it_is_there(config: Path, postgresql: Server) -> None:
+    postgresql.stop()
+    try:
+        with running(f"--config.file={config}") as program:
+            program.ready()
+            assert (own(program, "state_up"), program.value("up", "a")) == (0, 1)
+            postgresql.start()
+            until(lambda: own(program, "state_up") == 1, "connected")
+    finally:
+        if postgresql.process is None:
+            postgresql.start()
+
+
+def test_a_second_exporter_on_the_database_ends_with_one_clear_line(config: Path) -> None:
+    with running(f"--config.file={config}") as program:
+        program.ready()
+        second = run(f"--config.file={config}", "--web.listen-address=127.0.0.1:0")
+        assert second.returncode == 1
+        assert "in use by another exporter" in second.stderr
+        by_hand = run("poll", f"--config.file={config}")
+        assert by_hand.returncode == 0, by_hand.stderr

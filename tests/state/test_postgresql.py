@@ -1,0 +1,276 @@
+"""The state in a real PostgreSQL: what is saved is there again, and a database that is away stops nothing."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from decimal import Decimal
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+
+from exporter.errors import StartError
+from exporter.polling.limits import Limits
+from exporter.readings import AccountKey, AccountState, Ledger
+from exporter.runtime.clock import SystemClock
+from exporter.state.base import KeyTarget, State
+from exporter.state.opening import open_state
+from exporter.state.postgresql import schema
+from exporter.state.source import StateSource
+from tests.program.running import until
+from tests.state.postgresql import Server, server
+from tests.state.test_state import states
+
+pytestmark = pytest.mark.needs("pg_ctlcluster")
+
+MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
+KEY = KeyTarget("videodb", "https://api.example", "k" * 20)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Server]:
+    with server() as running:
+        yield running
+
+
+@pytest.fixture
+def url(postgresql: Server) -> str:
+    return postgresql.new_database()
+
+
+@contextmanager
+def opened(url: str, *, exclusive: bool = True) -> Iterator[State]:
+    state = open_state(StateSource("url", url), SystemClock(), exclusive=exclusive)
+    with closing(state.accounts):
+        yield state
+
+
+def stored(url: str, *accounts: AccountKey) -> dict[AccountKey, AccountState]:
+    with opened(url, exclusive=False) as state:
+        return state.accounts.load(accounts or (MEDIA, ARCHIVE))
+
+
+def is_up(state: State) -> bool:
+    return state.accounts.is_up
+
+
+def test_every_state_is_loaded_as_it_was_saved(url: str) -> None:
+    with opened(url) as state:
+
+        @given(one=states)
+        @settings(max_examples=50, deadline=None)
+        def comes_back(one: AccountState) -> None:
+            state.accounts.save(MEDIA, one)
+            assert state.accounts.load([MEDIA]) == {MEDIA: one}
+
+        comes_back()
+        assert state.accounts.write_failures == 0
+
+
+def test_a_restart_has_the_accounts_and_the_cooldowns(url: str) -> None:
+    with opened(url) as state:
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        state.accounts.save(MEDIA, AccountState(polls=2, ledger=Ledger(spent=Decimal("0.1"))))
+        Limits(SystemClock(), state.keys).cool_down(KEY, 600)
+    assert stored(url) == {MEDIA: AccountState(polls=2, ledger=Ledger(spent=Decimal("0.1")))}
+    with opened(url) as state:
+        limits = Limits(SystemClock(), state.keys)
+        wait = limits.admit(KEY, 50)
+        assert wait is not None and wait.reason == "cooldown" and 500 < wait.seconds <= 600.1
+
+
+def test_an_unreadable_row_affects_one_account(url: str, postgresql: Server, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(url) as state:
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        state.accounts.save(ARCHIVE, AccountState(polls=2))
+        postgresql.run("UPDATE video_api_exporter.accounts SET state = '{' WHERE account LIKE '%media%'", url)
+        assert state.accounts.load([MEDIA, ARCHIVE]) == {ARCHIVE: AccountState(polls=2)}
+    assert "media" in caplog.text
+
+
+def test_a_removed_account_is_kept_for_thirty_days(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        state.accounts.save(ARCHIVE, AccountState(polls=2))
+        state.accounts.forget([ARCHIVE])
+        assert set(stored(url)) == {MEDIA, ARCHIVE}
+        postgresql.run("UPDATE video_api_exporter.accounts SET saved_at = saved_at - interval '31 days'", url)
+        state.accounts.forget([ARCHIVE])
+        assert set(stored(url)) == {ARCHIVE}
+
+
+def test_two_processes_share_the_limit_of_a_key(url: str) -> None:
+    with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
+        both = [Limits(SystemClock(), state.keys) for state in (daemon, by_hand)]
+        admitted = [limits.admit(KEY, 5) is None for _ in range(4) for limits in both]
+        assert sum(admitted) == 5
+
+
+def test_threads_of_two_processes_never_exceed_the_limit(url: str) -> None:
+    with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
+        admitted: list[bool] = []
+
+        def ask(limits: Limits) -> None:
+            admitted.extend(limits.admit(KEY, 7) is None for _ in range(5))
+
+        both = [Limits(SystemClock(), state.keys) for state in (daemon, by_hand)]
+        threads = [threading.Thread(target=ask, args=(limits,)) for limits in both for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(admitted), sum(admitted)) == (30, 7)
+
+
+def test_a_request_counts_from_its_end_by_the_clock_of_the_database(url: str, postgresql: Server) -> None:
+    with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
+        clock = SystemClock()
+        ours, theirs = Limits(clock, daemon.keys), Limits(clock, by_hand.keys)
+        assert ours.admit(KEY, 1) is None
+        postgresql.run("UPDATE video_api_exporter.keys SET times[1] = times[1] - interval '50 seconds'", url)
+        wait = theirs.admit(KEY, 1)
+        assert wait is not None and wait.seconds < 11
+        ours.end_request(KEY, clock.monotonic())
+        wait = theirs.admit(KEY, 1)
+        assert wait is not None and wait.seconds > 30
+        postgresql.run("UPDATE video_api_exporter.keys SET times[1] = times[1] - interval '61 seconds'", url)
+        assert theirs.admit(KEY, 1) is None
+        assert postgresql.run("SELECT cardinality(times), cardinality(writers) FROM video_api_exporter.keys", url) == [
+            (1, 1)
+        ]
+
+
+def test_the_longest_cooldown_stays(url: str) -> None:
+    with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
+        Limits(SystemClock(), daemon.keys).cool_down(KEY, 600)
+        other = Limits(SystemClock(), by_hand.keys)
+        other.cool_down(KEY, 60)
+        assert (other.cooldown(KEY) or 0) > 500
+
+
+def test_a_second_daemon_is_refused_and_the_first_one_is_not_disturbed(url: str) -> None:
+    with opened(url) as first:
+        with pytest.raises(StartError, match="in use by another exporter"):
+            open_state(StateSource("url", url), SystemClock(), exclusive=True)
+        first.accounts.save(MEDIA, AccountState(polls=1))
+        assert stored(url) == {MEDIA: AccountState(polls=1)}
+
+
+def test_what_could_not_be_written_is_written_when_the_database_is_back(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        limits = Limits(SystemClock(), state.keys)
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        postgresql.stop()
+        try:
+            state.accounts.save(MEDIA, AccountState(polls=2))
+            state.accounts.save(MEDIA, AccountState(polls=3))
+            limits.cool_down(KEY, 600)
+            assert limits.admit(KEY, 5) is not None  # memory has the cool-down
+            assert not is_up(state)
+            assert state.accounts.write_failures > 0
+        finally:
+            postgresql.start()
+        until(lambda: stored(url) == {MEDIA: AccountState(polls=3)}, "caught up")
+        until(lambda: postgresql.run("SELECT 1 FROM video_api_exporter.keys WHERE cooldown_until > now()", url), "told")
+        assert is_up(state)
+
+
+def test_the_end_of_an_idle_connection_is_noticed(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        postgresql.stop()
+        try:
+            until(lambda: not is_up(state), "noticed")
+        finally:
+            postgresql.start()
+        until(lambda: is_up(state), "connected again")
+
+
+def test_connections_that_are_cut_are_made_again(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        assert postgresql.cut_connections(url) == 1
+        state.accounts.save(MEDIA, AccountState(polls=2))
+        until(lambda: is_up(state), "connected again")
+        until(lambda: stored(url) == {MEDIA: AccountState(polls=2)}, "caught up")
+
+
+def test_an_empty_database_in_its_place_gets_every_account(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        state.accounts.save(ARCHIVE, AccountState(polls=2))
+        postgresql.run("DROP SCHEMA video_api_exporter CASCADE", url)
+        postgresql.cut_connections(url)
+        state.accounts.save(MEDIA, AccountState(polls=3))
+        until(
+            lambda: stored(url) == {MEDIA: AccountState(polls=3), ARCHIVE: AccountState(polls=2)},
+            "every account is there",
+        )
+
+
+def test_a_lock_that_another_holds_delays_a_poll_by_seconds_and_no_more(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        limits = Limits(SystemClock(), state.keys)
+        with psycopg.connect(url) as other:
+            other.execute("LOCK TABLE video_api_exporter.keys, video_api_exporter.accounts")
+            assert limits.admit(KEY, 1) is None  # from memory
+            assert limits.admit(KEY, 1) is not None
+            state.accounts.save(MEDIA, AccountState(polls=1))
+            assert state.accounts.load([MEDIA]) == {}
+        until(lambda: stored(url) == {MEDIA: AccountState(polls=1)}, "caught up")
+
+
+def test_a_server_that_never_answers_is_waited_for_a_bounded_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        source = StateSource("url", f"postgresql://exporter@127.0.0.1:{deaf.getsockname()[1]}/exporter")
+        state = open_state(source, SystemClock(), exclusive=True)
+        assert not is_up(state)
+        assert Limits(SystemClock(), state.keys).admit(KEY, 1) is None
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        state.accounts.close()
+
+
+@pytest.mark.parametrize("place", ["url", "keywords", "broken"])
+def test_no_message_has_the_password(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    password = secrets.token_hex(12)
+    texts = {
+        "url": f"postgresql://exporter:{password}@127.0.0.1:1/exporter",
+        "keywords": f"host=127.0.0.1 port=1 user=exporter password={password}",
+        "broken": f"postgresql://exporter:{password}%zz@127.0.0.1:1/exporter",
+    }
+    state = open_state(StateSource("url", texts[place]), SystemClock(), exclusive=True)
+    state.accounts.close()
+    assert "the state database cannot be used" in caplog.text
+    assert password not in caplog.text + repr(StateSource("url", texts[place]))
+
+
+def test_the_tables_of_a_later_release_are_left_alone(
+    url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(url) as state:
+        state.accounts.save(MEDIA, AccountState(polls=1))
+    postgresql.run("UPDATE video_api_exporter.meta SET version = version + 1", url)
+    with opened(url) as state:
+        assert not is_up(state)
+        state.accounts.save(MEDIA, AccountState(polls=9))
+    assert f"schema {len(schema.MIGRATIONS) + 1} of a later release" in caplog.text
+    postgresql.run("UPDATE video_api_exporter.meta SET version = version - 1", url)
+    assert stored(url) == {MEDIA: AccountState(polls=1)}
+
+
+def test_the_driver_is_not_imported_by_who_does_not_use_it() -> None:
+    script = (
+        "import sys, exporter.app, exporter.poll\n"
+        "from pathlib import Path\nfrom exporter.runtime.clock import SystemClock\n"
+        "from exporter.state.opening import open_state\nfrom exporter.state.source import StateSource\n"
+        "import tempfile\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    open_state(StateSource('path', folder + '/s.db'), SystemClock(), exclusive=True).accounts.close()\n"
+        "sys.exit('psycopg' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
