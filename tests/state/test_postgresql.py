@@ -85,6 +85,13 @@ def test_a_restart_has_the_accounts_and_the_cooldowns(url: str) -> None:
         assert wait is not None and wait.reason == "cooldown" and 500 < wait.seconds <= 600.1
 
 
+def test_a_restart_follows_a_stop_at_once(url: str) -> None:
+    for polls in range(20):
+        with opened(url) as state:
+            state.accounts.save(MEDIA, AccountState(polls=polls))
+            assert is_up(state)
+
+
 def test_an_unreadable_row_affects_one_account(url: str, postgresql: Server, caplog: pytest.LogCaptureFixture) -> None:
     with opened(url) as state:
         state.accounts.save(MEDIA, AccountState(polls=1))

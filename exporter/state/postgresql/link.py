@@ -25,6 +25,7 @@ T = TypeVar("T")
 DEADLINE = 2.0
 """Seconds that a poll waits for the database at most, for its turn and for the answer each."""
 _CONNECT_SECONDS = 5
+_TAKE_SECONDS = 3.0
 _PREPARE_SECONDS = 30.0
 _RETRY_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
@@ -70,7 +71,7 @@ class Link:
         """
         self._on_connect += on_connect
         threading.Thread(target=self._keep, name="state", daemon=True).start()
-        self._tried.wait(_CONNECT_SECONDS + 1)
+        self._tried.wait(_CONNECT_SECONDS + _TAKE_SECONDS + 1)
         if self._is_taken:
             self._closing.set()
             raise StartError("the state database is in use by another exporter. Give each exporter its own database")
@@ -157,7 +158,7 @@ class Link:
             for setting in _SETTINGS:
                 db.execute(setting)
             salt = schema.prepare(db)
-            if self._exclusive and not schema.take(db):
+            if self._exclusive and not self._take(db):
                 self._is_taken = True
                 raise schema.Unfit("another exporter uses it. Give each exporter its own database")
         finally:
@@ -167,6 +168,14 @@ class Link:
             logger.info("the state database can be used again")
             self._complaint = ""
         threading.Thread(target=self._tell, name="state-catch-up", daemon=True).start()
+
+    def _take(self, db: psycopg.Connection[Any]) -> bool:
+        """Take the lock. The server may notice late that the connection of the exporter before has ended."""
+        end = time.monotonic() + _TAKE_SECONDS
+        while not schema.take(db):
+            if time.monotonic() > end or self._closing.wait(_LOOK_SECONDS):
+                return False
+        return True
 
     def _tell(self) -> None:
         # In a thread of its own, because the keeper has to cut this too where no answer comes.
