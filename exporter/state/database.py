@@ -126,7 +126,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     try:
         if _is_fresh(db):
             # Write both settings in one transaction with the schema, because they are part of the file.
-            db.execute("PRAGMA journal_mode = WAL")
+            _use_wal(db)
             db.execute("BEGIN IMMEDIATE")
             if _is_fresh(db):  # another process may have been faster
                 for statement in SCHEMAS[SCHEMA_VERSION].split(";"):
@@ -136,7 +136,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             db.execute("COMMIT")
         _inspect(db)
-        db.execute("PRAGMA journal_mode = WAL")
+        _use_wal(db)
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA journal_size_limit = 4194304")
     except BaseException as error:
@@ -191,6 +191,20 @@ def _connect(database: str) -> sqlite3.Connection:
     )
     db.text_factory = lambda raw: raw.decode(errors="replace")
     return db
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Turn WAL mode on. SQLite itself does not wait here for a process that does the same at this moment."""
+    end = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if str(error) != "database is locked" or time.monotonic() > end:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _schema(db: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -430,9 +430,11 @@ import sys
 from pathlib import Path
 from exporter.runtime.clock import SystemClock
 from exporter.polling.limits import Limits
+from exporter.state import database
 from exporter.state.base import KeyTarget
 from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
+database._BUSY_SECONDS = 60.0  # a busy machine may stop the others within a transaction
 file = StateFile.open(Path(sys.argv[1]), SystemClock(), exclusive=sys.argv[2] == "daemon")
 limits = Limits(SystemClock(), KeyRecords(file, SystemClock()))
 key = KeyTarget("vidnavigator", "http://127.0.0.1", "k")

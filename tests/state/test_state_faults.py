@@ -25,6 +25,7 @@ from exporter.errors import StartError
 from exporter.polling.limits import Limits
 from exporter.readings import AccountState, Failure
 from exporter.runtime.clock import SystemClock
+from exporter.state import database
 from exporter.state.base import KeyTarget
 from exporter.state.key_records import KeyRecords
 from exporter.state.schema import SCHEMA_VERSION
@@ -430,6 +431,17 @@ def test_a_file_locked_by_another_program_delays_a_poll_only_briefly(path: Path,
         clock.advance(RETRY)
         file.save(ARCHIVE, AccountState(polls=1))
         assert everything(file) == {MEDIA: AccountState(polls=49), ARCHIVE: AccountState(polls=1)}
+
+
+def test_a_process_that_makes_the_file_at_the_same_moment_is_waited_for(
+    path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr("exporter.state.database.time.sleep", lambda _seconds: other.execute("ROLLBACK"))
+        monkeypatch.setattr(database, "_BUSY_SECONDS", 60.0)
+        with closing(StateFile.open(path, clock, exclusive=True)) as file:
+            assert file.write_failures == 0
 
 
 # -- sudden death
