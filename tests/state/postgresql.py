@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ class Server:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     databases: int = 0
-    stopped: list[int] = field(default_factory=list)
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql:///{database}?host={self.folder}&user=exporter"
@@ -70,10 +69,24 @@ class Server:
 
     def cut_connections(self, url: str) -> int:
         """End every connection to a database; return how many there were."""
+        return len([self.run(f"SELECT pg_terminate_backend({pid})") for pid in self._connections(url)])
+
+    @contextmanager
+    def suspended(self, url: str) -> Iterator[None]:
+        """Let the server answer on no connection to a database that there is now, until the block ends."""
+        connections = self._connections(url)
+        assert connections
+        try:
+            for pid in connections:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in connections:
+                os.kill(pid, signal.SIGCONT)
+
+    def _connections(self, url: str) -> list[int]:
         name = url.partition("///")[2].partition("?")[0]
-        with psycopg.connect(self.url()) as db:
-            ended = db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-            return len(ended.fetchall())
+        return [pid for database, pid in self.run("SELECT datname, pid FROM pg_stat_activity") if database == name]
 
     def _answers(self) -> bool:
         try:

@@ -21,9 +21,9 @@ from exporter.readings import AccountKey, AccountState, Ledger
 from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, State
 from exporter.state.opening import open_state
-from exporter.state.postgresql import schema
+from exporter.state.postgresql import link, schema
 from exporter.state.source import StateSource
-from tests.program.running import until
+from tests.program.running import PATIENT, until
 from tests.state.postgresql import Server, server
 from tests.state.test_state import states
 
@@ -60,6 +60,18 @@ def is_up(state: State) -> bool:
     return state.accounts.is_up
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for an answer longer than any busy machine takes, where a test counts what the database decided."""
+    monkeypatch.setattr(link, "DEADLINE", PATIENT)
+
+
+def is_idle() -> bool:
+    """Return whether nothing that follows a connection is under way."""
+    return "state-catch-up" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.usefixtures("patient")
 def test_every_state_is_loaded_as_it_was_saved(url: str) -> None:
     with opened(url) as state:
 
@@ -73,6 +85,7 @@ def test_every_state_is_loaded_as_it_was_saved(url: str) -> None:
         assert state.accounts.write_failures == 0
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_restart_has_the_accounts_and_the_cooldowns(url: str) -> None:
     with opened(url) as state:
         state.accounts.save(MEDIA, AccountState(polls=1))
@@ -112,6 +125,7 @@ def test_a_removed_account_is_kept_for_thirty_days(url: str, postgresql: Server)
         assert set(stored(url)) == {ARCHIVE}
 
 
+@pytest.mark.usefixtures("patient")
 def test_two_processes_share_the_limit_of_a_key(url: str) -> None:
     with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
         both = [Limits(SystemClock(), state.keys) for state in (daemon, by_hand)]
@@ -119,6 +133,7 @@ def test_two_processes_share_the_limit_of_a_key(url: str) -> None:
         assert sum(admitted) == 5
 
 
+@pytest.mark.usefixtures("patient")
 def test_threads_of_two_processes_never_exceed_the_limit(url: str) -> None:
     with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
         admitted: list[bool] = []
@@ -135,6 +150,7 @@ def test_threads_of_two_processes_never_exceed_the_limit(url: str) -> None:
         assert (len(admitted), sum(admitted)) == (30, 7)
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_request_counts_from_its_end_by_the_clock_of_the_database(url: str, postgresql: Server) -> None:
     with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
         clock = SystemClock()
@@ -190,6 +206,7 @@ def test_what_could_not_be_written_is_written_when_the_database_is_back(url: str
 
 def test_the_end_of_an_idle_connection_is_noticed(url: str, postgresql: Server) -> None:
     with opened(url) as state:
+        until(is_idle, "nothing is under way")
         postgresql.stop()
         try:
             until(lambda: not is_up(state), "noticed")
@@ -229,6 +246,17 @@ def test_a_lock_that_another_holds_delays_a_poll_by_seconds_and_no_more(url: str
             assert limits.admit(KEY, 1) is not None
             state.accounts.save(MEDIA, AccountState(polls=1))
             assert state.accounts.load([MEDIA]) == {}
+        until(lambda: stored(url) == {MEDIA: AccountState(polls=1)}, "caught up")
+
+
+def test_a_server_that_is_suspended_delays_a_poll_by_seconds_and_no_more(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        until(is_idle, "nothing is under way")
+        poll = threading.Thread(target=state.accounts.save, args=(MEDIA, AccountState(polls=1)))
+        with postgresql.suspended(url):
+            poll.start()
+            until(lambda: not poll.is_alive(), "the poll goes on")
+            assert not is_up(state)  # the suspended connection still has the lock
         until(lambda: stored(url) == {MEDIA: AccountState(polls=1)}, "caught up")
 
 
