@@ -64,7 +64,7 @@ soak: $(VENV)/.dev ## ten minutes under faults: memory, threads and descriptors 
 audit: $(VENV)/.dev ## insecure code, and known vulnerabilities in what is installed; asks PyPI's advisories
 	$(BIN)/ruff check --select S exporter
 	@# Strict: where the advisories are out of reach it fails, rather than finding nothing.
-	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/run.txt
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/image.txt
 
 test-image: $(VENV)/.dev ## build the container image as it is and run it
 	@scripts/tools $(IMAGE_TOOLS)

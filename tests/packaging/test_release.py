@@ -29,7 +29,8 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 LOCKS = {
     "build": ("build",),
     "run": ("dependencies",),
-    "dev": ("dependencies", "test", "lint"),
+    "image": ("dependencies", "postgresql"),
+    "dev": ("dependencies", "postgresql", "test", "lint"),
     "docs": ("dependencies", "docs"),
     "release": ("release",),
     "tools": ("tools",),
@@ -157,7 +158,11 @@ def wanted(name: str) -> list[Requirement]:
     else:
         import tomli as tomllib
     project = tomllib.loads(text)
-    groups: dict[str, list[Any]] = {**project["dependency-groups"], "dependencies": project["project"]["dependencies"]}
+    groups: dict[str, list[Any]] = {
+        **project["dependency-groups"],
+        **project["project"]["optional-dependencies"],
+        "dependencies": project["project"]["dependencies"],
+    }
     return [Requirement(entry) for group in LOCKS[name] for entry in groups[group] if isinstance(entry, str)]
 
 
@@ -182,12 +187,13 @@ def test_every_lock_has_hashes_and_names_no_host(name: str) -> None:
     assert "://" not in text
 
 
+@pytest.mark.parametrize("name", ["run", "image"])
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_installs_from_wheels_on_every_supported_python(python: str, tmp_path: Path) -> None:
+def test_the_lock_installs_from_wheels_on_every_supported_python(python: str, name: str, tmp_path: Path) -> None:
     command = [str(BIN / "uv"), "pip", "install", "--dry-run", "--require-hashes", "--only-binary", ":all:"]
     command += ["--python-version", python, "--python-platform", "x86_64-manylinux_2_28", "--target", str(tmp_path)]
     done = subprocess.run(
-        [*command, "--requirement", str(ROOT / "requirements/run.txt")], capture_output=True, text=True, check=False
+        [*command, "--requirement", str(ROOT / f"requirements/{name}.txt")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"Would install \d\d packages", done.stderr)
