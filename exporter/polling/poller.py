@@ -143,8 +143,7 @@ class Poller:
 
     def _fetch(self, account: Account, part: str, session: PollSession) -> Part:
         endpoint = self._providers[account.provider].endpoints[part]
-        now = self._clock.wall()
-        options = ParseOptions(account.max_operations, account.credit_rates, account.variables, now)
+        options = ParseOptions(account.max_operations, account.credit_rates, account.variables, self._clock.wall())
         try:
             return endpoint.fetch(session.get, options)
         except PollError as error:
@@ -177,8 +176,7 @@ class Poller:
         """Come back when the key may be used; such a poll is no poll, and counts nowhere."""
         slot = self._slots.after(account.id, account.interval, now)
         next_due = min(slot, now + wait.seconds)
-        put_off = replace(state, next_poll=self._wall(max(next_due, now + wait.seconds)))
-        put_off = self._with_cooldown(put_off, target)
+        put_off = self._with_cooldown(replace(state, next_poll=self._wall(max(next_due, now + wait.seconds))), target)
         self._store.publish(account, put_off, first_poll_done=wait.reason == "cooldown")
         logger.debug("put off for %.1f s: %s", wait.seconds, wait.reason, extra=_about(account))
         return Result(next_due, wait)
@@ -230,10 +228,9 @@ class Poller:
 
     def _keep(self, account: Account, state: AccountState) -> None:
         """Commit a state, then show it, unless a reload has replaced the account meanwhile."""
-        key = account.id
         with self._keeping:
-            if self._store.account(key) is account:
-                self._save(key, state)
+            if self._store.account(account.id) is account:
+                self._save(account.id, state)
                 self._store.publish(account, state)
 
     def _memory(self, account: Account) -> _Memory:

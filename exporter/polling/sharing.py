@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from exporter.readings import AccountKey
-from exporter.state.key_records import KeyTarget
+from exporter.state.base import KeyTarget
 
 
 class Sharing:

@@ -7,9 +7,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -20,8 +21,10 @@ from exporter.polling.limits import Limits
 from exporter.readings import AccountKey, AccountState, Ledger
 from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, State
+from exporter.state.codec import decoder
 from exporter.state.opening import open_state
 from exporter.state.postgresql import link, schema
+from exporter.state.postgresql.accounts import PostgresAccounts
 from exporter.state.source import StateSource
 from tests.program.running import PATIENT, until
 from tests.state.postgresql import Server, server
@@ -309,3 +312,32 @@ def test_the_driver_is_not_imported_by_who_does_not_use_it() -> None:
         "sys.exit('psycopg' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+class InterruptedLink:
+    """A link on which another thread saves first, before each transaction that is given one."""
+
+    salt = b""
+
+    def __init__(self) -> None:
+        self.before: list[Callable[[], None]] = []
+        self.rows: dict[str, str] = {}
+
+    def run(self, work: Callable[[Any], Any]) -> Any:
+        if self.before:
+            self.before.pop()()
+        return work(self)
+
+    def cursor(self) -> InterruptedLink:
+        return self
+
+    def executemany(self, _statement: str, rows: list[tuple[str, str]]) -> None:
+        self.rows.update(rows)
+
+
+def test_no_thread_writes_a_state_over_a_newer_one_of_another() -> None:
+    interrupted = InterruptedLink()
+    accounts = PostgresAccounts(cast(link.Link, interrupted))
+    interrupted.before.append(lambda: accounts.save(MEDIA, AccountState(polls=2)))
+    accounts.save(MEDIA, AccountState(polls=1))
+    assert [decoder()(row) for row in interrupted.rows.values()] == [AccountState(polls=2)]

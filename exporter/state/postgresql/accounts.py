@@ -100,22 +100,21 @@ class PostgresAccounts:
     def _write_unsaved(self) -> None:
         """Write the newest state of each account that is not written yet, in batches."""
         with suppress(StateUnavailableError):
-            while batch := self._some_unsaved():
-                self._link.run(partial(_put, states=batch))
+            while self._unsaved:
+                # Taken inside the transaction, so that no thread writes a state over a newer one of another thread.
+                batch = self._link.run(self._put_some)
                 with self._lock:
                     for account, state in batch.items():
                         if self._unsaved.get(account) is state:  # else a newer one came meanwhile
                             del self._unsaved[account]
 
-    def _some_unsaved(self) -> dict[AccountKey, AccountState]:
+    def _put_some(self, db: psycopg.Connection[Any]) -> dict[AccountKey, AccountState]:
         with self._lock:
-            return dict(list(self._unsaved.items())[:_BATCH])
+            batch = dict(list(self._unsaved.items())[:_BATCH])
+        rows = [(name_of(account), encode(state).decode()) for account, state in batch.items()]
+        db.cursor().executemany(_PUT, rows)
+        return batch
 
 
 def _get(db: psycopg.Connection[Any], names: list[str]) -> list[tuple[str, str]]:
     return db.execute(_LOAD, (names,)).fetchall()
-
-
-def _put(db: psycopg.Connection[Any], states: dict[AccountKey, AccountState]) -> None:
-    rows = [(name_of(account), encode(state).decode()) for account, state in states.items()]
-    db.cursor().executemany(_PUT, rows)
