@@ -1,4 +1,4 @@
-"""Who may come in: passwords, compared by bcrypt, in a queue that is fair to all."""
+"""Compares passwords with bcrypt, one after another, in a queue in which client addresses take turns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import bcrypt
 
 from exporter.runtime.throttle import ThrottledLog
 from exporter.web.fair_queue import FairQueue
-from exporter.web.messages import Request, Respond, Response, text_response
+from exporter.web.messages import GiveUp, Request, Respond, Response, text_response
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _LONGEST_PASSWORD = 72
 """Bytes that bcrypt looks at; Go's ignores the rest, so this one has to as well."""
 
 
-@dataclass(frozen=True, repr=False)  # a log line of asyncio would show the password
+@dataclass(frozen=True, eq=False, repr=False)  # a log line of asyncio would show the password
 class _Login:
     """A password that waits for bcrypt."""
 
@@ -45,8 +45,8 @@ class _Login:
 class Authenticator:
     """Asks for user and password (HTTP Basic). Used on the event loop alone; bcrypt runs in one thread of its own."""
 
-    def __init__(self, most_waiting: int) -> None:
-        self._waiting: FairQueue[_Login] = FairQueue(most_waiting)
+    def __init__(self) -> None:
+        self._waiting: FairQueue[_Login] = FairQueue()
         self._comparing = False
         self._salt = secrets.token_bytes(32)
         self.remembered: OrderedDict[bytes, None] = OrderedDict()
@@ -57,23 +57,26 @@ class Authenticator:
         """Give up the comparisons that have not begun. The event loop must have ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def check(self, users: Users, request: Request, refuse: Respond, admit: Callable[[], None]) -> None:
-        """Call ``admit``, or ``refuse`` with the response for the client: now, or when bcrypt is done."""
+    def check(self, users: Users, request: Request, refuse: Respond, admit: Callable[[], None]) -> GiveUp | None:
+        """Call ``admit``, or ``refuse`` with the response for the client, at once or when bcrypt is done.
+
+        Return what takes the login out of the queue if the client hangs up, or None if it is decided.
+        """
         given = _credentials(request.headers.get("authorization", ""))
         if given is None:
             refuse(_unauthorized())
-            return
+            return None
         user, password = given
         stored = self.hash_to_compare(users, user)
         proof = self._digest(user.encode(), stored, password)
         login = _Login(password, stored, user in users, proof, refuse, admit)
         if self._is_remembered(login):
             admit()
-            return
-        too_many = self._waiting.put(request.client, user, login)
-        if too_many is not None:
-            too_many.refuse(text_response(503, "503 Service Unavailable: too many logins", ("retry-after", "1")))
+            return None
+        # Nothing bounds the queue but the limit of connections, because each of them has one request at a time.
+        self._waiting.put(request.client, login)
         self._compare_next()
+        return partial(self._waiting.remove, login)
 
     def _compare_next(self) -> None:
         while not self._comparing:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import struct
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -21,16 +20,18 @@ import h11
 
 from exporter.runtime.throttle import ThrottledLog
 from exporter.web import headers, parsing
-from exporter.web.messages import Request, Respond, Response, failure_response, text_response
+from exporter.web.listen import reset_when_closed
+from exporter.web.messages import GiveUp, Request, Respond, Response, failure_response, text_response
 from exporter.web.opening import Opening
 from exporter.web.outgoing import Outgoing
 
 LINGER = 2.0
 """Seconds for a client to take a closing connection in."""
-_RESET = struct.pack("ii", 1, 0)
 
-Handle = Callable[[Request, Respond], None]
+Handle = Callable[[Request, Respond], "GiveUp | None"]
 """Handles a request by calling what it is given once, now or later, on the event loop."""
+Watch = Callable[[int, Callable[[], None]], Callable[[], None]]
+"""Watches a descriptor, calls back when the client hangs up, and returns what ends the watch."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,6 @@ class ClientLimits:
     """Between two requests: Prometheus closes an idle connection after 300 s and is to be the first."""
     response: float = 60.0
     """To take a response in."""
-    password_checks: int = 512
-    """bcrypt comparisons that may wait for their turn, one for each connection; one more gets 503."""
 
 
 class Phase(Enum):
@@ -73,6 +72,7 @@ class Connection(asyncio.Protocol):
         admit: Callable[[ssl.SSLObject], bool],
         lost: Callable[[Connection], None],
         log: ThrottledLog,
+        watch: Watch,
     ) -> None:
         self._loop = loop
         self._limits = limits
@@ -80,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._admit = admit
         self._lost = lost
         self._logger = log
+        self._watch = watch
+        self._waiting = ExitStack()  # closed when the wait for a response ends
         self._connected = False
         self._socket: socket.socket | None = None
         self._client = ""
@@ -87,8 +89,7 @@ class Connection(asyncio.Protocol):
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
         self._outgoing = Outgoing()
         self._request: h11.Request | None = None
-        self._received = 0
-        self._last = False
+        self._received, self._last = 0, False
         self._enter(Phase.REQUEST, limits.request)
 
     def _enter(self, phase: Phase, seconds: float) -> None:
@@ -117,11 +118,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection, and take back what the kernel still holds for the client."""
-        if self._connected:
-            sock = self._transport.get_extra_info("socket")
-            if sock is not None:
-                with suppress(OSError):  # the client may be gone
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if self._connected and self._socket is not None:
+            reset_when_closed(self._socket)
             self._transport.abort()
         elif self._opening is not None:
             self._opening.cancel()
@@ -164,6 +162,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:  # noqa: D102  asyncio's
         self.phase = Phase.CLOSING
+        self._waiting.close()
         self._outgoing.drop()
         self._transport.close()  # Python 3.10 warns of a TLS transport that was not closed here too
         self._lost(self)
@@ -202,7 +201,10 @@ class Connection(asyncio.Protocol):
         except ValueError:
             self._refuse(400)
             return
-        self._handle(request, self._respond)
+        give_up = self._handle(request, self._respond)
+        if give_up is not None and self._socket is not None:
+            self._waiting.callback(give_up)
+            self._waiting.callback(self._watch(self._socket.fileno(), self.abort))
         if self.phase is Phase.RESPONSE:
             # Until the response is out nothing more is read: h11 would keep it all.
             self._transport.pause_reading()
@@ -215,6 +217,7 @@ class Connection(asyncio.Protocol):
         self._respond(text_response(status, f"{status} {HTTPStatus(status).phrase}"))
 
     def _respond(self, response: Response) -> None:
+        self._waiting.close()
         if self._transport.is_closing():
             return
         self._enter(Phase.RESPONSE, self._limits.response)
@@ -224,12 +227,8 @@ class Connection(asyncio.Protocol):
             self._logger.error("a response cannot be sent: %s", error)
             self._respond(failure_response())
             return
-        head = self._http.send(event)
         body = b"" if self._request is not None and self._request.method == b"HEAD" else response.body
-        # h11 passes a body of known length through; it is told of it only to keep its account.
-        self._http.send(h11.Data(data=body))
-        self._http.send(h11.EndOfMessage())
-        if self._outgoing.send(head, body):
+        if self._outgoing.send(headers.as_bytes(self._http, event, body), body):
             self._sent()
 
     def _sent(self) -> None:

@@ -1,69 +1,64 @@
-"""A bounded queue in which client addresses take turns, and the users of each address as well."""
+"""The queue of logins, in which client addresses take turns."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Holds at most ``size`` items. One client's many items delay each other, not the items of other clients.
+    """Lets addresses take turns, so that nobody starves, whatever others put in and take out.
 
-    Seven of eight turns go to the client that waits for least, and to its newest item. A newcomer is then served soon,
-    also among any number of clients that wait for an answer before they ask again. The eighth turn goes to the one
-    that has waited longest for a turn, so that everybody is served in the end.
+    Every third turn goes to the next address, and to its oldest item. So an item is served within 3 * A * I turns.
+    A is the most addresses that wait at the same time, and I is the number of items that its own address has when
+    it comes.
+
+    The other turns go to the newest item of all that has waited for a whole turn. So a newcomer is often served in two
+    turns, however many wait. Those that come and leave within a turn do not get in its way.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._length = 0
+    def __init__(self) -> None:
         self._turns = 0
-        # Who is new or was just served stands at the end, so the first one has waited longest for a turn.
-        self._networks: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
+        # In the order in which the items came.
+        self._networks: dict[T, str] = {}
+        self._came_in_this_turn: set[T] = set()
+        # Ordered by the last turn of each network, or by its first item if it had none.
+        self._items: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return self._length
-
-    def put(self, address: str, user: str, item: T) -> T | None:
-        """Add an item. Return the item that has to leave because the queue is full, which can be this one."""
-        users = self._networks.setdefault(network(address), OrderedDict())
-        users.setdefault(user, deque()).append(item)
-        self._length += 1
-        if self._length <= self._size:
-            return None
-        # Among equals the newcomer leaves, because the others have waited.
-        name = max(reversed(self._networks), key=self._waiting)
-        user = max(reversed(self._networks[name]), key=lambda each: len(self._networks[name][each]))
-        return self._remove(name, user, newest=True)
+    def put(self, address: str, item: T) -> None:
+        """Add an item of a client with this address."""
+        name = network(address)
+        self._networks[item] = name
+        self._came_in_this_turn.add(item)
+        self._items.setdefault(name, OrderedDict())[item] = None
 
     def get(self) -> T | None:
-        """Remove and return the item whose turn it is, or None."""
+        """Remove and return the item whose turn it is, or None if nothing waits."""
         if not self._networks:
             return None
         self._turns += 1
-        if self._turns % 8 == 0:
-            name = next(iter(self._networks))
-            return self._remove(name, next(iter(self._networks[name])), newest=False)
-        name = min(reversed(self._networks), key=self._waiting)
-        user = min(reversed(self._networks[name]), key=lambda each: len(self._networks[name][each]))
-        return self._remove(name, user, newest=True)
-
-    def _waiting(self, name: str) -> int:
-        return sum(map(len, self._networks[name].values()))
-
-    def _remove(self, name: str, user: str, newest: bool) -> T:
-        self._length -= 1
-        users = self._networks.pop(name)
-        items = users.pop(user)
-        item = items.pop() if newest else items.popleft()
-        if items:
-            users[user] = items
-        if users:
-            self._networks[name] = users
+        if self._turns % 3 == 0:
+            name = next(iter(self._items))
+            item = next(iter(self._items[name]))
+            self._items.move_to_end(name)
+        else:
+            newest = next(reversed(self._networks))
+            item = next((each for each in reversed(self._networks) if each not in self._came_in_this_turn), newest)
+        self.remove(item)
+        self._came_in_this_turn.clear()
         return item
+
+    def remove(self, item: T) -> None:
+        """Remove an item. One that is not there is ignored."""
+        name = self._networks.pop(item, None)
+        if name is not None:
+            self._came_in_this_turn.discard(item)
+            del self._items[name][item]
+            if not self._items[name]:
+                del self._items[name]
 
 
 def network(address: str) -> str:

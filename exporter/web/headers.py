@@ -49,6 +49,15 @@ def head(response: Response, close: bool) -> h11.Response:
     return h11.Response(status_code=response.status, reason=_REASONS.get(response.status, b""), headers=headers)
 
 
+def as_bytes(http: h11.Connection, event: h11.Response, body: bytes) -> bytes:
+    """Return the head as it is sent, and tell h11 of the body that follows."""
+    sent = http.send(event)
+    # h11 passes a body of known length through. It has to see the body to know when the response has ended.
+    http.send(h11.Data(data=body))
+    http.send(h11.EndOfMessage())
+    return sent
+
+
 def add_missing(response: Response, headers: tuple[tuple[str, str], ...]) -> Response:
     """Return the response with those of the headers that it does not set itself."""
     given = _names(response)

@@ -6,6 +6,8 @@ import errno
 import re
 import resource
 import socket
+import struct
+from contextlib import suppress
 from typing import Any
 
 from exporter.errors import StartError, UsageError
@@ -79,6 +81,12 @@ def set_options(sock: socket.socket, seconds: float) -> None:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # The kernel may hold all of a response: this bounds the time that it waits for a reader.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
+def reset_when_closed(sock: socket.socket) -> None:
+    """Have the kernel drop what it still holds for the client when the socket is closed."""
+    with suppress(OSError):  # the client may be gone
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def shortage(error: OSError) -> str | None:

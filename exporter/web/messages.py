@@ -34,6 +34,8 @@ class Response:
 Handler = Callable[[Request], "Response | Future[Response]"]
 Respond = Callable[[Response], None]
 """Takes the one response to a request, on the event loop."""
+GiveUp = Callable[[], None]
+"""Gives up the work on a request whose client has hung up."""
 
 
 @dataclass(frozen=True)

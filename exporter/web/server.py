@@ -19,6 +19,7 @@ from exporter.runtime.throttle import ThrottledLog
 from exporter.web.clients import Clients
 from exporter.web.config_file import WebConfigFile
 from exporter.web.connection import ClientLimits, Connection
+from exporter.web.hang_ups import HangUps
 from exporter.web.listen import listen, parse_address, set_options, shortage, url
 from exporter.web.messages import Route
 from exporter.web.site import Site
@@ -46,7 +47,7 @@ class Server:
         allowed_hosts: Iterable[str] = (),
         limits: ClientLimits = DEFAULT_LIMITS,
     ) -> None:
-        self._site = Site(routes, allowed_hosts, limits.password_checks)
+        self._site = Site(routes, allowed_hosts)
         self._health = Site(health_routes or {})
         self._listen = tuple(listen)
         self._health_address = health_address
@@ -139,7 +140,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._log_loop_error)
         self._stopping = asyncio.Event()
-        tasks = [asyncio.create_task(self._accept(listener, site)) for listener, site in self._listeners]
+        hang_ups = HangUps(self._loop)
+        tasks = [asyncio.create_task(self._accept(listener, site, hang_ups)) for listener, site in self._listeners]
         tasks.append(asyncio.create_task(self._clients.sweep()))
         serving.set()
         await self._stopping.wait()
@@ -148,8 +150,9 @@ class Server:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._close_listeners()
         await self._clients.drain(self._grace)
+        hang_ups.close()
 
-    async def _accept(self, listener: socket.socket, site: Site) -> None:
+    async def _accept(self, listener: socket.socket, site: Site, hang_ups: HangUps) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -160,7 +163,7 @@ class Server:
                     await self._make_room(lacking)
                 continue
             try:
-                self._take(sock, address[0], site)
+                self._take(sock, address[0], site, hang_ups)
             except Exception:
                 # One client that cannot be served must not end the service to all.
                 self._logger.exception("a client could not be served")
@@ -175,7 +178,7 @@ class Server:
         self._clients.make_room()
         await asyncio.sleep(pause)
 
-    def _take(self, sock: socket.socket, client: str, site: Site) -> None:
+    def _take(self, sock: socket.socket, client: str, site: Site, hang_ups: HangUps) -> None:
         set_options(sock, self._limits.response)
         config = site.config()
         connection = Connection(
@@ -185,6 +188,7 @@ class Server:
             lambda tls: self._admits(tls, config.allowed_sans),
             self._clients.remove,
             self._logger,
+            hang_ups.watch,
         )
         self._clients.add(connection, client)
         connection.open(sock, config.tls, client)

@@ -13,7 +13,16 @@ from exporter.web.auth import Authenticator
 from exporter.web.config import WebConfig
 from exporter.web.config_file import WebConfigFile
 from exporter.web.headers import add_missing
-from exporter.web.messages import Handler, Request, Respond, Response, Route, failure_response, text_response
+from exporter.web.messages import (
+    GiveUp,
+    Handler,
+    Request,
+    Respond,
+    Response,
+    Route,
+    failure_response,
+    text_response,
+)
 from exporter.web.origin import host_name, is_cross_site, is_host_allowed
 from exporter.web.rate_limit import TokenBucket
 
@@ -25,15 +34,13 @@ _NOT_CONFIGURED = WebConfig()
 class Site:
     """Routes, behind the rules of the web configuration and of browsers. Used on the event loop alone."""
 
-    def __init__(
-        self, routes: Mapping[str, Route], allowed_hosts: Iterable[str] = (), password_checks: int = 0
-    ) -> None:
+    def __init__(self, routes: Mapping[str, Route], allowed_hosts: Iterable[str] = ()) -> None:
         """Raise UsageError for an allowed host that is none."""
         self.web: WebConfigFile | None = None
         self._routes = dict(routes)
         self._allowed_hosts = frozenset(map(host_name, allowed_hosts))
         self._bucket = TokenBucket()
-        self._authenticator = Authenticator(password_checks)
+        self._authenticator = Authenticator()
         self._pool = ThreadPoolExecutor(1, "http-handler")
         self._logger = ThrottledLog(logger)
 
@@ -46,8 +53,8 @@ class Site:
         """Return what the web configuration says now."""
         return _NOT_CONFIGURED if self.web is None else self.web.current()
 
-    def handle(self, request: Request, respond: Respond) -> None:
-        """Call ``respond`` with the response, at once or later."""
+    def handle(self, request: Request, respond: Respond) -> GiveUp | None:
+        """Call ``respond`` with the response, at once or later. Return what gives a waiting login up."""
         config = self.config()
         send = partial(_send_with, config.headers, respond) if config.headers else respond
         if not is_host_allowed(request.headers.get("host", ""), self._allowed_hosts):
@@ -57,9 +64,10 @@ class Site:
         elif config.rate_limit is not None and not self._bucket.take(config.rate_limit):
             send(text_response(429, "429 Too Many Requests: rate_limit of the web configuration"))
         elif config.users:
-            self._authenticator.check(config.users, request, send, lambda: self._route(request, send))
+            return self._authenticator.check(config.users, request, send, lambda: self._route(request, send))
         else:
             self._route(request, send)
+        return None
 
     def _route(self, request: Request, respond: Respond) -> None:
         route = self._routes.get(request.path)

@@ -1,76 +1,139 @@
-"""Who is next in the queue of passwords, and who has to leave it."""
+"""Who is next in the queue of logins, and how long anybody can be made to wait."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.web.fair_queue import FairQueue, network
 
+HOME = "10.0.0.1"
+ADDRESSES = [HOME, "10.0.0.2", "10.0.0.3", "2001:db8::1", "2001:db8:0:1::1"]
 
-def filled(size: int, *entries: tuple[str, str, str]) -> tuple[FairQueue[str], list[str | None]]:
-    queue: FairQueue[str] = FairQueue(size)
-    return queue, [queue.put(*entry) for entry in entries]
+
+def filled(*entries: tuple[str, str]) -> FairQueue[str]:
+    queue: FairQueue[str] = FairQueue()
+    for address, items in entries:
+        for item in items:
+            queue.put(address, item)
+    return queue
 
 
 def drained(queue: FairQueue[str]) -> str:
-    items = iter(queue.get, None)
-    return "".join(items)
+    return "".join(iter(queue.get, None))
 
 
-def test_seven_of_eight_turns_are_the_newest_items() -> None:
-    queue, _ = filled(99, *[("10.0.0.1", "alice", item) for item in "abcdefghijkl"])
-    assert (drained(queue), len(queue)) == ("lkjihgfaedcb", 0)
+def test_of_three_turns_two_go_to_the_newest_item_and_one_to_the_oldest() -> None:
+    assert drained(filled((HOME, "abcdefghi"))) == "ihagfbedc"
+
+
+def test_every_third_turn_goes_to_the_next_address() -> None:
+    queue = filled((HOME, "abc"), ("10.0.0.2", "lmn"), ("10.0.0.3", "opqrstuvwxyz"))
+    assert [queue.get() for _ in range(12)][2::3] == ["a", "l", "o", "b"]
+
+
+def test_the_other_turns_go_to_the_newest_item_of_all_addresses() -> None:
+    queue = filled((HOME, "abc"), ("10.0.0.2", "lmn"))
+    queue.put(HOME, "z")
+    assert [queue.get() for _ in range(2)] == ["z", "n"]
+
+
+def test_who_comes_and_leaves_within_a_turn_does_not_get_in_the_way_of_a_newcomer() -> None:
+    queue = filled((HOME, "abcdef"))
+    queue.get()
+    queue.put("10.0.0.2", "right")
+    assert [queue.get(), queue.get()] == ["e", "a"]
+    queue.put(HOME, "new")
+    assert queue.get() == "right"
+
+
+def test_where_all_are_newcomers_the_newest_is_served() -> None:
+    assert filled((HOME, "abc")).get() == "c"
+
+
+def test_what_is_removed_is_not_served_and_what_is_not_there_may_be_removed() -> None:
+    queue = filled((HOME, "abc"))
+    queue.remove("b")
+    queue.remove("b")
+    assert sorted(drained(queue)) == ["a", "c"]
+    queue.remove("a")
+    assert queue.get() is None
+
+
+steps = st.lists(st.tuples(st.sampled_from(ADDRESSES), st.sampled_from(["put", "put", "remove", "get"])), max_size=200)
+
+
+@given(before=steps, meanwhile=steps, place=st.integers(0))
+def test_nobody_waits_longer_than_the_stated_number_of_turns_whatever_others_do(
+    before: list[tuple[str, str]], meanwhile: list[tuple[str, str]], place: int
+) -> None:
+    queue: FairQueue[int] = FairQueue()
+    waiting: dict[int, str] = {}
+    turns = 0
+
+    def act(item: int, address: str, what: str) -> None:
+        nonlocal turns
+        if what == "put":
+            queue.put(address, item)
+            waiting[item] = address
+        elif what == "remove":
+            mine = [each for each, owner in waiting.items() if owner == address and each != right]
+            if mine:
+                queue.remove(leaving := mine[place % len(mine)])
+                del waiting[leaving]
+        else:
+            turns += 1
+            served = queue.get()
+            assert (served is None) is (not waiting)
+            waiting.pop(-1 if served is None else served, None)
+
+    right = len(before)
+    for number, (address, what) in enumerate(before):
+        act(number, address, what)
+    act(right, HOME, "put")
+    turns, most = 0, len(set(waiting.values()))
+    own = sum(owner == HOME for owner in waiting.values())
+    later = enumerate(meanwhile, right + 1)
+    while right in waiting:
+        # The attackers act until they have nothing left to do, and then others take their turns.
+        number, (address, what) = next(later, (0, (HOME, "get")))
+        act(number, address, what)
+        most = max(most, len(set(waiting.values())))
+        assert turns <= 3 * most * own
 
 
 @pytest.mark.parametrize(
-    ("address", "user"), [("10.0.0.1", "mallory"), ("10.0.0.1", "alice"), ("10.0.0.2", "mallory"), ("10.0.0.2", "bob")]
+    "attack", ["own address", "another address", "other addresses", "new addresses", "all of them"]
 )
-def test_a_newcomer_is_served_within_two_turns_whoever_waits(address: str, user: str) -> None:
-    queue, _ = filled(99, *[(address, user, "guess") for _ in range(40)], ("10.0.0.1", "alice", "right"))
-    assert "right" in [queue.get() for _ in range(2)]
+def test_forty_attackers_that_never_rest_delay_a_login_by_no_more_than_the_stated_number_of_turns(attack: str) -> None:
+    rng = random.Random(attack)
+    queue: FairQueue[tuple[int, str]] = FairQueue()
 
+    def guess(number: int) -> str:
+        own, other, new = HOME, f"10.0.1.{number}", network(f"2001:db8:{rng.randrange(65536):x}::1")
+        every = {"own address": own, "another address": "10.0.2.1", "other addresses": other, "new addresses": new}
+        address = every.get(attack) or rng.choice([own, other, new])
+        queue.put(address, (number, address))
+        return address
 
-def test_a_newcomer_is_served_within_two_turns_among_many_names_and_addresses() -> None:
-    queue, _ = filled(99, *[("10.0.0.1", f"name{number}", "guess") for number in range(40)])
-    queue.put("10.0.0.1", "alice", "right")
-    assert "right" in [queue.get() for _ in range(2)]
-    queue, _ = filled(99, *[(f"10.0.0.{number}", "alice", "guess") for number in range(40)])
-    queue.put("10.0.1.1", "alice", "right")
-    assert "right" in [queue.get() for _ in range(2)]
-
-
-@pytest.mark.parametrize("guesser", [("10.0.0.1", "mallory"), ("10.0.0.2", "alice")])
-def test_who_floods_the_queue_does_not_delay_the_rest(guesser: tuple[str, str]) -> None:
-    queue, _ = filled(99, *[(*guesser, "guess") for _ in range(8)], *[("10.0.0.1", "alice", item) for item in "ab"])
-    served = []
-    for _ in range(3):
-        served.append(queue.get())
-        for _ in range(5):
-            queue.put(*guesser, "guess")
-    assert {"a", "b"} < {*served, queue.get()}
-
-
-def test_nobody_starves_while_newcomers_keep_coming() -> None:
-    queue, _ = filled(99, ("10.0.0.1", "alice", "old"), ("10.0.0.1", "alice", "b"))
-    served = []
-    for number in range(8):
-        queue.put(f"10.0.1.{number}", "mallory", "new")
-        served.append(queue.get())
-    assert served == ["new"] * 7 + ["old"]
-
-
-def test_of_a_full_queue_the_newest_of_who_has_most_leaves() -> None:
-    many = [("10.0.0.1", "mallory", item) for item in "abc"]
-    queue, left = filled(4, *many, ("10.0.0.1", "bob", "d"), ("10.0.0.2", "alice", "X"))
-    assert left == [None, None, None, None, "c"]
-    assert sorted(drained(queue)) == sorted("aXdb")
-
-
-def test_among_equals_the_newcomer_leaves_because_the_others_have_waited() -> None:
-    _, left = filled(2, ("10.0.0.1", "a", "a"), ("10.0.0.2", "b", "b"), ("10.0.0.3", "c", "c"))
-    assert left == [None, None, "c"]
-    _, left = filled(2, ("10.0.0.1", "a", "a"), ("10.0.0.1", "b", "b"), ("10.0.0.1", "c", "c"))
-    assert left == [None, None, "c"]
+    at = {number: guess(number) for number in range(40)}
+    for _ in range(100):
+        queue.put(HOME, (-1, HOME))
+        own = 1 + sum(address == HOME for address in at.values())
+        most, turns, served = 0, 0, None
+        while served != (-1, HOME):
+            most = max(most, len({*at.values(), HOME}))
+            turns += 1
+            served = queue.get()
+            assert served is not None
+            # One has its response and guesses again, and another one hangs up and comes back.
+            for again in {served[0], rng.randrange(40)} - {-1}:
+                queue.remove((again, at[again]))
+                at[again] = guess(again)
+            assert turns <= 3 * most * own
 
 
 @pytest.mark.parametrize(

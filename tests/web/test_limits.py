@@ -332,7 +332,13 @@ def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> No
             waiting.pop()(Response(200, b"", "text/plain"))
 
     connection = connection_module.Connection(
-        loop, PATIENT, respond, lambda _tls: True, lambda _connection: None, ThrottledLog(logging.getLogger())
+        loop,
+        PATIENT,
+        respond,
+        lambda _tls: True,
+        lambda _connection: None,
+        ThrottledLog(logging.getLogger()),
+        lambda _descriptor, _hung_up: lambda: None,
     )
     transport = _Transport()
     connection.connection_made(transport)  # type: ignore[arg-type]  # it has what is used
