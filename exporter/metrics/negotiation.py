@@ -10,6 +10,8 @@ from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics
 
 _QUALITY = re.compile(r"[01](\.[0-9]*)?", re.ASCII)
+_MARK = re.compile(r'\\.|[",;]', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPINGS = (openmetrics.ALLOWUTF8, openmetrics.DOTS, openmetrics.VALUES)
 
 
@@ -63,11 +65,31 @@ def gzip_accepted(accept_encoding: str) -> bool:
 
 
 def _ranges(header: str) -> Iterator[_Range]:
-    for element in header.lower().split(","):
-        media, *rest = (part.strip() for part in element.split(";"))
-        pairs = [[side.strip() for side in parameter.split("=", 1)] for parameter in rest if "=" in parameter]
+    for element in _split(header.lower(), ","):
+        media, *rest = (part.strip() for part in _split(element, ";"))
+        pairs = [
+            [_unquoted(side.strip()) for side in parameter.split("=", 1)] for parameter in rest if "=" in parameter
+        ]
         parameters = dict(reversed([(name, value) for name, value in pairs]))  # the first of two counts
         yield _Range(media, parameters, _quality(parameters.pop("q", "1")))
+
+
+def _split(text: str, separator: str) -> Iterator[str]:
+    """Split a text at the separators that are not in a quoted string."""
+    start, quoted = 0, False
+    for mark in _MARK.finditer(text):
+        if mark[0] == '"':
+            quoted = not quoted
+        elif mark[0] == separator and not quoted:
+            yield text[start : mark.start()]
+            start = mark.end()
+    yield text[start:]
+
+
+def _unquoted(text: str) -> str:
+    """Return what a quoted string means, and any other text as it is."""
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    return _ESCAPED.sub(r"\1", text[1:-1]) if quoted else text
 
 
 def _quality(text: str) -> float:

@@ -23,7 +23,7 @@ PARAMETERS = (
     """
     version=1.0.0,version=0.0.4, version=0.0.1 ,version=2.0.0,version=,version=1.0.0.0,version=1.1,version=1,
     version=10.0,q=0,q=0.5,escaping=dots,escaping=values,escaping=allow-utf-8 ,escaping=underscores,
-    escaping=nonsense,charset=utf-8,,=
+    escaping=nonsense,charset=utf-8,version="1.0.0",x=";,x="\\",=",,=
 """.replace("\n    ", "")
     .strip("\n")
     .split(",")
@@ -122,7 +122,8 @@ def test_the_content_types_are_those_of_prometheus_client(accept: str) -> None:
         "x",
         "1.x",
         "1..0",
-        '"1.0.0"',
+        '"1.0.1"',
+        "'1.0.0'",
         "1.0.0\r\nX: y",
         "1.0.0é",
         "١.٠.٠",
@@ -138,6 +139,18 @@ def test_the_content_types_are_those_of_prometheus_client(accept: str) -> None:
 def test_an_invalid_version_is_ignored(media: str, version: str) -> None:
     assert negotiate(f"{media};version={version}") == (False, "text/plain; version=0.0.4; charset=utf-8")
     assert negotiate(f"{media};version={version}, {media};version=1.0.0")[1].startswith(f"{media}; version=1.0.0;")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        'application/openmetrics-text;version="1.0.0";escaping="dots";q=0.6,text/plain;q=0.5',
+        r'application/openmetrics-text;version="1.\0.0";escaping=dots,text/plain;q=0.5',
+        'application/openmetrics-text;x="a,b;version=0.0.1\\";";version="1.0.0";escaping=dots,text/plain;q=0.5',
+    ],
+)
+def test_a_quoted_value_is_the_same_as_an_unquoted_one(accept: str) -> None:
+    assert negotiate(accept) == negotiate("application/openmetrics-text;version=1.0.0;escaping=dots")
 
 
 @settings(deadline=None)
