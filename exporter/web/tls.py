@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import platform
 import ssl
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -113,7 +115,11 @@ def _set_curve(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
     try:
         context.set_ecdh_curve(str(CURVES[name]))
     except (ValueError, ssl.SSLError):
-        raise ValueError("curve_preferences", f"{name} is not possible with {ssl.OPENSSL_VERSION}") from None
+        # Python before 3.12 makes an EC key of the curve, which X25519 does not have. Late 3.11 versions do not.
+        is_python = name == "X25519" and sys.version_info < (3, 12)
+        library = f"the ssl module of Python {platform.python_version()}" if is_python else ssl.OPENSSL_VERSION
+        advice = ". Use CurveP256, or Python 3.12 or newer" if is_python else ". Use another curve"
+        raise ValueError("curve_preferences", f"{name} is not possible with {library}{advice}") from None
 
 
 def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:

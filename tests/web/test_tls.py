@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import platform
+import re
 import socket
 import ssl
 import sys
@@ -10,12 +12,15 @@ import warnings
 from asyncio import sslproto
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trustme
 
 from exporter.errors import ConfigError
+from exporter.web import tls as tls_module
 from exporter.web.messages import Route
+from exporter.web.tls import TlsSettings, make_context
 
 from .conftest import PATIENT, Client, Servers, body, hello, notice_change, pattern, sized, wait_for, web_config_of
 
@@ -265,13 +270,35 @@ def test_a_curve_is_the_only_one(servers: Servers, directory: Path, name: str) -
     try:
         matching.set_ecdh_curve(names.pop(name))
     except ssl.SSLError:  # X25519 in Debian 12's own Python, 3.11.2
-        with pytest.raises(ConfigError, match=f"curve_preferences: {name} is not possible"):
+        with pytest.raises(
+            ConfigError, match=f"curve_preferences: {name} is not possible with the ssl module of Python 3"
+        ):
             Site(servers, directory, f"{FILES}  curve_preferences: [{name}]\n")
         return
     site = Site(servers, directory, f"{FILES}  curve_preferences: [{name}]\n")
     other.set_ecdh_curve(next(iter(names.values())))
     assert not site.refuses(matching)
     assert site.refuses(other)
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "refused"),
+    [
+        ((3, 11, 2), "X25519", f"the ssl module of Python {platform.python_version()}. Use CurveP256, or Python 3.12"),
+        ((3, 12, 1), "X25519", f"{ssl.OPENSSL_VERSION}. Use another curve"),
+        ((3, 11, 2), "CurveP521", f"{ssl.OPENSSL_VERSION}. Use another curve"),
+    ],
+)
+def test_a_curve_that_cannot_be_selected_is_refused_with_who_cannot_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], name: str, refused: str
+) -> None:
+    def refuse(_context: ssl.SSLContext, _name: str) -> None:
+        raise ssl.SSLError("unknown group")
+
+    monkeypatch.setattr(ssl.SSLContext, "set_ecdh_curve", refuse)
+    monkeypatch.setattr(tls_module, "sys", SimpleNamespace(version_info=version))
+    with pytest.raises(ValueError, match=re.escape(f"{name} is not possible with {refused}")):
+        make_context(TlsSettings(b"", b"", curves=(name,)))
 
 
 def test_of_several_curves_the_first_is_used(servers: Servers, directory: Path) -> None:
