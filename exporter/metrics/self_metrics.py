@@ -19,8 +19,8 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-_DURATIONS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_LAGS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_DURATION_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_LAG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
 class SelfMetrics:
@@ -58,12 +58,12 @@ class SelfMetrics:
             "video_api_exporter_poll_duration_seconds",
             "How long polls took, retries included.",
             ("provider",),
-            buckets=_DURATIONS,
+            buckets=_DURATION_SECONDS,
             registry=registry,
         )
         self.polls_in_flight = gauge("video_api_exporter_polls_in_flight", "Polls under way now.")
         self.poll_lag = Histogram(
-            "video_api_exporter_poll_lag_seconds", "How late polls started.", buckets=_LAGS, registry=registry
+            "video_api_exporter_poll_lag_seconds", "How late polls started.", buckets=_LAG_SECONDS, registry=registry
         )
         _name_shard(registry, shard_index, shard_count)
         _tell_state(registry, state_up)

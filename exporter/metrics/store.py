@@ -16,8 +16,8 @@ from exporter.metrics.view import View
 from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
 from exporter.runtime.clock import Clock
 
-BILLING_STALE_AFTER = 3 * 3600.0
-"""Age in seconds at which invoices and auto recharge are withdrawn. They are asked for once an hour."""
+BILLING_STALE_AFTER_SECONDS = 3 * 3600.0
+"""Age at which invoices and auto recharge are withdrawn. They are asked for once an hour."""
 
 
 @dataclass(slots=True)
@@ -160,7 +160,7 @@ class Store:
                 continue
             limit = entry.account.stale_after
             if part != "usage":
-                limit = max(limit, BILLING_STALE_AFTER)
+                limit = max(limit, BILLING_STALE_AFTER_SECONDS)
             stale_at = now + limit - max(0.0, wall - came)
             entry.expiry[part] = came, stale_at
             heapq.heappush(self._ageing, (stale_at, key))

@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 Users = Mapping[str, bytes]
 """bcrypt hashes by user name."""
 REMEMBERED = 256
-"""Right passwords that need no bcrypt again."""
-_LONGEST_PASSWORD = 72
-"""Bytes that bcrypt looks at; Go's ignores the rest, so this one has to as well."""
+"""So many right passwords need no bcrypt again."""
+_LONGEST_PASSWORD_BYTES = 72
+"""bcrypt reads no more. The one of Go ignores the rest, so this one has to as well."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)  # a log line of asyncio would show the password
@@ -148,6 +148,6 @@ def _credentials(header: str) -> tuple[str, bytes] | None:
         return None
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-        return (user.decode(), password[:_LONGEST_PASSWORD]) if colon else None
+        return (user.decode(), password[:_LONGEST_PASSWORD_BYTES]) if colon else None
     except (binascii.Error, ValueError):
         return None

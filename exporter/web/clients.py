@@ -10,8 +10,8 @@ from exporter.runtime.throttle import ThrottledLog
 from exporter.web.connection import ClientLimits, Connection, Phase
 from exporter.web.fair_queue import network
 
-_CROWD = 100
-"""So many clients fewer than there were, and memory is returned."""
+_CROWD_CLIENTS = 100
+"""Memory is returned when there are so many clients fewer than there were."""
 
 
 class Clients:
@@ -63,7 +63,7 @@ class Clients:
         while True:
             await asyncio.sleep(pause)
             now = loop.time()
-            if self._most - len(self._connections) >= _CROWD:
+            if self._most - len(self._connections) >= _CROWD_CLIENTS:
                 self._most = len(self._connections)
                 return_memory()
             for connection in [each for each in self._connections if each.deadline < now]:

@@ -25,8 +25,8 @@ from exporter.web.messages import GiveUp, Request, Respond, Response, failure_re
 from exporter.web.opening import Opening
 from exporter.web.outgoing import Outgoing
 
-LINGER = 2.0
-"""Seconds for a client to take a closing connection in."""
+LINGER_SECONDS = 2.0
+"""Time for a client to read the last response before its connection is cut."""
 
 Handle = Callable[[Request, Respond], "GiveUp | None"]
 """Handles a request by calling what it is given once, now or later, on the event loop."""
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
         if self.phase is Phase.CLOSING:
             return
         unread = self._http.their_state in (h11.SEND_BODY, h11.ERROR)
-        self._enter(Phase.CLOSING, LINGER)
+        self._enter(Phase.CLOSING, LINGER_SECONDS)
         self._transport.resume_reading()
         if unread and self._transport.can_write_eof():
             # Closing now would reset the connection, and the client might lose the response that says why.

@@ -13,8 +13,8 @@ from typing import Any
 from exporter.errors import StartError, UsageError
 
 _BACKLOG = 1024
-_SEND_BUFFER = 212_992
-"""Bytes: the most that Linux grants without further settings."""
+_SEND_BUFFER_BYTES = 212_992
+"""The most that Linux grants without further settings."""
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 
 
@@ -77,7 +77,7 @@ def set_options(sock: socket.socket, seconds: float) -> None:
     # asyncio does this only for sockets that name their protocol. Without it the end of a response waits 40 ms.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Left alone the kernel takes in 4 MB for each reader that stops; with less it is also faster.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # The kernel may hold all of a response: this bounds the time that it waits for a reader.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

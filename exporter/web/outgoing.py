@@ -6,10 +6,10 @@ import asyncio
 import socket
 from contextlib import suppress
 
-PIECE = 32 * 1024
-"""Bytes handed to the transport at once: what a client that stops reading may keep us from freeing."""
-_JOINED = 64 * 1024
-"""Bytes up to which a copy costs less than a second system call."""
+PIECE_BYTES = 32 * 1024
+"""Handed to the transport at once. A client that stops reading keeps no more than this from being freed."""
+_JOINED_BYTES = 64 * 1024
+"""Up to this size a copy costs less than a second system call."""
 
 
 class Outgoing:
@@ -29,7 +29,7 @@ class Outgoing:
 
     def send(self, head: bytes, body: bytes) -> bool:
         """Begin to send a response."""
-        if len(body) <= _JOINED:
+        if len(body) <= _JOINED_BYTES:
             self._unsent = memoryview(head + body)
         else:
             self._transport.write(head)
@@ -60,7 +60,7 @@ class Outgoing:
                 # Where it takes nothing, or the connection is broken, the transport finds out which.
                 with suppress(OSError):
                     self._unsent = self._unsent[self._socket.send(self._unsent) :]
-            piece, self._unsent = self._unsent[:PIECE], self._unsent[PIECE:]
+            piece, self._unsent = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]
             self._transport.write(piece)
         if self._unsent or self._blocked:
             return False

@@ -21,7 +21,7 @@ from exporter.web import connection as connection_module
 from exporter.web.config_file import WebConfigFile
 from exporter.web.connection import ClientLimits
 from exporter.web.messages import Request, Response, Route
-from exporter.web.outgoing import PIECE
+from exporter.web.outgoing import PIECE_BYTES
 from exporter.web.server import Server
 
 from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
@@ -74,7 +74,7 @@ def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_response(servers: S
     for reader in readers:
         assert reader.socket.recv(1)
     grown = _resident() - before
-    assert grown < 20 * PIECE + 15_000_000, f"{grown} bytes for readers of one response"
+    assert grown < 20 * PIECE_BYTES + 15_000_000, f"{grown} bytes for readers of one response"
     for reader in readers:
         reader.wait_until_reset()
     wait_for(lambda: server.open_connections == 0)
@@ -215,7 +215,7 @@ def test_a_body_over_the_limit_or_in_too_many_pieces_is_413_and_the_client_can_r
 
 
 def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "LINGER", 0.2)
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.2)
     client = servers.client(servers.start(limits=PATIENT))
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n")
     with pytest.raises(ConnectionError):
