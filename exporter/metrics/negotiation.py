@@ -1,4 +1,4 @@
-"""Chooses format and encoding of an answer by Accept and Accept-Encoding headers (RFC 9110, section 12.5)."""
+"""Chooses format and encoding of a response by Accept and Accept-Encoding headers (RFC 9110, section 12.5)."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class _Match(NamedTuple):
 
 
 def negotiate(accept: str) -> tuple[bool, str]:
-    """Return whether the answer to this Accept header is OpenMetrics, and its Content-Type.
+    """Return whether the response to this Accept header is OpenMetrics, and its Content-Type.
 
     The acceptable format with the highest quality wins. A format that a range names goes before one that
-    only ``*/*`` covers, because a browser and curl read text. Where nothing fits the answer is text 0.0.4.
+    only ``*/*`` covers, because a browser and curl read text. If nothing fits, the response is text 0.0.4.
     The content types are those of prometheus_client's ``choose_encoder``. The escaping that the client asks
     for is named, but it changes nothing, because no name of ours has anything to escape.
     """

@@ -39,7 +39,7 @@ from exporter.runtime.clock import Clock
 
 @dataclass(frozen=True)
 class Body:
-    """The answer to a scrape."""
+    """The response to a scrape."""
 
     content_type: str
     content_encoding: str | None

@@ -1,4 +1,4 @@
-"""Writes samples as text: one line each, with labels sorted by name, the same in every format."""
+"""Writes samples as text. Each is one line with labels sorted by name, the same in every format."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _template(labels: Mapping[str, str]) -> str:
 
 
 def escape(value: str) -> str:
-    """Return a label value or a help text as it stands between quotes; raise ValueError for what is no string."""
+    """Return a label value or a help text as it is written between quotes. Raises ValueError if it is not a string."""
     if not isinstance(value, str):
         raise ValueError(f"a label value must be a string, not {value!r}")
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,4 +1,4 @@
-"""How the samples of a family follow from what is known of an account."""
+"""Makes the samples of each family from what is known of an account."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Samples = Iterable[tuple[tuple[str, ...], float]]
 
 
 def known(value: float | None) -> Samples:
-    """Return one sample, or none where the value is not known."""
+    """Return one sample, or none if the value is not known."""
     return () if value is None else (((), value),)
 
 
@@ -45,7 +45,7 @@ def of_subscription(read: Callable[[Subscription], float | None]) -> Callable[[V
 
 
 def subscription_active(usage: Usage) -> float | None:
-    """Return 1 while the plan is active, 0 without one, None where the vendor does not say."""
+    """Return 1 while the plan is active, 0 without a plan, or None if the vendor does not say."""
     if not usage.subscribed:
         return 0.0
     active = usage.subscription.active if usage.subscription is not None else None
@@ -72,7 +72,7 @@ def of_periods(field: str) -> Callable[[View], Samples]:
 
 
 def of_severities(read: Callable[[View], Threshold | None]) -> Callable[[View], Samples]:
-    """Export both severities of a ratio, for vendors that have what it limits."""
+    """Export both severities of a ratio, or nothing if the vendor has no such limit."""
 
     def samples(view: View) -> Samples:
         threshold = read(view)
@@ -133,7 +133,7 @@ def last_amount(invoices: Invoices) -> Samples:
 
 
 def rejected(view: View) -> Samples:
-    """Export how many fields of the last answers could not be read."""
+    """Export how many fields of the last responses could not be read."""
     if not view.state.parts:
         return ()
     return (((), float(sum(len(part.rejected) for part in view.state.parts.values()))),)

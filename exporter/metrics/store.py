@@ -27,7 +27,7 @@ class _Entry:
     render: Renderer
     first_poll_done: bool
     shown: View | None = None
-    """What the page has of the account; None where that is not known."""
+    """What the page shows of the account, or None if that is not known."""
     expiry: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The wall time at which each part came, and the monotonic time at which it becomes stale."""
 
@@ -182,7 +182,7 @@ class Store:
 
 
 def _fragment(entry: _Entry, family: Family, view: View) -> bytes | None:
-    """Return a family's text, or None where it is as shown. To compare samples costs a tenth of writing them."""
+    """Return a family's text, or None if it has not changed. Comparing samples costs a tenth of writing them."""
     samples = tuple(family.samples(view))
     if entry.shown is not None and samples == tuple(family.samples(entry.shown)):
         return None

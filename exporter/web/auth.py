@@ -43,7 +43,7 @@ class _Login:
 
 
 class Authenticator:
-    """Asks for user and password (HTTP Basic). Used on the event loop alone; bcrypt runs in one thread of its own."""
+    """Asks for user and password (HTTP Basic). Used on the event loop only. bcrypt runs in one thread of its own."""
 
     def __init__(self) -> None:
         self._waiting: FairQueue[_Login] = FairQueue()
@@ -54,7 +54,7 @@ class Authenticator:
         self._logger = ThrottledLog(logger)
 
     def close(self) -> None:
-        """Give up the comparisons that have not begun. The event loop must have ended."""
+        """Cancel the comparisons that have not begun. Call this when the event loop has ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def check(self, users: Users, request: Request, refuse: Respond, admit: Callable[[], None]) -> GiveUp | None:
@@ -101,7 +101,7 @@ class Authenticator:
         right = error is None and comparison.result() and login.known
         if right:
             self.remember(login.proof)
-        # The next one begins first, because no failure of this response may end the turns.
+        # Begin the next comparison first, because a failure of this response must not stop the queue.
         self._compare_next()
         if right:
             login.admit()
@@ -115,22 +115,22 @@ class Authenticator:
         return True
 
     def hash_to_compare(self, users: Users, user: str) -> bytes:
-        """Return the user's hash; for somebody unknown that of a known user, always the same one.
+        """Return the user's hash. An unknown name gets the hash of a known user, always the same one.
 
-        So the time of a refusal tells nothing of who is known, whatever each hash costs.
+        So the time of a refusal does not tell whether a name is known, even if the hashes differ in cost.
         """
         hashes = tuple(users.values())
         return users.get(user) or hashes[self._digest(user.encode())[0] % len(hashes)]
 
     def remember(self, proof: bytes) -> None:
-        """Admit who gives the same user and password again without bcrypt."""
-        # Right passwords alone are kept, so guessing cannot push them out.
+        """Remember a right user and password, so that the next request needs no bcrypt."""
+        # Only right passwords are kept, so guessing cannot push them out.
         self.remembered[proof] = None
         while len(self.remembered) > REMEMBERED:
             self.remembered.popitem(last=False)
 
     def _digest(self, *parts: bytes) -> bytes:
-        """Return a hash that stands for the parts while the process runs, and tells nothing of them."""
+        """Return a hash of the parts with this process's salt. It does not reveal them."""
         digest = hashlib.blake2b(key=self._salt, digest_size=32)
         for part in parts:
             digest.update(len(part).to_bytes(8, "big") + part)

@@ -1,4 +1,4 @@
-"""All clients that are connected: who has to go for a newcomer, who has taken too long, and how all end."""
+"""Keeps all open connections: closes one for a newcomer, ends slow ones, and closes all at a stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CROWD_CLIENTS = 100
 
 
 class Clients:
-    """The connections of a server. Used on the event loop alone."""
+    """The connections of a server. Used on the event loop only."""
 
     def __init__(self, limits: ClientLimits, log: ThrottledLog) -> None:
         self._limits = limits
@@ -28,14 +28,14 @@ class Clients:
         return len(self._connections)
 
     def add(self, connection: Connection, address: str) -> None:
-        """Keep the connection of a client with this address, in place of another one where there are too many."""
+        """Keep the connection of a client with this address. Close another one if there are too many."""
         if len(self._connections) >= self._limits.connections:
             self.make_room()
         self._connections[connection] = network(address)
         self._most = max(self._most, len(self._connections))
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is lost."""
+        """Forget a connection that was lost."""
         self._connections.pop(connection, None)
         if not self._connections and self._emptied is not None:
             self._emptied.set()
@@ -43,7 +43,7 @@ class Clients:
     def make_room(self) -> None:
         """Close the client that has waited longest, among those of the address that has most connections.
 
-        One that takes in a response is closed only if that address has no other.
+        A client that waits for a response or reads it is closed only if its address has no other connection.
         """
         if self._connections:
             counts = Counter(self._connections.values())
@@ -56,7 +56,7 @@ class Clients:
             self.remove(leaving)
 
     async def sweep(self) -> None:
-        """End, for ever, the connections whose deadline has passed."""
+        """End connections whose deadline has passed, again and again until the task is cancelled."""
         limits = self._limits
         loop = asyncio.get_running_loop()
         pause = min(1.0, limits.request / 4, limits.idle / 4, limits.response / 4)
@@ -73,7 +73,7 @@ class Clients:
                     self._logger.exception("a connection could not be ended")
 
     async def drain(self, grace: float) -> None:
-        """Let responses under way go out for ``grace`` seconds, then cut them."""
+        """Wait up to ``grace`` seconds for responses under way, then cut the rest."""
         for connection in tuple(self._connections):
             connection.finish()
         await self._wait_until_empty(grace)

@@ -200,7 +200,7 @@ class Tls(Block):
 
 
 class Headers(Block):
-    """Headers of every answer. Each replaces the one that the exporter would send; one without a value is left out."""
+    """Headers of every response. Each replaces the one that the exporter would send. An empty one is left out."""
 
     content_security_policy: Annotated[str, _header()] = Field(
         default="", alias="Content-Security-Policy", description="What a page may load."
@@ -225,11 +225,11 @@ class Http(Block):
     http2: Annotated[bool, FLAG] = Field(
         default=True, description="Without effect, because HTTP/1.1 is what client and server agree on."
     )
-    headers: Headers | None = Field(default=None, description="Headers of every answer.")
+    headers: Headers | None = Field(default=None, description="Headers of every response.")
 
 
 class Rate(Block):
-    """All clients share the limit, known and unknown. One request more is answered with 429."""
+    """All clients share the limit, known and unknown. The response to one request more is 429."""
 
     interval: Annotated[float, GO_DURATION] = Field(
         default=0.0,

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection of a client: what it may send, how long it may take, and how responses go out.
+"""Serves one HTTP/1.1 connection and limits what its client may send and how long it may take.
 
-h11 reads the protocol and asyncio the socket; this module owns the limits between them. A connection always
-has a ``deadline``, which ``Clients`` looks at about once a second: nothing can stay open by doing nothing.
+h11 reads the protocol and asyncio the socket. This module sets the limits. A connection always has a ``deadline``.
+``Clients`` checks it about once a second, so no client keeps a connection open by doing nothing.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ LINGER_SECONDS = 2.0
 """Time for a client to read the last response before its connection is cut."""
 
 Handle = Callable[[Request, Respond], "GiveUp | None"]
-"""Handles a request by calling what it is given once, now or later, on the event loop."""
+"""Handles a request. Calls ``Respond`` once, at once or later, on the event loop."""
 Watch = Callable[[int, Callable[[], None]], Callable[[], None]]
 """Watches a descriptor, calls back when the client hangs up, and returns what ends the watch."""
 
 
 @dataclass(frozen=True)
 class ClientLimits:
-    """What a client may take: bytes, and seconds."""
+    """What a client may send, in bytes, and how long it may take, in seconds."""
 
     connections: int = 512
-    """Open at once; one more closes one of the address that has most."""
+    """Open at the same time. One more closes a connection of the address that has most."""
     header_bytes: int = 16 * 1024
     body_bytes: int = 64 * 1024
     request: float = 10.0
-    """From the connection (TLS included), or the first byte of a later request, to a request's last byte."""
+    """From the connection, TLS included, or the first byte of a later request, to the last byte of the request."""
     idle: float = 360.0
-    """Between two requests: Prometheus closes an idle connection after 300 s and is to be the first."""
+    """Between two requests. Prometheus closes an idle connection after 300 s, and should be the first to close."""
     response: float = 60.0
-    """To take a response in."""
+    """From a request to the last byte of its response that the client reads."""
 
 
 class Phase(Enum):
@@ -60,7 +60,7 @@ class Phase(Enum):
 
 
 class Connection(asyncio.Protocol):
-    """One client. ``since`` and ``deadline`` are times of the event loop for the present phase."""
+    """One client. ``since`` and ``deadline`` belong to the present phase and are times of the event loop."""
 
     _transport: asyncio.Transport
 
@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
     # Called by the server
 
     def open(self, sock: socket.socket, tls: ssl.SSLContext | None, client: str) -> None:
-        """Begin to talk to the client that has connected, with a TLS handshake where there is a context."""
+        """Serve a client that has connected. Begin with a TLS handshake if there is a context."""
         self._socket = sock
         self._client = client
         self._opening = Opening(self._loop, sock, tls, self, self._not_opened)
@@ -110,14 +110,14 @@ class Connection(asyncio.Protocol):
         self._lost(self)
 
     def expire(self) -> None:
-        """End the connection, its deadline having passed: politely where it was idle."""
+        """End the connection because its deadline has passed. Close it in order if it was idle, else cut it."""
         if self.phase is Phase.IDLE:
             self._close()
         else:
             self.abort()
 
     def abort(self) -> None:
-        """Cut the connection, and take back what the kernel still holds for the client."""
+        """Cut the connection, and drop what the kernel still holds for the client."""
         if self._connected and self._socket is not None:
             reset_when_closed(self._socket)
             self._transport.abort()
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
             self._opening.cancel()
 
     def finish(self) -> None:
-        """Close after the response that is being made or sent, at once where there is none."""
+        """Close after the response that is under way, or at once if there is none."""
         self._last = True
         if self._connected and self.phase in (Phase.IDLE, Phase.REQUEST):
             self._close()
@@ -137,8 +137,8 @@ class Connection(asyncio.Protocol):
         self._connected = True
         self._opening = None
         tls = transport.get_extra_info("ssl_object")
-        # Nothing may wait in the transport unnoticed: a slow reader would look idle, and Outgoing would overtake it.
-        # Not 0 under TLS, where asyncio would pause at 0 bytes and wait for fewer.
+        # Be told of every byte that waits in the transport. Otherwise a slow reader would look idle, and Outgoing
+        # would send out of order. TLS needs 1, because asyncio would pause at 0 bytes and wait for fewer.
         self._transport.set_write_buffer_limits(high=0 if tls is None else 1)
         self._outgoing.begin(self._transport, self._socket if tls is None else None)
         if tls is not None and not self._admit(tls):
@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
                     if status is not None:
                         self._refuse(status)
                 elif isinstance(event, h11.Data):
-                    # Thousands of tiny chunks take time instead of memory.
+                    # Count a tiny chunk as 64 bytes, because thousands of them take much time.
                     self._received += max(len(event.data), 64)
                     if self._received > self._limits.body_bytes:
                         self._refuse(413)
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
             self._waiting.callback(give_up)
             self._waiting.callback(self._watch(self._socket.fileno(), self.abort))
         if self.phase is Phase.RESPONSE:
-            # Until the response is out nothing more is read: h11 would keep it all.
+            # Read nothing more until the response is sent, because h11 would keep all of it.
             self._transport.pause_reading()
 
     # From a response to bytes
@@ -239,7 +239,7 @@ class Connection(asyncio.Protocol):
         self._request = None
         waiting, _ = self._http.trailing_data
         if waiting:
-            # One request in each turn of the loop: a client that sends thousands at once is one among others.
+            # Read one request in each turn of the loop, so that a client with thousands of requests delays no other.
             self._enter(Phase.REQUEST, self._limits.request)
             self._transport.pause_reading()
             self._loop.call_soon(self._read)
@@ -257,5 +257,5 @@ class Connection(asyncio.Protocol):
             # Closing now would reset the connection, and the client might lose the response that says why.
             self._transport.write_eof()
         else:
-            # Not at once: asyncio calls here when it has written the last byte, and would then close it again.
+            # Close later, because asyncio calls this after it wrote the last byte, and would then close again.
             self._loop.call_soon(self._transport.close)

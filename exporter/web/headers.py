@@ -1,4 +1,4 @@
-"""The headers of every response, above all the security headers."""
+"""Adds the headers that every response has, such as the security headers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SECURITY: dict[str, str] = {
 }
 """Sent with every response that does not set them itself."""
 NO_CONTENT = "default-src 'none'; frame-ancestors 'none'"
-"""The Content-Security-Policy of what is no page."""
+"""The Content-Security-Policy of a response that is not HTML."""
 HTML_CONTENT = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""The Content-Security-Policy of a page: it loads what the exporter serves, and nobody frames it."""
+"""The Content-Security-Policy of a page. The page loads only from the exporter, and no other page may frame it."""
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
 def head(response: Response, close: bool) -> h11.Response:
-    """Return the head of the response: its own headers, what HTTP needs, and the security headers that it leaves out.
+    """Return the head of the response, with the headers of HTTP and the security headers that it does not set.
 
-    Raises h11.LocalProtocolError where the response has a header that could split it.
+    Raises h11.LocalProtocolError for a header that could split the response.
     """
     headers = [
         ("date", formatdate(time.time(), usegmt=True)),
@@ -59,7 +59,7 @@ def as_bytes(http: h11.Connection, event: h11.Response, body: bytes) -> bytes:
 
 
 def add_missing(response: Response, headers: tuple[tuple[str, str], ...]) -> Response:
-    """Return the response with those of the headers that it does not set itself."""
+    """Return the response and add the headers that it does not set itself."""
     given = _names(response)
     more = tuple((name, value) for name, value in headers if name not in given)
     return replace(response, headers=(*response.headers, *more))

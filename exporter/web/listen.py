@@ -1,4 +1,4 @@
-"""Sockets: those that listen, by the addresses of the command line, and the options of those that connect."""
+"""Opens listening sockets for addresses of the command line, and sets the options of client sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[A-Za-z0
 
 
 def parse_address(text: str) -> tuple[str | None, int]:
-    """Return host (None for all interfaces) and port of a listen address; raises UsageError."""
+    """Return host (None for all interfaces) and port of a listen address. Raises UsageError."""
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match["port"]) > 65535:
         raise UsageError(f"listen address {text!r}: write HOST:PORT, [IPV6]:PORT or :PORT, with a port from 0 to 65535")
@@ -27,13 +27,13 @@ def parse_address(text: str) -> tuple[str | None, int]:
 
 
 def listen(address: str) -> socket.socket:
-    """Return a listening socket; raise UsageError or StartError, which name the address."""
+    """Return a listening socket. Raises UsageError or StartError, which name the address."""
     host, port = parse_address(address)
     try:
         if host is None:
             return _listen_everywhere(port)
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # As other exporters do: of a name's addresses the first IPv4 one.
+        # Take the first IPv4 address of a name, as other exporters do.
         family, _, _, _, where = min(found, key=lambda info: info[0] != socket.AF_INET)
         return _bound(family, where)
     except (OSError, UnicodeError) as error:
@@ -57,7 +57,7 @@ def _bound(family: int, where: tuple[Any, ...]) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(where[0] != "::"))
         sock.bind(where)
-        # With SO_REUSEADDR it is only here that a taken port is noticed for certain.
+        # With SO_REUSEADDR only listen() fails for certain if the port is taken.
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except BaseException:
@@ -67,19 +67,19 @@ def _bound(family: int, where: tuple[Any, ...]) -> socket.socket:
 
 
 def url(scheme: str, listener: socket.socket) -> str:
-    """Return the address that the socket listens on, with its real port."""
+    """Return the URL of a listening socket, with its real port."""
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def set_options(sock: socket.socket, seconds: float) -> None:
-    """Make a client's socket quick and cheap, and give its client so many seconds to take data in."""
-    # asyncio does this only for sockets that name their protocol. Without it the end of a response waits 40 ms.
+    """Set the options of a client's socket. The client has so many seconds to acknowledge data."""
+    # asyncio sets this only if the socket names its protocol. Without it the end of a response is 40 ms late.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Left alone the kernel takes in 4 MB for each reader that stops; with less it is also faster.
+    # By default the kernel buffers 4 MB for a reader that stops. A smaller buffer is also faster.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # The kernel may hold all of a response: this bounds the time that it waits for a reader.
+        # The kernel may hold a whole response. This bounds how long it waits for the reader.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
@@ -90,7 +90,7 @@ def reset_when_closed(sock: socket.socket) -> None:
 
 
 def shortage(error: OSError) -> str | None:
-    """Return what there is too little of for another client, and where an operator raises it; None for other errors."""
+    """Return which resource ran out and where an operator raises its limit, or None for other errors."""
     if error.errno == errno.EMFILE:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return f"all {limit} file descriptors are in use; raise LimitNOFILE= of the systemd unit, or `ulimit -n`"

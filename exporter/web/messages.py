@@ -1,4 +1,4 @@
-"""What goes between connections and handlers: requests, responses and routes."""
+"""Requests, responses and routes, which connections and handlers exchange."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TEXT = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asks for. Names of headers are in lower case, and the body is gone."""
+    """A request. Header names are in lower case. The body is not kept."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What a client gets. The server adds length, date and those security headers that ``headers`` leaves out."""
+    """A response. The server adds length, date and the security headers that ``headers`` does not set."""
 
     status: int
     body: bytes
@@ -40,7 +40,7 @@ GiveUp = Callable[[], None]
 
 @dataclass(frozen=True)
 class Route:
-    """What handles a path. HEAD comes with GET; a ``threaded`` handler may take its time."""
+    """The handler of a path. HEAD comes with GET. A ``threaded`` handler may block."""
 
     handler: Handler
     methods: tuple[str, ...] = ("GET",)
@@ -48,10 +48,10 @@ class Route:
 
 
 def text_response(status: int, message: str, *headers: tuple[str, str]) -> Response:
-    """Return a response of one line of text."""
+    """Return a response that is one line of text."""
     return Response(status, f"{message}\n".encode("utf-8", "replace"), TEXT, headers)
 
 
 def failure_response() -> Response:
-    """Return the response for a mistake of ours."""
+    """Return the response for a fault in the exporter."""
     return text_response(500, "500 Internal Server Error: the log has the reason")

@@ -1,4 +1,4 @@
-"""From a socket that has connected to a connection, with a TLS handshake that ends in an alert where it fails."""
+"""Makes a connection of a connected socket. A failed TLS handshake ends in an alert."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Opening:
         self._task.add_done_callback(self._opened)
 
     def cancel(self) -> None:
-        """Give up, if the connection is not made yet."""
+        """Stop if the connection is not made yet."""
         if self._task is not None:
             self._task.cancel()
 
@@ -52,7 +52,7 @@ class Opening:
 
     def _opened(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        # The frames of an error hold the task that holds it: 50 kB of TLS would wait for the garbage collector.
+        # Break the cycle of error, frames and task. Otherwise 50 kB of TLS would wait for the garbage collector.
         self._task = None
         if error is not None:
             error.__traceback__ = None
@@ -60,16 +60,16 @@ class Opening:
             logger.debug("a client was lost before its first request: %s", error or "it took too long")
             self._failed()
         if not self._begun:
-            # Cancelled before it began. Otherwise asyncio closes the socket: doing so here as well could hit
-            # the next client, which has got the same descriptor by then.
+            # The task was cancelled before it began. In every other case asyncio closes the socket, and a second
+            # close could hit the next client, which may have the same descriptor.
             self._socket.close()
 
 
 class _AlertingProtocol(sslproto.SSLProtocol):
-    """asyncio's TLS, which closes after a failure without the alert that tells the client why."""
+    """asyncio's TLS, but a failed handshake sends its alert. asyncio alone closes without it."""
 
     max_size = 16 * 1024
-    """Bytes: the largest TLS record. asyncio sets 256 KiB aside for every connection."""
+    """The largest TLS record in bytes. asyncio would reserve 256 KiB for every connection."""
 
     def _fatal_error(self, exc: BaseException, message: str = "TLS failed") -> None:
         # Python 3.10 keeps what OpenSSL wrote in a pipe, later ones in the protocol itself.

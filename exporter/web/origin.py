@@ -1,4 +1,4 @@
-"""Where a browser's request comes from: requests of other sites, and names that lead here by DNS rebinding."""
+"""Detects requests that browsers send for other sites, and host names that may come from DNS rebinding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
 
 def is_cross_site(request: Request) -> bool:
-    """Return whether a browser sends this for a page of somebody else, and it could change something.
+    """Return whether a browser sends this for a page of another site and the request could change something.
 
     Programs such as curl send neither header. Browsers send both, and no page can forge them.
     """
@@ -28,7 +28,7 @@ def is_cross_site(request: Request) -> bool:
 
 
 def is_host_allowed(host: str, allowed: Collection[str]) -> bool:
-    """Return whether a ``Host`` header has one of the names, or an address, or no names are given.
+    """Return whether the host is one of the names or an address. Without names every host is allowed.
 
     An address is always allowed, because DNS rebinding needs a name. Probes and scrapes of pods use addresses.
     """
@@ -39,7 +39,7 @@ def is_host_allowed(host: str, allowed: Collection[str]) -> bool:
 
 
 def host_name(text: str) -> str:
-    """Return a name for the list of allowed hosts as ``is_host_allowed`` compares it; raise UsageError."""
+    """Return a name as ``is_host_allowed`` compares it. Raises UsageError if it is not a host name."""
     name = text.lower().removesuffix(".")
     if not _NAME.fullmatch(name) and not _is_address(name):
         raise UsageError(

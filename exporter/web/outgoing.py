@@ -1,4 +1,4 @@
-"""How a response goes out: in pieces, so that a client that stops reading keeps little of it in memory."""
+"""Sends a response in pieces, so that a client that stops reading keeps little of it in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _JOINED_BYTES = 64 * 1024
 
 
 class Outgoing:
-    """Sends one response at a time. The methods that send return whether its last byte is sent."""
+    """Sends one response at a time. ``send`` and ``unblock`` return whether the last byte is sent."""
 
     _transport: asyncio.Transport
 
@@ -23,7 +23,7 @@ class Outgoing:
         self._blocked = False
 
     def begin(self, transport: asyncio.Transport, sock: socket.socket | None) -> None:
-        """Send from now on over the transport, and straight through its socket where one is given: without TLS."""
+        """Send over this transport from now on. Without TLS its socket is given and used first."""
         self._transport = transport
         self._socket = sock
 
@@ -37,16 +37,16 @@ class Outgoing:
         return self._continue()
 
     def block(self) -> None:
-        """Send no more, because the client takes no more."""
+        """Stop sending, because the client reads no more."""
         self._blocked = True
 
     def unblock(self) -> bool:
-        """Go on, because the client takes more."""
+        """Continue to send, because the client reads again."""
         self._blocked = False
         return self._unsent is not None and self._continue()
 
     def drop(self) -> None:
-        """Forget what is not sent, because the client is gone."""
+        """Drop what is not sent, because the client is gone."""
         self._unsent = None
 
     def _continue(self) -> bool:
@@ -56,8 +56,8 @@ class Outgoing:
                 self._unsent = None
                 return False
             if self._socket is not None:
-                # Straight into the kernel what it takes: the transport would copy what it does not take.
-                # Where it takes nothing, or the connection is broken, the transport finds out which.
+                # Give the kernel what it takes at once, because the transport would copy the rest. If the kernel takes
+                # nothing or the connection is broken, the transport notices it below.
                 with suppress(OSError):
                     self._unsent = self._unsent[self._socket.send(self._unsent) :]
             piece, self._unsent = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]

@@ -1,4 +1,4 @@
-"""A request as h11 reads it, turned into ours; and what is refused before its body is read."""
+"""Turns h11's request into ours, and refuses some requests before their body is read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from exporter.web.messages import Request
 
 
 def refusal(request: h11.Request, header_bytes: int, body_bytes: int) -> int | None:
-    """Return the status with which a request is refused for its head alone, or None."""
-    # h11 measures only what is incomplete. A request that came in one piece has to be measured here.
+    """Return the status that refuses a request because of its head, or None."""
+    # h11 measures only incomplete requests, so measure here one that came in one piece.
     size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
     lengths = [value for name, value in request.headers if name == b"content-length"]
     if size > header_bytes:
@@ -19,12 +19,12 @@ def refusal(request: h11.Request, header_bytes: int, body_bytes: int) -> int | N
     if lengths and int(lengths[0]) > body_bytes:
         return 413
     if lengths and any(name == b"transfer-encoding" for name, _ in request.headers):
-        return 400  # two lengths: a proxy in between may believe the other one
+        return 400  # there are two lengths, and a proxy may have used the other one
     return None if request.http_version.startswith(b"1.") else 505
 
 
 def parse(request: h11.Request, client: str) -> Request:
-    """Return the request of a client with this address; raise ValueError for a target that is none."""
+    """Return the request of a client with this address. Raises ValueError for an invalid target."""
     headers: dict[str, str] = {}
     for name, value in request.headers:
         key, text = name.decode("ascii"), value.decode("latin-1")

@@ -9,7 +9,7 @@ from exporter.web.config import RateLimit
 
 
 class TokenBucket:
-    """Starts full, and gets a token each interval of the limit, up to its burst."""
+    """Starts full, and gains a token each interval up to the burst of the limit."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -18,7 +18,7 @@ class TokenBucket:
         self._looked = 0.0
 
     def take(self, limit: RateLimit) -> bool:
-        """Take a token if there is one. A limit that differs from the last one starts a new bucket."""
+        """Take a token, and return whether there was one. A changed limit starts a new bucket."""
         now = self._clock()
         if limit != self._limit:
             self._limit, self._tokens = limit, float(limit.burst)

@@ -1,6 +1,6 @@
-"""HTTP: the listeners, and the one thread that serves every client.
+"""Listens for HTTP clients and serves all of them in one thread.
 
-``site`` decides what a request gets, ``connection`` what one client may do, and ``clients`` who stays.
+``site`` chooses the response, ``connection`` limits one client, and ``clients`` limits all of them together.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEFAULT_LIMITS = ClientLimits()
 class Server:
     """Serves ``routes`` on every address of ``listen`` and ``health_routes`` on ``health_address``.
 
-    Raises UsageError for an entry of ``allowed_hosts`` that is none; the health address answers any host.
+    The health address serves any host. Raises UsageError for an entry of ``allowed_hosts`` that is not a host name.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Server:
         self.health_addresses: tuple[str, ...] = ()
 
     def bind(self) -> None:
-        """Take every address; raise UsageError, StartError or ConfigError, and then hold none."""
+        """Listen on every address, or on none if one fails. Raises UsageError, StartError or ConfigError."""
         for address in (*self._listen, *filter(None, [self._health_address])):
             parse_address(address)
         if self._web_config is not None:
@@ -83,7 +83,7 @@ class Server:
         self.health_addresses = tuple(url("http", sock) for sock, site in self._listeners if site is self._health)
 
     def start(self) -> None:
-        """Begin to serve, in a thread of its own; return when clients are served. Raises StartError."""
+        """Start the serving thread, and return when it serves. Raises StartError."""
         serving = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(serving,), name="http", daemon=True)
         self._thread.start()
@@ -99,7 +99,7 @@ class Server:
         return len(self._clients)
 
     def stop(self, grace: float) -> None:
-        """Take no more clients, let responses under way go out for ``grace`` seconds, then cut them."""
+        """Accept no more clients, wait up to ``grace`` seconds for responses under way, then cut the rest."""
         if self._site.web is not None:
             self._site.web.stop()
         thread, self._thread = self._thread, None
@@ -128,7 +128,7 @@ class Server:
             serving.set()
 
     def _log_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """Log what nobody was there to be told: a client's doing quietly, a mistake of ours with its traceback."""
+        """Log an exception that nobody caught. A client's is debug, a fault in the exporter an error with traceback."""
         error = context.get("exception")
         if isinstance(error, OSError):
             logger.debug("a connection failed: %s", error)
@@ -165,15 +165,15 @@ class Server:
             try:
                 self._take(sock, address[0], site, hang_ups)
             except Exception:
-                # One client that cannot be served must not end the service to all.
+                # A client that cannot be served must not stop the service for others.
                 self._logger.exception("a client could not be served")
                 sock.close()
-            # Accepting waits for nothing while clients stand in the backlog, and nobody would be served or closed.
+            # sock_accept does not wait while clients are in the backlog. Without this no other task would run.
             await asyncio.sleep(0)
 
     async def _make_room(self, lacking: str) -> None:
         self._logger.warning("closed a client that waited, because another one came and %s", lacking)
-        # A client that was cut gives its descriptor back within a turn of the loop or two.
+        # The descriptor of a cut client is free after one or two turns of the loop.
         pause = 0.001 if len(self._clients) else 0.1
         self._clients.make_room()
         await asyncio.sleep(pause)
@@ -194,7 +194,7 @@ class Server:
         connection.open(sock, config.tls, client)
 
     def _admits(self, tls: ssl.SSLObject, sans: frozenset[str]) -> bool:
-        """Return whether the client's certificate has one of the names, or none is asked for."""
+        """Return whether the client's certificate has one of the names. Without names every certificate is admitted."""
         names = client_names(tls) if sans else frozenset()
         if sans and not names & sans:
             self._logger.warning("refused a client certificate: client_allowed_sans has none of %s", sorted(names))

@@ -1,4 +1,4 @@
-"""What is served on a listener, and who may have it: every request passes here on its way to a handler."""
+"""Leads each request to its handler, or refuses it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _NOT_CONFIGURED = WebConfig()
 
 
 class Site:
-    """Routes, behind the rules of the web configuration and of browsers. Used on the event loop alone."""
+    """The routes, with the web configuration and the rules for browsers. Used on the event loop only."""
 
     def __init__(self, routes: Mapping[str, Route], allowed_hosts: Iterable[str] = ()) -> None:
-        """Raise UsageError for an allowed host that is none."""
+        """Raise UsageError for an allowed host that is not a host name."""
         self.web: WebConfigFile | None = None
         self._routes = dict(routes)
         self._allowed_hosts = frozenset(map(host_name, allowed_hosts))
@@ -45,12 +45,12 @@ class Site:
         self._logger = ThrottledLog(logger)
 
     def close(self) -> None:
-        """Give up what has not begun. The event loop must have ended."""
+        """Cancel the handlers that have not begun. Call this when the event loop has ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._authenticator.close()
 
     def config(self) -> WebConfig:
-        """Return what the web configuration says now."""
+        """Return the present web configuration."""
         return _NOT_CONFIGURED if self.web is None else self.web.current()
 
     def handle(self, request: Request, respond: Respond) -> GiveUp | None:

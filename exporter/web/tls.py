@@ -1,4 +1,4 @@
-"""TLS settings by the names that Go gives them, and the ``ssl.SSLContext`` that they make."""
+"""Makes an ``ssl.SSLContext`` of TLS settings, which have the names that Go gives them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CLIENT_AUTH: dict[str, ssl.VerifyMode | None] = {
     "NoClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
-    # Go asks for a certificate and serves every client whatever it answers. Not to ask has the same effect.
+    # Go requests a certificate and serves every client with and without one. No request has the same effect.
     "RequestClientCert": ssl.CERT_NONE,
     "RequireAnyClientCert": None,
     "RequireClientCert": None,
 }
-"""What does each of Go's policies here, or None if nothing can."""
+"""The mode of ``ssl`` for each of Go's policies, or None if there is none."""
 
 VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -31,7 +31,7 @@ VERSIONS = {
     "TLS12": ssl.TLSVersion.TLSv1_2,
     "TLS13": ssl.TLSVersion.TLSv1_3,
 }
-"""In rising order."""
+"""From the oldest to the newest."""
 
 CURVES = {
     "CurveP256": "prime256v1",
@@ -59,7 +59,7 @@ _CBC = {
 CIPHERS = {
     **_AEAD,
     **_CBC,
-    # Go has moved these to its insecure ones; files written for older exporters still name them.
+    # Go calls these insecure now, but files for older exporters still name them.
     "TLS_RSA_WITH_AES_128_GCM_SHA256": "AES128-GCM-SHA256",
     "TLS_RSA_WITH_AES_256_GCM_SHA384": "AES256-GCM-SHA384",
     "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
@@ -67,7 +67,7 @@ CIPHERS = {
 }
 """OpenSSL's name for each suite that Go lets a user choose."""
 TLS13_CIPHERS = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
-"""Part of TLS 1.3 and always on, in Go and in OpenSSL."""
+"""The suites of TLS 1.3, which are always on in Go and in OpenSSL."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _set_curve(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
     try:
         context.set_ecdh_curve(str(CURVES[name]))
     except (ValueError, ssl.SSLError):
-        # Python before 3.12 makes an EC key of the curve, which X25519 does not have. Late 3.11 versions do not.
+        # Before 3.11.4 Python makes an EC key of the curve, and X25519 has none.
         is_python = name == "X25519" and sys.version_info < (3, 12)
         library = f"the ssl module of Python {platform.python_version()}" if is_python else ssl.OPENSSL_VERSION
         advice = ". Use CurveP256, or Python 3.12 or newer" if is_python else ". Use another curve"
@@ -127,7 +127,7 @@ def _set_versions(context: ssl.SSLContext, settings: TlsSettings) -> None:
         if settings.minimum == name and not has:
             raise ValueError("min_version", f"{name} is not possible with {ssl.OPENSSL_VERSION}. Use TLS12 or TLS13")
     with warnings.catch_warnings():
-        # Python advises against the old versions; who names one has been told by docs/web-config.md.
+        # Python warns of the old versions. docs/web-config.md does too.
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = VERSIONS[settings.minimum]
         context.maximum_version = VERSIONS[settings.maximum]
@@ -144,7 +144,7 @@ def _set_ciphers(context: ssl.SSLContext, settings: TlsSettings) -> None:
             raise ValueError("cipher_suites", f"has no suite that {settings.maximum} could use")
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         return
-    # OpenSSL 3 keeps the signatures of TLS 1.0 and 1.1 behind its lowest security level.
+    # OpenSSL 3 allows the signatures of TLS 1.0 and 1.1 only at its lowest security level.
     level = ["@SECLEVEL=0"] if old else []
     try:
         context.set_ciphers(":".join([*chosen, *level]))
@@ -175,14 +175,14 @@ def _set_authorities(context: ssl.SSLContext, settings: TlsSettings) -> None:
             context.load_verify_locations(cadata=settings.client_ca.decode("ascii", "replace"))
         except (ssl.SSLError, ValueError):
             raise ValueError("client_ca", "holds no certificate in PEM") from None
-    # As in Go, every certificate that the operator names is an authority, an intermediate one too.
+    # Every certificate that the operator names is an authority, an intermediate one too, as in Go.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_mode = settings.client_auth
 
 
 @contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
-    """Give the path of a file with the data, in memory where possible: ssl takes keys from files alone."""
+    """Yield the path of a file with the data, in memory if possible. ssl reads keys only from files."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("pem")
         try:
