@@ -57,6 +57,8 @@ def _integer(digits: str) -> int | float:
 
 def decoded(body: bytes) -> object:
     """Return the JSON document; raise InvalidResponseError."""
+    if not body.strip():
+        raise InvalidResponseError("the response is empty")
     try:
         return json.loads(body, parse_int=_integer)
     except RecursionError:

@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from exporter.errors import InvalidResponseError
 from exporter.transport.sockets import TlsContext, TlsSocket
 
 Connect = Callable[[str, int], socket.socket]
@@ -30,10 +31,16 @@ class FinalResponse(http.client.HTTPResponse):
         version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the published types
         while 100 < status < 200:
             if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
-                raise http.client.UnknownProtocol("101 without a request for an upgrade")
+                raise InvalidResponseError("the response changes the protocol (status 101), which was not asked for")
             http.client.parse_headers(self.fp)
             version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the published types
         return version, status, reason
+
+    def _safe_read(self, amt: int) -> bytes:
+        if amt < 0:  # the size of a chunk; after -1 everything up to the end would be read at once
+            raise InvalidResponseError("a chunk of the response has a negative size")
+        data: bytes = super()._safe_read(amt)  # type: ignore[misc]  # not in the published types
+        return data
 
 
 class Call:

@@ -14,10 +14,11 @@ import urllib3
 from exporter.errors import InternalError, InvalidResponseError, PollError, PollTimeoutError, UnreachableError
 from exporter.runtime.files import reason
 
+_NOT_HTTP = "the response is not HTTP"
 _LATE = "no whole response within the timeout"
 _DAMAGED = "the packed response is damaged"
 _BAD_URL = "the request has no valid URL"
-_BAD_HEADER = "a header of the response is not valid"
+_TWO_LENGTHS = "the response has more than one Content-Length"
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
@@ -27,17 +28,29 @@ TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
     (zlib.error, InvalidResponseError, _DAMAGED),
     (urllib3.exceptions.DecodeError, InvalidResponseError, _DAMAGED),
     (requests.exceptions.InvalidURL, InternalError, _BAD_URL),
-    (requests.exceptions.InvalidHeader, InvalidResponseError, _BAD_HEADER),
-    (urllib3.exceptions.InvalidHeader, InvalidResponseError, _BAD_HEADER),
+    (requests.exceptions.InvalidHeader, InvalidResponseError, _TWO_LENGTHS),
+    (urllib3.exceptions.InvalidHeader, InvalidResponseError, _TWO_LENGTHS),
     (requests.exceptions.InvalidSchema, InternalError, _BAD_URL),
     (requests.exceptions.MissingSchema, InternalError, _BAD_URL),
     (requests.exceptions.RequestException, UnreachableError, None),
     (urllib3.exceptions.LocationValueError, InternalError, _BAD_URL),
     (urllib3.exceptions.HTTPError, UnreachableError, None),
-    (http.client.HTTPException, InvalidResponseError, "the response is not HTTP"),
+    (http.client.HTTPException, InvalidResponseError, _NOT_HTTP),
     (OSError, UnreachableError, None),
 )
 """What each foreign exception means, the first match counting; None where the sentence is that of its cause."""
+
+_BROKEN: tuple[tuple[type[Exception], str, str | None], ...] = (
+    (urllib3.exceptions.InvalidChunkLength, "", "a chunk of the response has no valid size"),
+    (urllib3.exceptions.ProtocolError, "Response chunk", "a line between the chunks of the response is too long"),
+    (http.client.UnknownProtocol, "", "the response is in another version of HTTP than 1.0 and 1.1"),
+    (http.client.RemoteDisconnected, "", None),
+    (http.client.IncompleteRead, "", None),
+    (http.client.LineTooLong, "", "a line in the head of the response has more than 65,536 bytes"),
+    (http.client.HTTPException, "got more than", "the response has more than 100 headers"),
+    (http.client.HTTPException, "", _NOT_HTTP),
+)
+"""What an exception says of a broken response, by its kind and how its text starts. The first match counts."""
 
 
 class translated:
@@ -60,8 +73,9 @@ def translate(error: Exception, unknown: type[PollError] = InternalError) -> Pol
     chain = list(_chain(error))
     if any(isinstance(link, TimeoutError) for link in chain):
         return PollTimeoutError(_LATE)
-    if any(isinstance(link, http.client.HTTPException) and _is_garbage(link) for link in chain):
-        return InvalidResponseError("the response is not HTTP")
+    broken = next(filter(None, map(_broken, chain)), None)
+    if broken is not None:
+        return InvalidResponseError(broken)
     for foreign, ours, sentence in TRANSLATION:
         if isinstance(error, foreign):
             return ours(sentence or _cause(chain))
@@ -69,11 +83,12 @@ def translate(error: Exception, unknown: type[PollError] = InternalError) -> Pol
     return unknown(f"{what} ({type(error).__name__}: {error})")
 
 
-def _is_garbage(error: http.client.HTTPException) -> bool:
-    # urllib3's InvalidChunkLength is an IncompleteRead, although nothing is missing.
-    return isinstance(error, urllib3.exceptions.InvalidChunkLength) or not isinstance(
-        error, (http.client.RemoteDisconnected, http.client.IncompleteRead)
-    )
+def _broken(link: BaseException) -> str | None:
+    """Return which rule of HTTP a response breaks, by ``_BROKEN``, or None."""
+    for kind, start, sentence in _BROKEN:
+        if isinstance(link, kind) and str(link).startswith(start):
+            return sentence
+    return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -64,26 +64,58 @@ def test_interim_responses_are_read_past(status: int, times: int) -> None:
     assert (response.status, response.document) == (200, [1])
 
 
-def test_an_upgrade_that_nobody_asked_for_is_an_invalid_response() -> None:
-    with (
-        responding(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n") as url,
-        pytest.raises(InvalidResponseError),
-    ):
-        Transport(url, "test").get("/", {}, {}, PATIENT)
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+LONG = b"x" * 70_000
+BROKEN = {
+    "the response is not HTTP": [
+        b"<html></html>\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"HTTP/1.1 1000 OK\r\n\r\n",
+    ],
+    "the response is in another version of HTTP than 1.0 and 1.1": [b"HTTP/2 200\r\n\r\n"],
+    "the response changes the protocol (status 101), which was not asked for": [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"
+    ],
+    "the response has more than 100 headers": [
+        OK + b"X: y\r\n" * 101 + b"\r\n{}",
+        b"HTTP/1.1 103 Early Hints\r\n" + b"X: y\r\n" * 101 + b"\r\n",
+    ],
+    "a line in the head of the response has more than 65,536 bytes": [
+        b"HTTP/1.1 200 " + LONG + b"\r\n\r\n",
+        OK + b"X: " + LONG + b"\r\n\r\n{}",
+    ],
+    "the response has more than one Content-Length": [OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} "],
+    "a chunk of the response has a negative size": [CHUNKED + b"-5\r\nhello\r\n", CHUNKED + b"-1\r\nhello\r\n"],
+    "a chunk of the response has no valid size": [
+        CHUNKED + b"five\r\nhello\r\n",
+        CHUNKED + b"\r\n",
+        CHUNKED + b"3\r\nhello\r\n0\r\n\r\n",
+    ],
+    "a line between the chunks of the response is too long": [
+        CHUNKED + b"5;" + LONG + b"\r\nhello\r\n",
+        CHUNKED + b"2\r\n{}\r\n0\r\nX: " + LONG + b"\r\n\r\n",
+    ],
+    "the packed response is damaged": [OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"],
+    "the response has a Content-Encoding that was not asked for: 'br'": [OK + b"Content-Encoding: br\r\n\r\n"],
+    "the response is empty": [OK + b"Content-Length: 0\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"],
+    "the response is not JSON": [OK + b"Content-Length: 6\r\n\r\n<html>"],
+}
 
 
 @pytest.mark.parametrize(
-    "response",
+    ("response", "sentence"),
     [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfive\r\nhello\r\n0\r\n\r\n",
+        pytest.param(response, sentence, id=f"{sentence} {number}")
+        for sentence, responses in BROKEN.items()
+        for number, response in enumerate(responses, 1)
     ],
-    ids=["two lengths", "a negative chunk", "a chunk without a size"],
 )
-def test_a_broken_frame_is_an_invalid_response(response: bytes) -> None:
-    with responding(response) as url, pytest.raises(InvalidResponseError):
+def test_a_broken_response_is_called_what_it_is(response: bytes, sentence: str) -> None:
+    with responding(response) as url, pytest.raises(InvalidResponseError) as raised:
         Transport(url, "test").get("/", {}, {}, PATIENT)
+    assert str(raised.value) == sentence
 
 
 @pytest.mark.parametrize(
