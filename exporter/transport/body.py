@@ -1,4 +1,4 @@
-"""The body of a response: unpacked within bounds and read as JSON."""
+"""Unpacks the body of a response within bounds and reads it as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import urllib3
 from exporter.errors import InvalidResponseError
 
 MAX_BODY_BYTES = 1 << 20
-"""The largest response taken, in bytes, unpacked."""
+"""Bytes that a response may have after it is unpacked."""
 
 _CHUNK_BYTES = 1 << 16
 
@@ -33,7 +33,7 @@ def read_body(raw: urllib3.HTTPResponse) -> bytes:
 
 
 def _unpacked(raw: urllib3.HTTPResponse) -> Iterator[bytes]:
-    """Yield the body in bounded pieces: a few packed bytes never become more than a chunk at once."""
+    """Yield the body in pieces of at most ``_CHUNK_BYTES``, because a few packed bytes may hold gigabytes."""
     encoding = (raw.headers.get("Content-Encoding") or "identity").strip().lower()
     pieces = raw.stream(_CHUNK_BYTES, decode_content=False)
     if encoding == "identity":

@@ -1,9 +1,9 @@
-"""One GET to a vendor, bounded in time and size. Only this package knows requests and urllib3.
+"""Sends one request to a vendor, bounded in time and size. Only this package knows requests and urllib3.
 
-requests' own timeout starts anew at each read and covers no name look-up, so a vendor that drips bytes
-could hold a poll for ever. Here every socket call gets what is left of the call's deadline.
-Redirects are not followed (they would carry the key away), cookies are dropped, `.netrc` is not read.
-A connection carries one request and is closed with it, so that nothing that arrives for one key can reach another.
+The timeout of requests starts anew at each read and covers no name look-up, so a vendor that sends byte after byte
+could hold a poll for ever. Here every socket call gets the time that is left until the deadline.
+Redirects are not followed, because they would carry the key to another host. Cookies are dropped, and `.netrc` is not
+read. A connection carries one request and is then closed, so that no data for one key can reach another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from exporter.transport.translation import translated
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """A response with any status. ``document`` is None where the body is no JSON; header names are lower case."""
+    """A response with any status. ``document`` is None if the body is no JSON. The names of headers are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,7 +38,7 @@ class RawResponse:
 
 
 class Transport:
-    """Requests to one base URL, a connection each; shared by all its accounts and thread-safe."""
+    """Sends requests to one base URL, each over a connection of its own. Thread-safe."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Transport:
         resolve: Resolve = resolve,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """Take proxy and authorities from ``environ``, where ``ca_file`` does not name the latter.
+        """Take the proxy from ``environ``, and the authorities too unless ``ca_file`` names them.
 
-        ``common_ca_file`` counts beside them, and not where ``ca_file`` is given.
+        The authorities in ``common_ca_file`` are added to those of ``environ``. It is ignored if ``ca_file`` is given.
         """
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "gzip"}
@@ -68,7 +68,8 @@ class Transport:
         """Return the response to one GET, or with ``body`` to one POST of JSON, within ``timeout`` seconds.
 
         Raises PollTimeoutError, UnreachableError, or InvalidResponseError for a 2xx whose body is no JSON or
-        over 1 MiB. A refusal that cannot be read whole has no document, because its status matters more.
+        larger than 1 MiB. A refusal that cannot be read whole is returned without a document, because its status
+        matters more.
         """
         deadline = Deadline(timeout)
         request = _prepared(self._base_url + path, params, {**self._headers, **headers}, body)
@@ -94,7 +95,7 @@ class Transport:
         return _response(status, response.headers.items(), document)
 
     def abort(self) -> None:
-        """Cut every call in flight and refuse new connections; the calls end with an UnreachableError."""
+        """Cut every call in flight and refuse new connections. The calls raise UnreachableError."""
         self._dialler.open_sockets.cut()
 
     def _proxies(self) -> dict[str, str]:
@@ -105,7 +106,7 @@ class Transport:
         return {"all": self._proxy.url}
 
     def _context(self) -> TlsContext | None:
-        """Return a context with the authorities as they are now, so that the next handshake uses a replaced file."""
+        """Return a context with the authorities that the files hold now, because a file may have been replaced."""
         if not any(url.startswith("https:") for url in (self._base_url, self._proxy.url if self._proxy else "")):
             return None
         version = self._authorities.version()
@@ -118,7 +119,7 @@ class Transport:
 
 
 def _prepared(url: str, params: Mapping[str, str], headers: Mapping[str, str], body: object) -> PreparedRequest:
-    """Prepare a request step by step: what prepares one as a whole also looks for logins, cookies and files."""
+    """Prepare a request step by step, because ``PreparedRequest.prepare`` also looks for logins, cookies and files."""
     request = PreparedRequest()
     request.prepare_method("GET" if body is None else "POST")
     request.url = _written(url, tuple(params.items()))
@@ -130,7 +131,7 @@ def _prepared(url: str, params: Mapping[str, str], headers: Mapping[str, str], b
 
 @lru_cache(1024)
 def _written(url: str, params: tuple[tuple[str, str], ...]) -> str | None:
-    """Return a URL as it is sent. Most polls send the same few, and to write one takes as long as to connect."""
+    """Return the encoded URL. It is cached, because encoding one takes as long as connecting."""
     request = PreparedRequest()
     request.prepare_url(url, params)
     return request.url

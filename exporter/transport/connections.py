@@ -1,7 +1,7 @@
-"""What requests and urllib3 are given for one call: an adapter, pools and connections that obey its deadline.
+"""The adapter, pools and connections that requests and urllib3 use for one call. They obey its deadline.
 
-Nothing of it outlives the call. So a connection carries one request of one key, and what arrives late on it reaches
-no other.
+None of them outlives the call. So a connection carries one request of one key, and data that arrives late reaches no
+other request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Connect = Callable[[str, int], socket.socket]
 
 
 class FinalResponse(http.client.HTTPResponse):
-    """Reads past every interim response (RFC 9110, section 15.2); http.client reads past 100 alone."""
+    """Skips every interim response (RFC 9110, section 15.2). http.client skips only those with status 100."""
 
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the published types
@@ -37,14 +37,14 @@ class FinalResponse(http.client.HTTPResponse):
         return version, status, reason
 
     def _safe_read(self, amt: int) -> bytes:
-        if amt < 0:  # the size of a chunk; after -1 everything up to the end would be read at once
+        if amt < 0:  # the size of a chunk; -1 would read everything up to the end at once
             raise InvalidResponseError("a chunk of the response has a negative size")
         data: bytes = super()._safe_read(amt)  # type: ignore[misc]  # not in the published types
         return data
 
 
 class Call:
-    """One call: how it connects, and the response that it got as far as it could be read."""
+    """Connects for one call, and keeps its response as far as it could be read."""
 
     def __init__(self, connect: Connect) -> None:
         self.connect = connect
@@ -56,8 +56,8 @@ class Call:
         return self.response
 
     def head(self) -> tuple[int | None, list[tuple[str, str]]]:
-        """Return the status and the headers of a response whose head could not be read whole, where they are known."""
-        # http.client has a text and None there until it has read them.
+        """Return the status and the headers of a response, if they were read before its head broke."""
+        # Until http.client has read them, the status is a text and the headers are None.
         status, headers = getattr(self.response, "status", None), getattr(self.response, "headers", None)
         return status if isinstance(status, int) else None, headers.items() if headers else []
 
@@ -73,7 +73,7 @@ class _Connection(HTTPConnection):
 
 
 class _TlsConnection(_Connection, HTTPSConnection):
-    """The same over TLS; leaves its session to the next connection."""
+    """A connection over TLS. It keeps its TLS session for the next connection."""
 
     def close(self) -> None:
         sock = self.sock
@@ -95,7 +95,7 @@ class _TlsPool(_Pool, HTTPSConnectionPool):
 
 
 class Adapter(HTTPAdapter):
-    """requests' adapter for one call; a proxy's pools are of the same kind."""
+    """The adapter of requests for one call. Requests through a proxy use pools of the same kind."""
 
     def __init__(self, call: Call, context: TlsContext | None) -> None:
         self._call = call
@@ -105,7 +105,7 @@ class Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Make the pool of the call at once: a manager would look for one to share, which this is not."""
+        """Make a pool for this call alone. The pool manager would look for one to share."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         to = urlsplit(request.url or "")
@@ -115,7 +115,7 @@ class Adapter(HTTPAdapter):
         return _Pool(host, port, call=self._call)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        """Have the proxy's manager make our pools, and trust the same authorities where the proxy speaks https."""
+        """Have the proxy's manager make our pools. A proxy over https is checked against the same authorities."""
         manager = super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **proxy_kwargs)
         manager.pool_classes_by_scheme = {
             "http": functools.partial(_Pool, call=self._call),
@@ -124,9 +124,9 @@ class Adapter(HTTPAdapter):
         return manager
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
-        """Hand the context to the pools of https."""
+        """Give the TLS context to the pools for https."""
         host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
         return host, {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"} if host["scheme"] == "https" else {}
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Leave verification to the context: requests would load the authorities again for each connection."""
+        """Leave verification to the context, because requests would load the authorities again for each connection."""

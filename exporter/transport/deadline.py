@@ -1,4 +1,4 @@
-"""The end of one call, which every wait of the call asks for."""
+"""The deadline of one call. Every wait of the call ends by it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import time
 
 
 class Deadline:
-    """A point in time; ``time.monotonic`` tells when it has passed."""
+    """A point in time on the monotonic clock."""
 
     def __init__(self, seconds: float) -> None:
-        """Pass in so many seconds from now."""
+        """Set the deadline to so many seconds from now."""
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds that are left; raise TimeoutError where there are none."""
+        """Return the seconds that are left; raise TimeoutError if none are."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError("the deadline has passed")

@@ -1,4 +1,4 @@
-"""Name look-ups with a deadline: getaddrinfo cannot be interrupted, so a thread waits for it in our place."""
+"""Looks names up within a deadline. A thread waits for getaddrinfo, because it cannot be interrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Resolve = Callable[[str, int], list[Address]]
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """Return the addresses of a host as the system knows them."""
+    """Return the addresses of a host from the system's resolver."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[return-value]  # enums are ints
 
 
@@ -30,7 +30,7 @@ class Lookups:
         self._running: dict[tuple[str, int], _Lookup] = {}
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[Address]:
-        """Return the addresses of a host; raise a PollError where there is none in time."""
+        """Return the addresses of a host; raise a PollError if there are none in time."""
         with self._lock:
             lookup = self._running.get((host, port))
             if lookup is None:

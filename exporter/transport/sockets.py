@@ -1,4 +1,4 @@
-"""Sockets that spend what is left of their call's deadline at each operation, plain and over TLS."""
+"""Sockets, plain and over TLS, whose every operation ends by the deadline of the call."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from exporter.transport.deadline import Deadline
 from exporter.transport.lookups import Lookups, Resolve
 
 SESSION_PAUSE_SECONDS = 600.0
-"""Seconds between two readings of a host's session, which matter where a server resumes none."""
+"""Seconds between two readings of a host's TLS session. A server that resumes none would cause one a connection."""
 
 
 class DeadlineSocket(socket.socket):
-    """A plain socket. A timeout of its own would start anew at each byte that a vendor drips."""
+    """A plain socket. Its timeout alone would not do, because it starts anew at each byte that arrives."""
 
     deadline: Deadline
 
@@ -34,7 +34,7 @@ class DeadlineSocket(socket.socket):
 
 
 class TlsSocket(ssl.SSLSocket):
-    """The same over TLS. ``recv`` is what TLS inside of TLS calls, behind a proxy that speaks https."""
+    """A socket over TLS. Behind a proxy that speaks https, the inner TLS connection calls ``recv``."""
 
     deadline: Deadline
 
@@ -55,7 +55,7 @@ class TlsSocket(ssl.SSLSocket):
 
 
 class OpenSockets:
-    """The sockets of all calls under way, so that a stop can cut them; thread-safe."""
+    """The sockets of all calls in flight, so that a stop can cut them. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,14 +63,14 @@ class OpenSockets:
         self._stopped = False
 
     def add(self, sock: socket.socket) -> None:
-        """Have the socket cut by a stop; raise OSError where that has come."""
+        """Note the socket, so that a stop cuts it; raise OSError if the exporter is stopping already."""
         with self._lock:
             self._sockets.add(sock)
             if self._stopped:
                 raise OSError("the exporter is stopping")
 
     def cut(self) -> None:
-        """End every call, and each one that begins from now on."""
+        """End every call in flight, and every call that begins later."""
         with self._lock:
             self._stopped = True
             for sock in list(self._sockets):
@@ -78,7 +78,7 @@ class OpenSockets:
 
 
 class TlsContext(ssl.SSLContext):
-    """A client context that resumes the last session of each host, which saves a round trip and a signature."""
+    """A client context that resumes the last session of each host. That saves a round trip and a signature."""
 
     sslsocket_class = TlsSocket
     open_sockets: OpenSockets
@@ -86,10 +86,10 @@ class TlsContext(ssl.SSLContext):
 
     @classmethod
     def make(cls, authorities: Authorities, open_sockets: OpenSockets) -> TlsContext:
-        """Return a context that trusts these authorities; raise ValueError where they cannot be used."""
+        """Return a context that trusts these authorities; raise ValueError if they cannot be used."""
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # What the operator names is an authority, also where it is an intermediate or the vendor's own certificate.
+        # The operator may also name an intermediate certificate, or the vendor's own, as an authority.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         authorities.load_into(context)
         context.open_sockets = open_sockets
@@ -99,7 +99,7 @@ class TlsContext(ssl.SSLContext):
     def wrap_socket(  # type: ignore[override]  # only our sockets come here
         self, sock: DeadlineSocket | TlsSocket, *args: Any, **kwargs: Any
     ) -> TlsSocket:
-        """Return the socket after its handshake, which is cut by a stop too."""
+        """Return the socket after its handshake. A stop cuts the handshake too."""
         _, kwargs["session"] = self.sessions.get(kwargs.get("server_hostname") or "", (0.0, None))
         deadline = sock.deadline
         kwargs["do_handshake_on_connect"] = False
@@ -115,7 +115,7 @@ class TlsContext(ssl.SSLContext):
         return tls
 
     def keep_session(self, tls: ssl.SSLSocket) -> None:
-        """Resume the session of this connection at the next ones to its host, where it is a new one.
+        """Keep the session of this connection, if it is a new one, so that the next connections to its host resume it.
 
         A session is resumed many times and read rarely, because Python before 3.12.8 loses 6 kB at each reading
         (CPython's issue 116810).
@@ -129,14 +129,14 @@ class TlsContext(ssl.SSLContext):
 
 
 class Dialler:
-    """Opens the sockets of one transport, name look-up included."""
+    """Looks names up and opens the sockets of one transport."""
 
     def __init__(self, resolve: Resolve) -> None:
         self.open_sockets = OpenSockets()
         self._lookups = Lookups(resolve)
 
     def connect(self, host: str, port: int, deadline: Deadline) -> DeadlineSocket:
-        """Return a socket to the first address that answers; each gets its share of the time that is left."""
+        """Return a socket to the first address that answers. Each one gets an equal share of the time left."""
         addresses = self._lookups.addresses(host, port, deadline)
         problem: OSError = OSError("the name has no address")
         for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):

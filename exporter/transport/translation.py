@@ -1,4 +1,4 @@
-"""What the exceptions of requests, urllib3 and the standard library mean for a poll."""
+"""Translates the exceptions of requests, urllib3 and the standard library into PollErrors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
     (http.client.HTTPException, InvalidResponseError, _NOT_HTTP),
     (OSError, UnreachableError, None),
 )
-"""What each foreign exception means, the first match counting; None where the sentence is that of its cause."""
+"""The PollError and the message for each foreign exception. The first match counts. None takes its cause's message."""
 
 _BROKEN: tuple[tuple[type[Exception], str, str | None], ...] = (
     (urllib3.exceptions.InvalidChunkLength, "", "a chunk of the response has no valid size"),
@@ -50,11 +50,14 @@ _BROKEN: tuple[tuple[type[Exception], str, str | None], ...] = (
     (http.client.HTTPException, "got more than", "the response has more than 100 headers"),
     (http.client.HTTPException, "", _NOT_HTTP),
 )
-"""What an exception says of a broken response, by its kind and how its text starts. The first match counts."""
+"""The messages for broken responses, by the kind of the exception and the start of its text. The first match counts.
+
+None means that the response is not broken, but missing or incomplete.
+"""
 
 
 class translated:
-    """Turn foreign exceptions into PollErrors by the table, and others into ``unknown``."""
+    """Turn foreign exceptions into PollErrors by ``TRANSLATION``, and all others into ``unknown``."""
 
     def __init__(self, unknown: type[PollError] = InternalError) -> None:
         self._unknown = unknown
@@ -69,7 +72,7 @@ class translated:
 
 
 def translate(error: Exception, unknown: type[PollError] = InternalError) -> PollError:
-    """Return the PollError that a foreign exception is, by ``TRANSLATION``; ``unknown`` where it is not there."""
+    """Return the PollError for a foreign exception by ``TRANSLATION``, or ``unknown`` if it has none."""
     chain = list(_chain(error))
     if any(isinstance(link, TimeoutError) for link in chain):
         return PollTimeoutError(_LATE)
@@ -84,7 +87,7 @@ def translate(error: Exception, unknown: type[PollError] = InternalError) -> Pol
 
 
 def _broken(link: BaseException) -> str | None:
-    """Return which rule of HTTP a response breaks, by ``_BROKEN``, or None."""
+    """Return the message of ``_BROKEN`` for an exception, or None."""
     for kind, start, sentence in _BROKEN:
         if isinstance(link, kind) and str(link).startswith(start):
             return sentence
@@ -92,7 +95,7 @@ def _broken(link: BaseException) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and what it wraps: requests and urllib3 keep the cause in any of four places."""
+    """Yield an exception and those that it wraps. requests and urllib3 keep the cause in any of four places."""
     todo, seen = [error], set()
     while todo:
         link = todo.pop(0)
@@ -105,13 +108,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _cause(chain: list[BaseException]) -> str:
-    """Return the innermost cause in words, without the addresses of objects that the wrappers' messages carry."""
+    """Return the innermost cause in words, because the messages of the outer exceptions hold addresses of objects."""
     by_proxy = any(isinstance(link, urllib3.exceptions.ProxyError) for link in chain)
     return ("proxy: " if by_proxy else "") + next(filter(None, map(_words, _by_weight(chain))), "the connection failed")
 
 
 def _by_weight(chain: list[BaseException]) -> list[BaseException]:
-    """Return what tells most first: a refused certificate, TLS, HTTP, the system."""
+    """Return the links that tell most first, in the order certificate, TLS, HTTP, system."""
     kinds = (
         ssl.SSLCertVerificationError,
         ssl.SSLError,
@@ -132,7 +135,7 @@ def _words(link: BaseException) -> str | None:
     if isinstance(link, http.client.RemoteDisconnected):
         return "the vendor closed the connection without a response"
     if isinstance(link, OSError) and not isinstance(link, requests.exceptions.RequestException):
-        # What the proxy writes after the status is left out, because it may be the login that it was sent.
+        # The text after the proxy's status is left out, because it may hold the login that was sent to the proxy.
         refused = _TUNNEL.match(str(link))
         return f"it refuses the connection with the status {refused[1]}" if refused else reason(link)
     return None

@@ -1,4 +1,4 @@
-"""The transports of a process: one for each base URL and authority."""
+"""Makes a transport for each base URL and authority."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from exporter.transport.client import Transport
 
 
 class Transports:
-    """One transport for each base URL and authority, made when it is first needed."""
+    """The transports of a process, one for each base URL and authority, made when first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._transports: dict[tuple[str, Path | None, Path | None], Transport] = {}
 
     def of(self, account: Account) -> Transport:
-        """Return the connections to the account's vendor."""
+        """Return the transport to the account's vendor."""
         where = account.base_url, account.ca_file, account.common_ca_file
         with self._lock:
             if where not in self._transports:
