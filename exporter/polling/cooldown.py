@@ -1,4 +1,4 @@
-"""The length of a cool-down, from ``Retry-After`` and the same in the body of a response."""
+"""Reads the length of a cool-down from ``Retry-After`` and from the body of a response."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def cooldown_seconds(
 ) -> float | None:
     """Return the seconds of the cool-down that this response starts, or None if it starts none.
 
-    After a 429 that is the longest of ``Retry-After``, the body's ``retry_after_seconds`` and 60 s; after a
-    503 the longest wait it names, if any. Both are capped at 6 h, and what cannot be read counts as not sent.
-    ``named`` is a wait that the vendor names in a way of its own.
+    After a 429 the cool-down is the longest of ``Retry-After``, the body's ``retry_after_seconds``, ``named`` and 60 s.
+    After a 503 it is the longest of the first three, if the response has any. It is at most 6 h. A value that cannot
+    be read is ignored. ``named`` is the wait in seconds that a provider reads from its own headers or fields.
     """
     if status not in (429, 503):
         return None
@@ -42,7 +42,7 @@ def _retry_after(headers: Mapping[str, str], now_wall: float) -> float | None:
     end = _http_date(value)
     if end is None:
         return None
-    # The vendor's own clock, where it says what time it is: ours may be off by more than the wait.
+    # Take the vendor's own time if it sent it, because our clock may be off by more than the wait.
     sent = _http_date(headers.get("date", ""))
     return end - (now_wall if sent is None else sent)
 
@@ -64,5 +64,5 @@ def _http_date(value: str) -> float | None:
         date = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    # HTTP dates are in UTC, also where a zone of -0000 makes Python leave it out.
+    # HTTP dates are in UTC. Python leaves the zone out where it is written as -0000.
     return (date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)).timestamp()

@@ -1,8 +1,8 @@
-"""The ledger: credits spent, added and lapsed, from one reading to the next. Pure, exact, never falling.
+"""Books the credits spent, added and lapsed from one reading to the next. The sums are exact and never fall.
 
-A balance alone is a poor thing to take a rate of: a top-up hides what was spent, a monthly reset
-looks like a gift. Here each reading is compared with the last one, pool by pool, and every difference
-is booked as *spent*, *added* or *lapsed*, so that for each pool that stays limited
+The rate of a balance alone misleads, because a top-up hides the credits that were spent, and a monthly reset looks
+like a top-up. Here each reading is compared with the last one, pool by pool, and every difference is booked as
+*spent*, *added* or *lapsed*. So each pool that stays limited keeps to
 
     spent + lapsed - added = first balance - last balance
 
@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 from exporter.readings import Ledger, Pool, Usage
 
-# The digits from the largest float to the smallest are 633; with room for sums nothing is ever rounded.
+# From the largest float to the smallest there are 633 digits. The rest is room for sums, so nothing is rounded.
 _EXACT = Context(prec=1000)
 _ZERO = Decimal(0)
 
 
 class _Movement(NamedTuple):
-    """What one pool did between two readings, in credits; nothing of it is negative."""
+    """The change of one pool between two readings, in credits. No part of it is negative."""
 
     spent: Decimal = _ZERO
     added: Decimal = _ZERO
@@ -35,15 +35,15 @@ class _Movement(NamedTuple):
 def advance(ledger: Ledger | None, usage: Usage, received_at: float, warning: float) -> Ledger | None:
     """Return the ledger after ``usage``, received at that Unix time; None while no pool ever had a balance.
 
-    The caller keeps a lagging response out first (``is_lagging``). A pool that this response does not have
-    keeps its last known amount, to be compared when it is there again. A whole balance that falls to 0
-    from above ``warning`` credits is booked when the next reading confirms it.
+    The caller leaves lagging responses out first (``is_lagging``). A pool that is missing in this response keeps its
+    last amount, which is compared when the pool is there again. If the whole balance falls to 0 from above
+    ``warning`` credits, that is booked only when the next reading confirms it.
     """
     present = {name: pool for name, pool in usage.pools.items() if pool.balance is not None}
     if ledger is None and not present:
         return None
     before = ledger or Ledger()
-    if before.unit != usage.unit:  # the provider counts in another unit now, and the two cannot be compared
+    if before.unit != usage.unit:  # amounts in two units cannot be compared
         before = replace(before, unit=usage.unit, pools={}, doubted={})
     before = replace(before, generated_at=_newest(before.generated_at, usage.generated_at, received_at))
     if before.doubted:
@@ -53,20 +53,20 @@ def advance(ledger: Ledger | None, usage: Usage, received_at: float, warning: fl
             before = _book(before, before.doubted)
         before = replace(before, doubted={})
     elif usage.balance == 0 and _whole(before.pools) > warning:
-        # The first moment of an outage reads 0: booked at once, it would be spent now and added a moment later.
+        # A vendor may report 0 when an outage begins. Booked at once, it would count as spent, and then as added.
         return replace(before, doubted=present)
     return _book(before, present)
 
 
 def is_lagging(ledger: Ledger | None, usage: Usage) -> bool:
-    """Tell whether the vendor made this response before the last one: a replica that is behind."""
+    """Tell whether the vendor made this response before the last one, as a replica that is behind does."""
     if ledger is None or ledger.generated_at is None or usage.generated_at is None:
         return False
     return usage.generated_at < ledger.generated_at
 
 
 def _book(ledger: Ledger, present: Mapping[str, Pool]) -> Ledger:
-    """Compare each of these pools with its last amount, which it replaces."""
+    """Compare each of these pools with its last amount, and replace that."""
     spent, added, lapsed = ledger.spent, ledger.added, ledger.lapsed
     with localcontext(_EXACT):
         for name, pool in present.items():
@@ -85,7 +85,7 @@ def _whole(pools: Mapping[str, Pool]) -> float:
 def _newest(last: float | None, generated_at: float | None, received_at: float) -> float | None:
     if generated_at is None:
         return last
-    # A time in the future (a vendor's bug, a clock that is off) must not make all later responses lag.
+    # A time in the future, by a vendor's bug or a clock that is off, must not make all later responses lag.
     known = min(generated_at, received_at)
     return known if last is None else max(last, known)
 
@@ -100,7 +100,7 @@ def _compare(last: Pool, now: Pool) -> _Movement:
     last_limit = _credits(last.limit)
     if limit is None or last_limit is None:
         return _moved(before, after)
-    # A plan was changed inside the period: the pool first goes along with its limit, though not below 0.
+    # If the plan changed inside the period, the pool first changes by as much as its limit, but not below 0.
     change = limit - last_limit
     if change >= 0:
         spent, added, _ = _moved(before + change, after)
@@ -116,7 +116,7 @@ def _moved(before: Decimal, after: Decimal) -> _Movement:
 
 
 def _refilled(before: Decimal, after: Decimal, limit: Decimal | None) -> _Movement:
-    """Book a new period: what was left lapses (a debt is made good), the pool is filled and spent from."""
+    """Book a new period. The rest lapses, or a debt is paid. Then the pool is filled, and credits are spent from it."""
     full = limit if limit is not None and limit >= max(after, _ZERO) else max(after, _ZERO)
     return _Movement(
         spent=full - after,

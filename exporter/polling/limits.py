@@ -1,9 +1,9 @@
-"""What a key may do: requests in any sliding minute, and cool-downs. Decided before anything is sent.
+"""Decides before each request whether its key may send it, by its requests in any sliding minute and its cool-downs.
 
-One request too many gets a vendor's key banned for a minute, production traffic included. So each request
-is recorded before it is sent: in memory, and in the state file, where ``poll`` by hand, a running daemon
-and the next start after a crash see it. Where the file cannot be used, memory alone decides. Its minute runs
-anew from its end: the vendor may have counted it at any moment in between.
+One request too many gets a vendor's key banned for a minute, and production traffic with it. So each request is
+recorded before it is sent, in memory and in the state file. A ``poll`` by hand, a running daemon and the next start
+after a crash read it there. If the file cannot be used, memory alone decides. When a request ends, it counts for a
+minute from then on, because the vendor may have counted it at any moment until its end.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _HAIR_SECONDS = 0.001  # a wait that ends by a rounding error too early would ha
 
 @dataclass(frozen=True)
 class Wait:
-    """Send nothing for so many seconds, and why."""
+    """The seconds for which nothing is sent, and the reason."""
 
     seconds: float
     reason: Literal["cooldown", "budget", "refused"]
 
 
 class Limits:
-    """The requests and cool-downs of every key, shared through ``records`` with other processes; thread-safe."""
+    """The requests and cool-downs of every key, shared with other processes through ``records``. Thread-safe."""
 
     def __init__(self, clock: Clock, records: Keys | None) -> None:
         self._clock = clock
@@ -40,7 +40,7 @@ class Limits:
         self._cooldowns: dict[KeyTarget, Cooldown] = {}
 
     def admit(self, target: KeyTarget, per_minute: int) -> Wait | None:
-        """Record one request and return None: send it now; or return the Wait and record nothing."""
+        """Record one request and return None if it may be sent now. Otherwise record nothing and return the Wait."""
 
         def decide(theirs: Cooldown | None, others: list[float]) -> Wait | None:
             if theirs is not None:
@@ -57,7 +57,7 @@ class Limits:
             return wait
 
     def end_request(self, target: KeyTarget, began: float) -> None:
-        """Count a request that was admitted by ``began``, in monotonic seconds, as one of now."""
+        """Count a request that was admitted by the monotonic second ``began`` as one of now."""
         with self._mutex:
             times = self._requests.setdefault(target, [])
             started = max((at for at in times if at <= began), default=None)
@@ -69,7 +69,7 @@ class Limits:
                     self._records.end_request(target, began)
 
     def cool_down(self, target: KeyTarget, seconds: float) -> None:
-        """Send nothing with this key for so many seconds, 6 h at most; never ends a cool-down earlier."""
+        """Send nothing with this key for so many seconds, at most 6 h. A longer cool-down stays as it is."""
         seconds = min(seconds, MAX_COOLDOWN_SECONDS)
         if not seconds > 0:
             return

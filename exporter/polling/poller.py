@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a poll ended: when the next one is due, in monotonic seconds, and what put this one off, if anything."""
+    """The end of a poll, with the monotonic second of the next one, and the reason if this one was put off."""
 
     next_due: float
     wait: Wait | None = None
@@ -36,14 +36,14 @@ class Result:
 
 @dataclass(slots=True)
 class _Memory:
-    """Of one account, in monotonic seconds: when each part was asked for, and the end of a refused key's wait."""
+    """The monotonic seconds at which an account's parts were requested, and at which its refused key may be tried."""
 
     asked: dict[str, float] = field(default_factory=dict)
     refused_until: float = float("-inf")
 
 
 class Poller:
-    """Polls accounts; thread-safe, one poll of an account at a time."""
+    """Polls accounts. Thread-safe, but two polls of one account must not overlap."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class Poller:
         self._keeping = threading.RLock()
 
     def first_due(self, account: Account) -> float:
-        """Return when a restored account is due, in monotonic seconds: not before its next poll would have been."""
+        """Return the monotonic second at which an account is due. A restored one keeps the time of its next poll."""
         now = self._clock.monotonic()
         next_poll = self._store.state(account.id).next_poll
         if next_poll is None:
             return now
-        # No poll is planned further ahead: where it seems so, the clock was set back while nobody was here.
+        # No poll is planned further ahead than this. If it seems so, the clock was set back between the runs.
         return now + min(max(0.0, next_poll - self._clock.wall()), account.interval * 1.5)
 
     def use_providers(self, providers: Mapping[str, Provider]) -> None:
@@ -83,7 +83,7 @@ class Poller:
         self._providers = providers
 
     def lift_refusals(self) -> None:
-        """Let keys that were refused be tried again, as a reload does."""
+        """Let refused keys be tried again, as a reload does."""
         for key, memory in list(self._memories.items()):
             memory.refused_until = float("-inf")
             with self._keeping:  # a poll that ends now must not be undone by the state from before it
@@ -92,8 +92,8 @@ class Poller:
                     self._keep(account, replace(state, refusals=0, refused_key="", refused_until=None))
 
     def forget(self, keep: Callable[[AccountKey], bool]) -> None:
-        """Drop what is remembered of accounts that are no longer there."""
-        for key in [key for key in list(self._memories) if not keep(key)]:  # polls under way add to them meanwhile
+        """Forget the accounts that are no longer there."""
+        for key in [key for key in list(self._memories) if not keep(key)]:  # a copy, because running polls add accounts
             self._memories.pop(key, None)
         self._sharing.forget(keep)
 
@@ -132,7 +132,7 @@ class Poller:
                 usage = self._fetch(account, "usage", session)
             except PollError as error:
                 if self._is_stopping() and isinstance(error, UnreachableError):
-                    # Cut by us: no poll, and due again after the restart.
+                    # The exporter cut this poll itself. It counts nowhere, and the account is due after the restart.
                     return Result(start)
                 if isinstance(error, (AuthError, ForbiddenError)):
                     state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(key))
@@ -152,7 +152,7 @@ class Poller:
     def _collect_others(
         self, account: Account, state: AccountState, memory: _Memory, session: PollSession
     ) -> AccountState:
-        """Ask for the billing parts that are due; a failure of theirs counts, and does not touch the others."""
+        """Request the billing parts that are due. The failure of one is counted, and leaves the others as they are."""
         for part in account.collect:
             endpoint = self._providers[account.provider].endpoints[part]
             now = self._clock.monotonic()
@@ -173,7 +173,7 @@ class Poller:
         return state
 
     def _put_off(self, account: Account, state: AccountState, target: KeyTarget, wait: Wait, now: float) -> Result:
-        """Come back when the key may be used; such a poll is no poll, and counts nowhere."""
+        """Put the poll off until the key may be used. It is not counted as a poll."""
         slot = self._slots.after(account.id, account.interval, now)
         next_due = min(slot, now + wait.seconds)
         put_off = self._with_cooldown(replace(state, next_poll=self._wall(max(next_due, now + wait.seconds))), target)
@@ -189,7 +189,7 @@ class Poller:
         error: PollError | None,
         target: KeyTarget | None = None,
     ) -> Result:
-        """Count the finished poll, commit what is known now, and say when the next one is due."""
+        """Count the finished poll, commit the new state, and return when the next poll is due."""
         key, memory = account.id, self._memory(account)
         before, now = state.failure, self._clock.monotonic()
         next_due = next_poll = self._slots.after(key, account.interval, max(now, start + account.interval / 2))
@@ -227,7 +227,7 @@ class Poller:
                     self._store.publish(other, self._with_cooldown(self._store.state(key), target))
 
     def _keep(self, account: Account, state: AccountState) -> None:
-        """Commit a state, then show it, unless a reload has replaced the account meanwhile."""
+        """Commit a state and then show it, unless a reload has replaced the account."""
         with self._keeping:
             if self._store.account(account.id) is account:
                 self._save(account.id, state)
@@ -253,14 +253,14 @@ def _restored(state: AccountState, clock: Clock) -> _Memory:
 
 
 def _with_usage(account: Account, state: AccountState, usage: Part, wall: float) -> AccountState:
-    """Take a good usage response; one that was generated before the last one is kept out, and the last one ages."""
+    """Take a good usage response. One that is older than the last is left out, and the last one ages."""
     before, read_before = state.usage, state.part_times.get("usage")
     book = state.ledger
     if isinstance(usage, Usage):
         if before is not None and ledger.is_lagging(book, usage):
             logger.info("the response is older than the last one and was left out", extra=_about(account))
             return replace(state, last_success=wall)
-        # The limit of the reading before: the one that reads 0 may have no limit left either.
+        # Take the limit of the last reading, because a reading of 0 may have lost its limit too.
         limit = before.monthly_limit if before is not None else None
         warning = account.thresholds.credits.warning.amount(limit, CREDITS_WITHOUT_LIMIT.warning.value)
         book = ledger.advance(book, usage, wall, warning)
@@ -293,7 +293,7 @@ def _about(account: Account, **more: object) -> Mapping[str, Mapping[str, object
 
 
 def _tell(account: Account, before: Failure | None, error: PollError | None, seconds: float) -> None:
-    """Log how a poll ended; a warning where it fails for a reason that the last one did not have."""
+    """Log how a poll ended. A failure is a warning if the last poll did not fail for the same reason."""
     if error is not None and (before is None or before.reason != error.reason):
         logger.warning("poll failed: %s", error, extra=_about(account, reason=error.reason))
     elif error is None and before is not None:

@@ -1,4 +1,4 @@
-"""What is remembered of a key that the vendor refused (401, 403): a salted hash, and how long it is not used."""
+"""Remembers a key that the vendor refused (401, 403) as a salted hash, and says how long it is not used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def backoff_seconds(interval: float, refusals: int) -> float:
 
 
 def hashed(key: str, salt: str | None = None) -> str:
-    """Return a salted hash, to tell after a restart whether the key is still the one that was refused."""
+    """Return a salted hash. After a restart it tells whether the key is still the refused one."""
     salt = salt or secrets.token_hex(16)
     return salt + ":" + hmac.new(salt.encode(), key.encode(), hashlib.sha256).hexdigest()
 

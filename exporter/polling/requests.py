@@ -1,4 +1,4 @@
-"""Sends the requests of a poll: each is counted first, tried again where that helps, and its response has no key."""
+"""Sends the requests of a poll. Counts each one first, retries where that helps, and blanks keys in the response."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from exporter.state.base import KeyTarget
 from exporter.transport.client import RawResponse
 
 ATTEMPTS = 3
-"""How often one request is sent at most, the first time included."""
+"""How often one request is sent at most, with the first time."""
 FIRST_BACKOFF_SECONDS = 0.5
-"""Seconds before the second attempt, on average; each further wait is twice as long."""
+"""Seconds before the second attempt, on average. Each further wait is twice as long."""
 _MAX_MESSAGE_CHARACTERS = 300
 _MAX_TEXT_CHARACTERS = 20_000
 """Characters that are kept of any text in a response."""
 
 
 class VendorClient(Protocol):
-    """What sends a request: a ``transport.Transport``."""
+    """Sends a request. Outside of tests it is a ``transport.Transport``."""
 
     def get(
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], timeout: float, body: object = None
@@ -44,14 +44,14 @@ class VendorClient(Protocol):
 
 
 class RequestBudgetError(PollError):
-    """The key may send no further request now; its first one was sent."""
+    """The key may send no further request now, after the poll has sent its first."""
 
     reason = RateLimitedError.reason
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is sent, but for the key, and what makes its response an error."""
+    """A request without its key, and the function that finds an error in its response."""
 
     path: str
     params: Mapping[str, str]
@@ -62,7 +62,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """What every request needs. ``pause`` waits some seconds, less when the program stops, and then returns true."""
+    """The parts that every request needs. ``pause`` waits some seconds, and returns true at once on a stop."""
 
     client_of: Callable[[Account], VendorClient]
     limits: Limits
@@ -72,7 +72,7 @@ class Sender:
 
 
 class PollSession:
-    """The requests of one poll, all with one key. The first one must be admitted already; all end by the deadline."""
+    """The requests of one poll, all with one key. The first must be admitted already. All end by the deadline."""
 
     def __init__(
         self, sender: Sender, account: Account, provider: Provider, target: KeyTarget, deadline: float
@@ -84,7 +84,7 @@ class PollSession:
         self._deadline = deadline
         self._admitted = True
         self.status: int | None = None
-        """The HTTP status of the last answer."""
+        """The HTTP status of the last response."""
 
     def get(
         self,
@@ -96,7 +96,7 @@ class PollSession:
         body: object = None,
         refuses: Refuses | None = None,
     ) -> VendorResponse:
-        """Send a request; try again after a connection failure or a 5xx while time and the key's limits allow."""
+        """Send a request. Retry after a connection failure or a 5xx while time and the key's limits allow."""
         by_status = partial(_refused_by_status, accept)
         request = _Request(path, params or {}, headers or {}, body, refuses or by_status)
         for attempt in range(1, ATTEMPTS + 1):
@@ -112,7 +112,7 @@ class PollSession:
         raise AssertionError("unreachable")
 
     def cleaned(self, error: PollError) -> PollError:
-        """Return an error whose message may be shown: short, printable, without any key."""
+        """Return the error with a message that may be shown, because it is short, printable and without any key."""
         words = self._sender.redactor.redact(str(error), _MAX_TEXT_CHARACTERS)
         words = KeyParts(self._target.key, MESSAGE_RUN).redact(words)
         return type(error)(escape(words)[:_MAX_MESSAGE_CHARACTERS])
@@ -148,19 +148,19 @@ class PollSession:
             limits.cool_down(self._target, rest)
         document = self._without_keys(raw.document)
         if error is not None:
-            # Once more for its message, which must be one of the cleaned response.
+            # Again with the cleaned response, because the message may quote it.
             raise request.refuses(raw.status, document) or error
         return VendorResponse(raw.status, document)
 
     def _rest(self, raw: RawResponse, is_limited: bool) -> float | None:
-        """Return how long the key must rest after this response, in seconds."""
+        """Return the seconds of the cool-down that this response starts, or None."""
         now = self._sender.clock.wall()
         wait = self._provider.wait
         named = wait(raw.headers, raw.document, now) if wait is not None else None
         return cooldown_seconds(429 if is_limited else raw.status, raw.headers, raw.document, now, named)
 
     def _without_keys(self, document: object) -> object:
-        """Return a response that may be shown. It is the one place where a vendor's texts come in."""
+        """Return the response without keys, so that it may be shown. Every text of a vendor comes through here."""
         parts, redactor = KeyParts(self._target.key, READING_RUN), self._sender.redactor
         try:
             return change_texts(

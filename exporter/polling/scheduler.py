@@ -1,8 +1,8 @@
 """Runs each account's polls at their times. The only module that knows APScheduler.
 
-Each account has one job, for its next poll; a job is made when the one before it has ended, so no poll of an
-account overlaps another, and none is dropped as missed. Every upstream has a pool of threads of its own,
-so one that hangs holds up no other.
+Each account has one job, for its next poll. The job is made when the poll before it has ended, so polls of an account
+never overlap, and none is dropped as missed. Each provider and base URL has a pool of threads of its own, so a vendor
+that hangs delays no other.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
 OVERDUE_SECONDS = 120.0
-"""Seconds after which polls that were due and did not end mean that something hangs."""
+"""Seconds after which polls that are due and have not ended count as hanging."""
 
 
 class _MonotonicZone(tzinfo):
     """The monotonic clock as a time zone.
 
-    APScheduler asks ``datetime.now(zone)`` for the time and would follow the wall clock: set back by an hour,
-    it would poll nothing for an hour. Through this zone it lives on the clock that never jumps.
+    APScheduler takes the time from ``datetime.now(zone)``, which follows the wall clock. After that is set back by an
+    hour, it would poll nothing for an hour. With this zone it uses the monotonic clock, which never jumps.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -54,7 +54,7 @@ class _MonotonicZone(tzinfo):
 
 
 class _Job:
-    """What is scheduled of one account; ``account`` is another object after a reload that changed it."""
+    """The next poll of one account. ``account`` becomes another object when a reload changes the account."""
 
     __slots__ = ("account", "due", "id")
 
@@ -66,7 +66,7 @@ class _Job:
 
 
 class Scheduler:
-    """Calls ``poll`` for each account when it is due; ``poll`` returns when the next one is, in monotonic seconds."""
+    """Calls ``poll`` for each account when it is due. ``poll`` returns the monotonic second of the next one."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._jobs: dict[AccountKey, _Job] = {}
         self._last_ends: dict[str, float] = {}
-        """When a poll of each pool last ended, in monotonic seconds."""
+        """The monotonic second at which a poll of each pool last ended."""
         self._last_beat = clock.monotonic()
         self._running = 0
         self._idle = threading.Condition(self._lock)
@@ -94,7 +94,7 @@ class Scheduler:
         )
 
     def start(self) -> None:
-        """Begin to run what is due."""
+        """Begin to run the polls that are due."""
         self._scheduler.start()
         self._beat()
 
@@ -104,18 +104,18 @@ class Scheduler:
             self._add(self._beat, self._last_beat + HEARTBEAT_SECONDS, "heartbeat")
 
     def _add(self, run: Callable[..., None], due: float, pool: str, *args: object) -> str:
-        """Run once when due. Only date triggers understand the zone: the others go by way of the wall clock."""
+        """Run once when due. Only date triggers use the zone, because the others compute with the wall clock."""
         trigger = DateTrigger(self._zone.at(due), timezone=self._zone)
         job_id: str = self._scheduler.add_job(run, trigger, args=args, executor=pool).id
         return job_id
 
     def trouble(self) -> str | None:
-        """Return what hangs, in words, or None. Takes no lock, because the result must come while others hold it."""
+        """Describe what hangs, or return None. Takes no lock, because a thread that hangs may hold it."""
         now = self._clock.monotonic()
         if now - self._last_beat >= OVERDUE_SECONDS:
             return "the scheduler has given no sign of life for two minutes"
         for job in list(self._jobs.values()):
-            # A pool that is only late still ends polls.
+            # A pool that is late but does not hang still ends polls.
             since = max(job.due, self._last_ends.get(self._pool_of(job.account), now))
             if now - since >= max(OVERDUE_SECONDS, 2 * job.account.timeout):
                 return f"polls of {job.account.provider} that were due have not ended for two minutes"
@@ -127,7 +127,8 @@ class Scheduler:
     def replace(self, accounts: Iterable[Account], concurrency: int, first_due: Callable[[Account], float]) -> None:
         """Poll these accounts alone, at most ``concurrency`` of one provider and base URL at a time.
 
-        One that is the same object as before keeps its time, a changed one is due at once, a new one when told.
+        An account that is the same object as before keeps its time. A changed one is due at once, and a new one at
+        the time that ``first_due`` returns.
         """
         wanted = {account.id: account for account in accounts}
         with self._lock:
@@ -159,7 +160,7 @@ class Scheduler:
 
     def _run(self, key: AccountKey, job: _Job, due: float) -> None:
         with self._lock:
-            # A job that was handed to its pool before a reload cancelled it has nothing to do any more.
+            # A reload may cancel a job after it was handed to its pool.
             if self._stopping.is_set() or self._jobs.get(key) is not job or job.due != due or job.id is None:
                 return
             job.id = None
@@ -184,7 +185,7 @@ class Scheduler:
             self._submit(key, job)
 
     def stop(self, timeout: float) -> bool:
-        """Start no further poll; return whether those under way ended within ``timeout`` seconds."""
+        """Start no further poll; return whether the running polls ended within ``timeout`` seconds."""
         with self._lock:
             self._stopping.set()
         if self._scheduler.running:
@@ -193,8 +194,8 @@ class Scheduler:
             return self._idle.wait_for(lambda: self._running == 0, timeout)
 
     def _shut_down(self) -> None:
-        # Shut down while it hands out jobs, APScheduler would look for them in vain and end in a traceback. So it is
-        # paused first, and asked something that it answers when it has done with them.
+        # APScheduler fails with a traceback if it is shut down while it hands out jobs. So it is paused first, and
+        # get_jobs waits until it has handed them out.
         self._scheduler.pause()
         self._scheduler.get_jobs("default")
         self._scheduler.shutdown(wait=False)

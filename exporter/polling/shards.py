@@ -1,4 +1,4 @@
-"""Which shard polls an account: a consistent hash, so that one more shard moves as few accounts as can be."""
+"""Tells which shard polls an account. The hash is consistent, so that a further shard moves few accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When polls are due: each account has a phase of its own within its interval, so that polls spread evenly."""
+"""Computes when polls are due. Each account has a phase of its own in its interval, so that polls spread evenly."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from exporter.runtime.clock import Clock
 
 
 class Slots:
-    """Poll times on the monotonic clock, tied to the wall clock once, at the start.
+    """Poll times on the monotonic clock.
 
-    The tie makes an account's phase the same after a restart; that it is made once keeps a jump of the
-    wall clock from moving any poll.
+    They are computed from the wall clock, so that an account's phase is the same after a restart. The difference of the
+    clocks is taken once, at the start, so that a jump of the wall clock moves no poll.
     """
 
     def __init__(self, clock: Clock) -> None:
