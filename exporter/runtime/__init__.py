@@ -1,1 +1,1 @@
-"""What the process needs from its surroundings: clocks, logs, redaction and systemd."""
+"""Clocks, logs, redaction, signals, files and systemd."""

@@ -1,7 +1,6 @@
-"""The two clocks: wall time for what people and Prometheus see, monotonic time for every wait and age.
+"""The two clocks. People and Prometheus see wall time. Every wait and age uses monotonic time.
 
-The wall clock may jump by hours (NTP, a resumed virtual machine); nothing that decides when a request
-is sent may depend on it.
+The wall clock may jump by hours (NTP, a resumed virtual machine), so it must not decide when a request is sent.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tell the time; tests drive one of their own."""
+    """Tells the time. Tests use a clock of their own."""
 
     def wall(self) -> float:
         """Return Unix time in seconds."""
 
     def monotonic(self) -> float:
-        """Return seconds since an arbitrary point; never falls, never jumps."""
+        """Return the seconds since an arbitrary point. They never fall and never jump."""
 
 
 class SystemClock:

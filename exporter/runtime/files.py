@@ -1,4 +1,4 @@
-"""Reads files without waiting for another program: the only way that the exporter opens a file it did not make."""
+"""Reads files without waiting for another program. The exporter opens every file that it did not make in this way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import stat
 
 MAX_BYTES = 1 << 20
-"""Bytes that a key file, a certificate or a file of accounts may have."""
+"""The largest size in bytes of a key file, a certificate or a file of accounts."""
 
 _EXHAUSTED = {
     errno.EMFILE: "no file descriptor is left; raise LimitNOFILE= of the service, or `ulimit -n`",
@@ -16,12 +16,12 @@ _EXHAUSTED = {
 
 
 def reason(error: OSError) -> str:
-    """Return in words why a file or socket cannot be used, and what helps where file descriptors ran out."""
+    """Return in words why a file or socket cannot be used, and a remedy if file descriptors ran out."""
     return _EXHAUSTED.get(error.errno or 0) or error.strerror or str(error) or "the system call failed"
 
 
 def read_file(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
-    """Return what a regular file holds; raise OSError, whose ``strerror`` says what is wrong, for anything else.
+    """Return the content of a regular file; raise OSError with the problem in ``strerror`` for anything else.
 
     A named pipe, a device, a directory and a file of more than ``limit`` bytes are refused.
     """

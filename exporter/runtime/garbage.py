@@ -1,4 +1,4 @@
-"""When Python searches for garbage: not while the program starts, because what that makes stays."""
+"""Keeps Python from searching for garbage while the program starts, because the objects made then stay."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import gc
 
 
 def postpone() -> None:
-    """Search for none until ``collect``. Imports alone caused searches of 60 ms."""
+    """Search for no garbage until ``collect``. In the imports alone the searches took 60 ms."""
     gc.disable()
 
 
 def collect() -> None:
-    """Search for it from now on, but not among all that was made until now."""
+    """Search for garbage from now on, but not among the objects made until now."""
     gc.freeze()
     gc.enable()

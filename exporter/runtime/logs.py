@@ -1,6 +1,6 @@
 """Log lines as Prometheus' own programs write them, logfmt or JSON, with every key blanked.
 
-One thread writes them. Who logs never waits: when standard error takes no more, lines are dropped and counted.
+One thread writes them, so a log call never waits. When standard error takes no more, lines are dropped and counted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NAMES = {"WARNING": "warn", "CRITICAL": "error"}
 
 
 class LogWriter:
-    """Writes lines to a file descriptor from a thread of its own; started at the first line."""
+    """Writes lines to a file descriptor in a thread of its own, which starts at the first line."""
 
     def __init__(self, descriptor: int = _STDERR) -> None:
         self.dropped = 0
@@ -48,10 +48,10 @@ class LogWriter:
         self._thread: threading.Thread | None = None
 
     def write(self, line: str) -> None:
-        """Hand a line to the writer, or drop and count it where too many wait; never blocks."""
+        """Hand a line to the writer, or drop and count it if too many wait. Never block."""
         with self._lock:
             if self._thread is None:
-                # A daemon, because a reader that never reads must not keep the program from ending.
+                # A daemon thread, because a reader that never reads must not keep the program from ending.
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
                 self._thread.start()
             try:
@@ -79,7 +79,7 @@ class LogWriter:
                     self.dropped += 1
 
     def _write_whole(self, line: bytes) -> None:
-        # Not by sys.stderr, whose lock would be held for ever by a thread that waits for the reader.
+        # Not through sys.stderr, because a thread that waits for the reader would hold its lock for ever.
         rest = memoryview(line)
         while rest:
             try:
@@ -108,7 +108,7 @@ class Handler(logging.Handler):
         self._writer.write(line)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line: every text in it is bounded, redacted and printable, whichever library logged it."""
+        """Return the record as one line. Every text in it is cut, redacted and printable, from any library."""
         values = {
             "ts": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z",
             "level": _NAMES.get(record.levelname, record.levelname.lower()),
@@ -130,7 +130,7 @@ class Handler(logging.Handler):
 
 
 def _component(name: str) -> str:
-    """Return the module alone for our loggers, so that a move between packages breaks no log query."""
+    """Return the name of the module alone for our loggers, so that a move between packages breaks no log query."""
     return name.rpartition(".")[2] if name.startswith("exporter.") else name
 
 
@@ -146,10 +146,10 @@ def configure(level: str, output: str, redactor: Redactor) -> LogWriter:
     root = logging.getLogger()
     root.handlers[:] = [Handler(writer, output, redactor)]
     root.setLevel(LEVELS[level])
-    # Python prints these to standard error itself otherwise, where they wait for the reader and may hold a key.
+    # Otherwise Python writes these to standard error by itself, where they may wait for the reader or show a key.
     logging.captureWarnings(True)
     threading.excepthook = _log_exception_of_thread
-    # Its debug and info lines tell of jobs, one or more a poll, and nothing an operator asks for.
+    # Its debug and info lines are about its jobs, one or more for each poll, and tell an operator nothing.
     logging.getLogger("apscheduler").setLevel(max(LEVELS[level], logging.WARNING))
     # urllib3's warnings quote the response at length, and the failed poll says the same in a sentence. asyncio warns of
     # each piece of a response that is written for a client that has left.
@@ -164,5 +164,5 @@ def _log_exception_of_thread(raised: threading.ExceptHookArgs) -> None:
 
 
 def fields(**values: object) -> Mapping[str, Mapping[str, object]]:
-    """Return ``extra`` for a log call: fields that stand beside the message."""
+    """Return the argument ``extra`` of a log call, with fields beside the message."""
     return {"fields": values}

@@ -1,6 +1,6 @@
-"""What the main thread does: it waits for the stop, and has the configuration loaded again when somebody asks.
+"""Runs the main thread, which waits for a stop and loads the configuration again on request.
 
-A load runs in a thread of its own, because a file on a dead mount never comes, and the stop must.
+A load runs in a thread of its own, because reading from a dead mount never ends, and a stop must still be served.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ T = TypeVar("T")
 Handlers = dict[int, Callable[[int, FrameType | None], object] | int | None]
 
 _IDLE_SECONDS = 0.5
-"""Seconds between two looks around."""
+"""Seconds from one call of ``idle`` to the next."""
 _SPACING_SECONDS = 0.1
-"""Seconds from one load to the next, so that a burst of signals is a few of them."""
+"""Seconds from one load to the next, so that a burst of signals causes only a few loads."""
 
 
 class MainLoop(Generic[T]):
-    """Serves stops and reloads until the first stop. Reloads never overlap, and those that wait are one.
+    """Serves reloads until the first stop. Reloads never overlap, and all reloads that wait become one.
 
-    ``load`` runs in a thread of its own; ``finish`` takes what became of it, in the main thread, and returns the
-    errors as text, empty where there are none; ``idle`` is called twice a second.
+    ``load`` runs in a thread of its own. ``finish`` gets its result in the main thread and returns the errors as text,
+    which is empty if there are none. ``idle`` is called twice a second.
     """
 
     def __init__(self, load: Callable[[], T], finish: Callable[[Future[T]], str], idle: Callable[[], None]) -> None:
@@ -46,7 +46,7 @@ class MainLoop(Generic[T]):
         self._next_load = 0.0
 
     def reload(self) -> Future[str | None]:
-        """Have the configuration loaded again; the result is the errors as text, or None where the program stops."""
+        """Have the configuration loaded again. The result is the errors as text, or None if the program stops."""
         asked = _Reload()
         with self._lock:
             if self._stopping:
@@ -56,12 +56,12 @@ class MainLoop(Generic[T]):
         return asked.result
 
     def handle_signals(self) -> Handlers:
-        """Turn SIGTERM, SIGINT and SIGHUP into events, those held since the start too; return the handlers before."""
+        """Turn SIGTERM, SIGINT and SIGHUP into events, with those held so far. Return the previous handlers."""
         asked: list[int] = []
 
         def stop(number: int, _frame: FrameType | None) -> None:
             if asked:
-                # Everything that was learnt is committed; what still runs is a vendor that does not answer.
+                # Every result is committed already. Only polls of vendors that do not answer still run.
                 os._exit(1)
             asked.append(number)
             self._events.put(_Stop())
@@ -75,7 +75,7 @@ class MainLoop(Generic[T]):
         return before
 
     def run(self) -> None:
-        """Serve events until one says stop; then every reload that is still asked for is refused."""
+        """Serve events until one asks for a stop. Then refuse every reload that still waits."""
         try:
             while self._serve_one():
                 if self._next and not self._loading and time.monotonic() >= self._next_load:
@@ -86,9 +86,9 @@ class MainLoop(Generic[T]):
             self._refuse_reloads()
 
     def _serve_one(self) -> bool:
-        """Serve one event or none; return whether to go on."""
+        """Serve one event, if one comes. Return whether to go on."""
         try:
-            # Not for ever, because a signal that comes just before the wait begins does not end it.
+            # The wait is short, because a signal that comes just before it does not end it.
             event = self._events.get(timeout=_SPACING_SECONDS if self._next else _IDLE_SECONDS)
         except queue.Empty:
             self._idle()
@@ -127,7 +127,7 @@ class _Stop:
 
 
 class _Reload:
-    """Asks the main thread to reload; ``result`` becomes the errors as text, or None."""
+    """Asks the main thread to reload. ``result`` becomes the errors as text, or None."""
 
     def __init__(self) -> None:
         self.result: Future[str | None] = Future()

@@ -1,4 +1,4 @@
-"""Standard output, whose failures are told from those of everything else."""
+"""Writes to standard output, and raises an error of its own if that fails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 class OutputError(Exception):
-    """Standard output cannot be written; ``is_unread`` where its reader has gone, as ``head`` does."""
+    """Standard output cannot be written. ``is_unread`` tells that its reader has ended, as ``head`` does."""
 
     def __init__(self, cause: OSError) -> None:
         self.is_unread = isinstance(cause, BrokenPipeError)
@@ -14,8 +14,8 @@ class OutputError(Exception):
 
 
 def write(data: str | bytes) -> None:
-    """Write to standard output, at once; raise OutputError where it cannot be written."""
-    if sys.stdout is None:  # closed by who started the program
+    """Write to standard output at once; raise OutputError if that fails."""
+    if sys.stdout is None:  # the parent process closed it
         return
     try:
         if isinstance(data, bytes):

@@ -1,4 +1,4 @@
-"""Keeping keys and control characters out of everything that is printed, logged, served or stored."""
+"""Keeps keys and control characters out of every text that is printed, logged, served or stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unicodedata import category
 from urllib.parse import quote
 
 MESSAGE_RUN = 6
-"""How many characters in a row of a key make a message unsafe."""
+"""The number of characters in a row of a key that make a message unsafe."""
 READING_RUN = 12
 """The same for a name or plan of a reading. It is longer, because a key may hold a word that is a service's name."""
 _PROBE = 6
@@ -44,10 +44,10 @@ class Redactor:
             self._probes = tuple({len(start) for start in self._lengths})
 
     def redact(self, text: str, limit: int | None = None) -> str:
-        """Return the first ``limit`` characters of a text, with every known key blanked, also one that lies across."""
+        """Return the first ``limit`` characters of a text, with every known key blanked, even if the limit cuts it."""
         end = len(text) if limit is None else min(limit, len(text))
         with self._lock:
-            # Beyond the limit, because half a key is not found.
+            # Search beyond the limit, because a key that is cut in half is not found.
             seen = text[: end + self._longest]
             lengths = self._lengths
             starts = [
@@ -66,7 +66,7 @@ class Redactor:
 
 
 class KeyParts:
-    """The runs of ``length`` characters of one key, to be blanked out of the responses to it."""
+    """All runs of ``length`` characters of one key. They are blanked out of the responses to that key."""
 
     def __init__(self, key: str, length: int) -> None:
         self._length = length = min(length, len(key))
@@ -77,7 +77,7 @@ class KeyParts:
     def redact(self, text: str) -> str:
         """Return the text without the key and without any run of it."""
         if not any(chunk in text for chunk in self._chunks):
-            # Every run holds one of these whole. The search for them costs a hundredth.
+            # Every run holds one of these chunks whole, and to search for them takes a hundredth of the time.
             return text
         length, parts = self._length, self._parts
         spans = [(at, at + length) for at in range(len(text) - length + 1) if text[at : at + length] in parts]
@@ -87,9 +87,9 @@ class KeyParts:
 def change_texts(document: object, change: Callable[[str], str]) -> object:
     """Return a JSON document with every text in it changed, the names of fields too; raise RecursionError.
 
-    ``change`` must leave two texts alone that it leaves alone when they stand in one, with a space between them.
+    If ``change`` leaves a text alone that is two texts joined by a space, it must leave each of the two alone.
     """
-    # All at once first, because hardly any response holds a text that must be changed.
+    # First try all texts at once, because hardly any response has one that must be changed.
     texts: list[str] = []
     _gather(document, texts)
     together = " ".join(texts)
@@ -121,7 +121,7 @@ def _changed(document: object, change: Callable[[str], str]) -> object:
 def escape(text: str) -> str:
     r"""Return the text with every control, format and unassigned character written as ``\u0085``.
 
-    Such a character drives a terminal, turns the order of a line round or ends it. Spaces of any width stay.
+    Such a character may control a terminal, reverse the order of a line or end it. Spaces of any width stay.
     """
     if text.isprintable():
         return text
@@ -139,7 +139,7 @@ def _written_forms(key: str) -> Iterator[str]:
     yield from (key, escaped, escaped.lower(), json.dumps(key)[1:-1], repr(key)[1:-1])
     data = key.encode("utf-8", "surrogatepass")
     for before in range(3):
-        # base64 writes three bytes as four characters, so what stands before the key changes how the key is written.
+        # base64 writes three bytes as four characters, so the bytes before the key change how the key is written.
         first, last = -(-before * 8 // 6), (before + len(data)) * 8 // 6
         for encode in (b64encode, urlsafe_b64encode):
             form = encode(bytes(before) + data).decode()[first:last]

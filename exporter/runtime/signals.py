@@ -1,6 +1,6 @@
-"""Signals that come while the program starts: they wait until something can answer them.
+"""Holds signals while the program starts, until their handlers are set.
 
-The kernel keeps them meanwhile, because a module that is half imported can do nothing with them.
+The kernel keeps them meanwhile, because a module that is half imported cannot serve them.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ import signal
 
 _HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GRACE_SECONDS = 10.0
-"""Seconds that a start has to end by itself once it is asked to stop."""
+"""Seconds that a start has to end by itself after a stop was requested."""
 
 
 def hold() -> None:
-    """Let signals wait. They would end the program by default, with the status of a failure."""
+    """Let signals wait. By default they would end the program with the status of a failure."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
 
 
 def release() -> None:
-    """Have the signals that wait, and all later ones, answered by the handlers that are set now."""
+    """Give the signals that wait, and all later ones, to the handlers that are set now."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
 def watch_start(grace_seconds: float = GRACE_SECONDS) -> None:
-    """End the program ``grace_seconds`` after a stop was asked for, unless it has handlers by then.
+    """End the program ``grace_seconds`` after a stop was requested, unless it has handlers by then.
 
-    A start that reads from a dead mount never ends, and would hold the signals for good.
+    A start that reads from a dead mount never ends, so the signals would wait for ever.
     """
     import os
     import threading
@@ -39,7 +39,7 @@ def watch_start(grace_seconds: float = GRACE_SECONDS) -> None:
             idle.wait(0.2)
         idle.wait(grace_seconds)
         if not _is_handled():
-            os._exit(0)  # nothing is learnt before the handlers are set, so nothing is lost
+            os._exit(0)  # nothing is polled before the handlers are set, so nothing is lost
 
     threading.Thread(target=watch, name="start", daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Telling systemd that the service is ready, reloading, alive or stopping: sd_notify(3) without its library."""
+"""Tells systemd that the service is ready, reloading, alive or stopping, as sd_notify(3) does."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Sends to the socket that systemd names in the environment; without one does nothing."""
+    """Sends to the socket that systemd names in the environment. Without one it does nothing."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         self.wants_watchdog = environ.get("WATCHDOG_USEC", "").isdigit()
-        """Whether systemd wants signs of life; it allows minutes between two of them."""
+        """Whether systemd wants signs of life. It allows minutes between two of them."""
 
     def send(self, *lines: str) -> None:
-        """Send assignments such as ``READY=1``; a failure is logged and stops nothing."""
+        """Send assignments such as ``READY=1``. A failure is logged and stops nothing."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address

@@ -1,4 +1,4 @@
-"""A log for what others can cause as often as they like."""
+"""Limits how often a message is logged that clients can cause as often as they like."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVERY_SECONDS = 60.0
 
 
 class ThrottledLog:
-    """Logs each message once a minute, with the number of times that it was left out."""
+    """Logs each message at most once a minute, with the number of times that it was left out."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger = logger
