@@ -1,4 +1,4 @@
-"""The composition root: makes every object, starts and stops them in order, owns signals and reload."""
+"""Makes every object of the daemon, starts and stops them in order, and reloads the configuration."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from exporter.web.server import Server
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
-"""Seconds that polls under way have to end by themselves when the exporter stops; then they are cut."""
+"""Seconds that running polls have to end by themselves when the exporter stops. Then they are cut."""
 
 
 def serve(
@@ -53,7 +53,7 @@ def serve(
     log: LogWriter,
     announce: Callable[[Sequence[str]], None],
 ) -> int:
-    """Poll and serve until told to stop; return the exit status. Raises UsageError, ConfigError, StartError.
+    """Poll and serve until told to stop. Return the exit status. Raise UsageError, ConfigError or StartError.
 
     ``announce`` is called with the addresses that are served, with their real ports.
     """
@@ -93,7 +93,7 @@ def _load(options: Options, environ: Mapping[str, str]) -> Config:
 
 
 class App:
-    """The daemon: what polls, what serves, and the main thread that waits for signals."""
+    """The daemon, with its polls, its HTTP server, and the main thread that waits for signals."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class App:
         )
 
     def run(self, announce: Callable[[Sequence[str]], None]) -> bool:
-        """Bind, then serve and poll until told to stop; return whether every poll has ended."""
+        """Bind, then serve and poll until told to stop. Return whether every poll has ended."""
         routes = self._routes()
         server = Server(
             routes,
@@ -179,9 +179,9 @@ class App:
                 signal.signal(number, handler)
 
     def _apply(self, config: Config) -> None:
-        """Make this configuration the one that is polled and served."""
+        """Poll and serve this configuration from now on."""
         mine = accounts_of_shard(config.accounts, self._options.shard_index, self._options.shard_count)
-        # An account that is as before stays the same object, by which store and scheduler know it.
+        # An unchanged account stays the same object, because store and scheduler compare the objects.
         served = ((account, self._store.account(account.id)) for account in mine)
         accounts = [before if before == account else account for account, before in served]
         new = [account.id for account in accounts if self._store.account(account.id) is None]
@@ -209,7 +209,7 @@ class App:
         return _load(self._options, self._environ)
 
     def _finish_reload(self, loaded: Future[Config]) -> str:
-        """Take what was loaded, or keep what is polled; return the errors as text, empty where it was taken."""
+        """Apply the loaded configuration, or keep the old one. Return the errors as text, empty if it was applied."""
         before = self._config
         try:
             config = loaded.result()
@@ -240,7 +240,7 @@ class App:
             logger.exception("the old configuration could not be put back; restart the exporter")
 
     def _stop(self) -> bool:
-        """Stop polling; return whether every poll has ended."""
+        """Stop polling. Return whether every poll has ended."""
         logger.info("stopping")
         self._stopping.set()
         self._notifier.send("STOPPING=1")
@@ -263,7 +263,7 @@ class App:
 
     def _serve_metrics(self, request: Request) -> Response | Future[Response]:
         if self._exposition.is_large:
-            # It can take longer than the other clients should wait.
+            # Making a large page can take longer than other clients should wait.
             return self._large_pages.submit(self._make_page, request)
         return self._make_page(request)
 
