@@ -214,7 +214,7 @@ class Link:
         why = " ".join(why.split())
         if why != self._complaint:
             self._complaint = why
-            logger.error("the state database cannot be used: %s. Continuing from memory, trying again", why)
+            logger.error("the state database cannot be used. Continuing from memory, trying again: %s", why)
 
 
 def _cut(db: psycopg.Connection[Any]) -> None:
