@@ -19,6 +19,15 @@ _LATE = "no whole response within the timeout"
 _DAMAGED = "the packed response is damaged"
 _BAD_URL = "the request has no valid URL"
 _TWO_LENGTHS = "the response has more than one Content-Length"
+_NO_TLS = "the server does not speak TLS at this port; the URL may need http instead of https"
+_TLS = {
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "RECORD_LAYER_FAILURE": _NO_TLS,
+    "UNEXPECTED_EOF_WHILE_READING": "the server closed the connection",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refused the handshake",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the server does not speak TLS 1.2 or later",
+}
+"""What OpenSSL's reasons mean that an operator meets most."""
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
@@ -129,7 +138,7 @@ def _words(link: BaseException) -> str | None:
     if isinstance(link, ssl.SSLCertVerificationError):
         return f"TLS: {link.verify_message}"
     if isinstance(link, ssl.SSLError):
-        return f"TLS: {link.reason or link}"
+        return f"TLS: {_TLS.get(link.reason or '') or (link.reason or str(link)).replace('_', ' ').lower()}"
     if isinstance(link, (http.client.IncompleteRead, urllib3.exceptions.ProtocolError)):
         return "the response ended too early"
     if isinstance(link, http.client.RemoteDisconnected):

@@ -17,7 +17,7 @@ from exporter.demo import faults
 from exporter.demo.vendors import Vendors
 from exporter.errors import PollError, PollTimeoutError, UnreachableError
 from exporter.transport.client import Transport
-from tests.transport.servers import IMPATIENT, PATIENT, request, server_context
+from tests.transport.servers import IMPATIENT, PATIENT, ok, request, responding, server_context
 
 
 def test_a_private_authority_is_trusted_where_it_is_named(authority: trustme.CA, tmp_path: Path) -> None:
@@ -159,3 +159,20 @@ def test_a_session_is_rarely_read_because_python_loses_memory_at_each_reading(
                 request(vendors, transport)
         assert len(read) == expected
     assert resuming.session_stats()["hits"] == 4
+
+
+@pytest.mark.parametrize(
+    ("response", "sentence"),
+    [
+        (ok("{}"), "the server does not speak TLS at this port; the URL may need http instead of https"),
+        (b"", "the server closed the connection"),
+        (b"\x15\x03\x01\x00\x02\x02\x28", "the server refused the handshake"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "the server does not speak TLS 1.2 or later"),
+        (b"\x15\x03\x03\x00\x02\x02\x50", "tlsv1 alert internal error"),
+    ],
+    ids=["no TLS", "closed", "refused", "old", "another alert"],
+)
+def test_a_failed_handshake_is_told_in_words(response: bytes, sentence: str) -> None:
+    with responding(response, keep=bool(response)) as url, pytest.raises(UnreachableError) as raised:
+        Transport(url.replace("http:", "https:"), "test").get("/", {}, {}, PATIENT)
+    assert str(raised.value) == f"TLS: {sentence}"
