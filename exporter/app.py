@@ -158,7 +158,7 @@ class App:
             for address in server.addresses:
                 logger.info("listening on %s", address)
             for address in server.health_addresses:
-                logger.info("serving health alone on %s", address)
+                logger.info("serving only health checks on %s", address)
             announce(server.addresses)
             logger.info(
                 "version %s, accounts to poll: %d, from %s",
@@ -249,7 +249,7 @@ class App:
         self._transports.abort()
         if self._scheduler.stop(1.0):
             return True
-        logger.warning("stopping without the polls that hang")
+        logger.warning("stopping, although some polls have not ended")
         return False
 
     def _routes(self) -> dict[str, Route]:

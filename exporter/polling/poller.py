@@ -163,7 +163,7 @@ class Poller:
             except RequestBudgetError:
                 break
             except PollError as error:
-                logger.warning("%s could not be read: %s", part, error, extra=_about(account, reason=error.reason))
+                logger.warning("%s cannot be read: %s", part, error, extra=_about(account, reason=error.reason))
                 state = replace(state, failures=_counted(state.failures, error.reason))
             else:
                 wall = self._clock.wall()
@@ -266,7 +266,7 @@ def _with_usage(account: Account, state: AccountState, usage: Part, wall: float)
         book = ledger.advance(book, usage, wall, warning)
     if usage.rejected and (before is None or before.rejected != usage.rejected):
         names = ", ".join(usage.rejected[:10])
-        logger.warning("could not be read in the response: %s", names, extra=_about(account))
+        logger.warning("fields of the response cannot be read: %s", names, extra=_about(account))
     return replace(
         state,
         parts={**state.parts, "usage": usage},
