@@ -10,20 +10,20 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Lets addresses take turns, so that nobody starves, whatever others put in and take out.
+    """Lets the newest item, the oldest item and the addresses take turns, so that nobody starves.
 
-    Every third turn goes to the next address, and to its oldest item. So an item is served within 3 * A * I turns.
-    A is the most addresses that wait at the same time, and I is the number of items that its own address has when
-    it comes.
+    Every second turn goes to the newest item that has waited for a whole turn. So a newcomer is often served in two
+    turns, however many wait. Items that come and leave within a turn do not get in its way.
 
-    The other turns go to the newest item of all that has waited for a whole turn. So a newcomer is often served in two
-    turns, however many wait. Those that come and leave within a turn do not get in its way.
+    Every fourth turn goes to the oldest item of all, and every fourth to the next address and its oldest item. So an
+    item is served within 4 * W turns, and within 4 * A * I turns. W is the number of items that wait when it comes, I
+    is the number of those at its own address, and A is the most addresses that wait at the same time.
     """
 
     def __init__(self) -> None:
         self._turns = 0
         # In the order in which the items came.
-        self._networks: dict[T, str] = {}
+        self._networks: OrderedDict[T, str] = OrderedDict()
         self._came_in_this_turn: set[T] = set()
         # Ordered by the last turn of each network, or by its first item if it had none.
         self._items: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
@@ -40,7 +40,9 @@ class FairQueue(Generic[T]):
         if not self._networks:
             return None
         self._turns += 1
-        if self._turns % 3 == 0:
+        if self._turns % 4 == 2:
+            item = next(iter(self._networks))
+        elif self._turns % 4 == 0:
             name = next(iter(self._items))
             item = next(iter(self._items[name]))
             self._items.move_to_end(name)
