@@ -124,24 +124,22 @@ def _count(value: object) -> int:
     return int(number)
 
 
-def _rate(value: object) -> float:
+def _above_zero(value: object, meaning: str) -> float:
     try:
         number = _number(value)
     except ValueError:
         number = 0.0
     if number <= 0:
-        raise ValueError("must be a number above 0, the number of units that one credit buys")
+        raise ValueError(f"must be a number above 0, {meaning}")
     return number
+
+
+def _rate(value: object) -> float:
+    return _above_zero(value, "the number of units that one credit buys")
 
 
 def _amount(value: object) -> float:
-    try:
-        number = _number(value)
-    except ValueError:
-        number = 0.0
-    if number <= 0:
-        raise ValueError("must be a number above 0, such as 0.10")
-    return number
+    return _above_zero(value, "such as 0.10")
 
 
 def _currency(value: object) -> str:
