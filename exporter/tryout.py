@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 
-from exporter.config.vendors import KnownProviders, source_of, vendors_in
+from exporter.config.providers import KnownProviders, providers_in, source_of
 from exporter.errors import PollError, UsageError
 from exporter.providers import PROVIDERS
 from exporter.providers.examples import result_of, series_of
@@ -23,36 +23,36 @@ _MAX_FIELDS = 500
 
 def show_providers(path: Path | None, name: str | None, environ: Mapping[str, str]) -> int:
     """Print every provider on a line, or the definition of one as YAML."""
-    vendors, own = vendors_in(path, PROVIDERS, environ)
+    known, own = providers_in(path, PROVIDERS, environ)
     if name is not None:
-        write(_definition(vendors, path, name))
+        write(_definition(known, path, name))
         return 0
     lines = [("NAME", "KIND", "TITLE", "UNIT", "API")]
-    for known in vendors.names():
-        provider = vendors.get(known)
-        if provider is not None and known not in vendors.unusable:
-            lines.append((known, _kind(vendors, own, known), provider.title, provider.unit, provider.base_url))
+    for each in known.names():
+        provider = known.get(each)
+        if provider is not None and each not in known.unusable:
+            lines.append((each, _kind(known, own, each), provider.title, provider.unit, provider.base_url))
     write(_columns(lines))
-    for known, sentence in vendors.unusable.items():
-        write(f"# {known} cannot be used: {sentence}\n")
-    for known in vendors.shadowed():
-        write(f"# {known} of a package is left out, because {_kind(vendors, own, known)} {known} has the name\n")
+    for each, sentence in known.unusable.items():
+        write(f"# {each} cannot be used: {sentence}\n")
+    for each in known.shadowed():
+        write(f"# {each} of a package is left out, because {_kind(known, own, each)} {each} has the name\n")
     return 0
 
 
-def _kind(vendors: KnownProviders, own: Collection[str], name: str) -> str:
+def _kind(known: KnownProviders, own: Collection[str], name: str) -> str:
     if name in PROVIDERS:
         return "built-in"
-    return "configured" if name in own else "preset" if name in vendors.declarations else "package"
+    return "configured" if name in own else "preset" if name in known.declarations else "package"
 
 
-def _definition(vendors: KnownProviders, path: Path | None, name: str) -> str:
-    provider = vendors.get(name)
+def _definition(known: KnownProviders, path: Path | None, name: str) -> str:
+    provider = known.get(name)
     if provider is None:
-        raise UsageError(f"providers: {vendors.unknown(name)}")
-    if name in vendors.unusable:
-        raise UsageError(f"providers: {name}: {vendors.unusable[name]}")
-    if name not in vendors.declarations:
+        raise UsageError(f"providers: {known.unknown(name)}")
+    if name in known.unusable:
+        raise UsageError(f"providers: {name}: {known.unusable[name]}")
+    if name not in known.declarations:
         collect = ", ".join(provider.collect)
         return f"# {name} ({provider.title}, {provider.base_url}) is code. It collects {collect}.\n"
     return source_of(path, name)
@@ -62,12 +62,12 @@ def try_provider(
     path: Path | None, name: str, responses: Sequence[str], status: int, environ: Mapping[str, str]
 ) -> int:
     """Print what each field of recorded responses becomes. Return 1 if the poll would fail."""
-    vendors, _ = vendors_in(path, PROVIDERS, environ)
-    if vendors.get(name) is None:
-        raise UsageError(f"try-provider: {vendors.unknown(name)}")
-    if name not in vendors.declarations:
+    known, _ = providers_in(path, PROVIDERS, environ)
+    if known.get(name) is None:
+        raise UsageError(f"try-provider: {known.unknown(name)}")
+    if name not in known.declarations:
         raise UsageError(f"try-provider: {name} is code. Only providers that are written as YAML can be tried")
-    declaration = vendors.declarations[name]
+    declaration = known.declarations[name]
     documents: dict[str, object] = {}
     for response in responses:
         request, _, file = response.rpartition("=")

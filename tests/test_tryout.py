@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter import commands
-from exporter.config.vendors import preset_names
+from exporter.config.providers import preset_names
 
 PAGE = (Path(__file__).parent.parent / "docs" / "providers.md").read_text()
 CONFIG, RESPONSE, SHOWN = (

@@ -13,9 +13,9 @@ from exporter.config.authorities import Authorities
 from exporter.config.credentials import KEY_FIELDS, KeySource
 from exporter.config.document import Location, Map
 from exporter.config.durations import format_duration
+from exporter.config.providers import KnownProviders
 from exporter.config.report import Report
 from exporter.config.thresholds import Threshold, Thresholds
-from exporter.config.vendors import KnownProviders
 from exporter.providers.base import Provider
 
 _LEVELS = ("credits", "storage", "channels", "quotas")
@@ -55,9 +55,9 @@ class Times:
 class AccountRules:
     """Checks accounts against the head and against the providers; without an entry, the head alone."""
 
-    def __init__(self, head: Head, vendors: KnownProviders, environ: Mapping[str, str], report: Report) -> None:
+    def __init__(self, head: Head, known: KnownProviders, environ: Mapping[str, str], report: Report) -> None:
         self._head = head
-        self._vendors = vendors
+        self._known = known
         self._environ = environ
         self._report = report
         self._levels_of: dict[schema.ThresholdsBlock | None, tuple[Thresholds, dict[str, str]]] = {}
@@ -68,13 +68,13 @@ class AccountRules:
         model, location = entry.checked.model, entry.location
         if entry.checked.hits("provider"):
             return None
-        spec = self._vendors.get(model.provider)
+        spec = self._known.get(model.provider)
         if spec is None:
-            if not self._vendors.is_broken(model.provider):
-                self._report.problem(location.at("provider"), self._vendors.unknown(model.provider))
+            if not self._known.is_broken(model.provider):
+                self._report.problem(location.at("provider"), self._known.unknown(model.provider))
             return None
-        if model.provider in self._vendors.unusable:
-            self._report.doubt(location.at("provider"), self._vendors.unusable[model.provider])
+        if model.provider in self._known.unusable:
+            self._report.doubt(location.at("provider"), self._known.unusable[model.provider])
             return spec
         for index, name in enumerate(model.collect or ()):
             if name not in spec.collect:
@@ -89,11 +89,11 @@ class AccountRules:
     def variables(self, entry: Entry, spec: Provider | None) -> Mapping[str, str]:
         """Return what the account gives for the provider's variables, after a check that it gives them all."""
         given = entry.checked.model.variables or {}
-        if spec is None or entry.checked.hits("variables") or entry.checked.model.provider in self._vendors.unusable:
+        if spec is None or entry.checked.hits("variables") or entry.checked.model.provider in self._known.unusable:
             return given
         location = entry.location.at("variables")
         known = f"its variables are {', '.join(spec.variables)}" if spec.variables else "it has none"
-        if self._vendors.is_own(entry.checked.model.provider):
+        if self._known.is_own(entry.checked.model.provider):
             known = "its variables are those that it lists"
         for name in spec.variables:
             if name not in given:
@@ -112,7 +112,7 @@ class AccountRules:
 
     def requests_of(self, account: Account) -> int:
         """Return how many requests a poll of the account's usage sends."""
-        spec = self._vendors.get(account.provider)
+        spec = self._known.get(account.provider)
         return 1 if spec is None else spec.requests
 
     def key(self, entry: Entry) -> KeySource | None:

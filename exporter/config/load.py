@@ -19,10 +19,10 @@ from exporter.config.accounts import Account, Config
 from exporter.config.credentials import KEY_FIELDS
 from exporter.config.document import UNREADABLE, Location, Map, Seq
 from exporter.config.json_schema import json_schema as as_json_schema
+from exporter.config.providers import KnownProviders, preset_names, price_of
 from exporter.config.report import Report
 from exporter.config.rules import kind
 from exporter.config.state_rules import state_source
-from exporter.config.vendors import KnownProviders, preset_names, price_of
 from exporter.providers.base import Provider
 from exporter.providers.packages import packaged
 from exporter.readings import Kept
@@ -46,9 +46,9 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
         _expect("a mapping with `accounts:`", main, report)
         raise report.refusal()
     head = _check_head(main, raw, report)
-    vendors = KnownProviders(providers, report)
-    vendors.read(main.at("providers"), raw.get("providers"))
-    accounts = list(_Accounts(head, vendors, environ, report).all(raw))
+    known = KnownProviders(providers, report)
+    known.read(main.at("providers"), raw.get("providers"))
+    accounts = list(_Accounts(head, known, environ, report).all(raw))
     if not accounts and not report.problems:
         report.problem(main.at("accounts"), "is empty: list at least one, here or in account_files")
     state = state_source(head, environ, report)
@@ -60,7 +60,7 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
         concurrency=head.poll.concurrency,
         state=state,
         accounts=tuple(accounts),
-        providers=vendors.usable(),
+        providers=known.usable(),
         label_names=tuple(sorted({name for account in accounts for name in account.labels})),
         warnings=report.warnings(),
         history=Kept(history.hourly, history.daily) if history else Kept(),
@@ -98,11 +98,11 @@ def _check_head(main: Location, raw: Map, report: Report) -> Head:
 class _Accounts:
     """The accounts of the main file and of the account files."""
 
-    def __init__(self, head: Head, vendors: KnownProviders, environ: Mapping[str, str], report: Report) -> None:
+    def __init__(self, head: Head, known: KnownProviders, environ: Mapping[str, str], report: Report) -> None:
         self._head = head
         self._environ = environ
         self._report = report
-        self._rules = AccountRules(head, vendors, environ, report)
+        self._rules = AccountRules(head, known, environ, report)
         self._set = AccountSet(environ, report, self._rules.problem_of)
         self._shared: dict[Any, Any] = {}
         self._common_ca_file: Path | None = None

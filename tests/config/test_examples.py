@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from exporter.config.load import load
-from exporter.config.vendors import preset_names, source_of
+from exporter.config.providers import preset_names, source_of
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
 

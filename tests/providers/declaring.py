@@ -7,8 +7,8 @@ from pathlib import Path
 
 from exporter.config import yaml
 from exporter.config.document import Location
+from exporter.config.providers import KnownProviders
 from exporter.config.report import Report
-from exporter.config.vendors import KnownProviders
 from exporter.providers.base import ParseOptions
 from exporter.providers.declaration import Declaration
 from exporter.providers.declared_usage import usage_of
@@ -26,11 +26,11 @@ def declaration(text: str, folder: Path) -> Declaration:
     file.write_text("providers:\n  p:\n" + textwrap.indent(textwrap.dedent(text), "    "))
     document, report = yaml.read(str(file), {}), Report(strict=True)
     report.read(document)
-    vendors = KnownProviders({}, report)
-    vendors.read(Location(document).at("providers"), document.value["providers"])
+    known = KnownProviders({}, report)
+    known.read(Location(document).at("providers"), document.value["providers"])
     if report.problems:
         raise report.refusal()
-    return vendors.declarations["p"]
+    return known.declarations["p"]
 
 
 def usage(text: str, response: object, folder: Path, **options: object) -> Usage:

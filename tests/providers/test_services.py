@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from exporter.config.load import load
-from exporter.config.vendors import preset_names
+from exporter.config.providers import preset_names
 from exporter.providers import PROVIDERS
 
 SERVICES = Path(__file__).with_name("services.yaml").read_text()

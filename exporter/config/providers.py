@@ -38,20 +38,20 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".yaml") for file in PRESETS.iterdir() if file.name.endswith(".yaml")))
 
 
-def vendors_in(
+def providers_in(
     path: FilePath | None, built_in: Mapping[str, Provider], environ: Mapping[str, str]
 ) -> tuple[KnownProviders, frozenset[str]]:
     """Return the providers of a configuration file with the names that it defines itself. Raise ConfigError."""
     report = Report(strict=False)
-    vendors = KnownProviders(built_in, report)
+    known = KnownProviders(built_in, report)
     if path is not None:
         document = yaml.read(str(path), environ)
         report.read(document)
         if isinstance(document.value, Map):
-            vendors.read(Location(document).at("providers"), document.value.get("providers"))
+            known.read(Location(document).at("providers"), document.value.get("providers"))
     if report.problems:
         raise report.refusal()
-    return vendors, frozenset(vendors.declarations)
+    return known, frozenset(known.declarations)
 
 
 def source_of(path: FilePath | None, name: str) -> str:
