@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -110,11 +110,17 @@ def _keys(model: type[Block]) -> list[str]:
 
 
 def _block_at(model: type[Block], path: Iterable[str | int]) -> type[Block]:
+    is_chosen = False  # by the user, as a name of a mapping. It may equal a key of a block
     for step in path:
-        field = model.model_fields.get(str(step))
-        if field is not None:  # else it is an index, or a name that the user chose
+        field = None if is_chosen else model.model_fields.get(str(step))
+        is_chosen = field is not None and _is_mapping(field.annotation)
+        if field is not None:  # else it is such a name, or an index
             model = next(_blocks(field.annotation), model)
     return model
+
+
+def _is_mapping(annotation: object) -> bool:
+    return get_origin(annotation) is dict or any(_is_mapping(inner) for inner in get_args(annotation))
 
 
 def _blocks(annotation: object) -> Iterator[type[Block]]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from exporter.config.rules import Rule, text
+from exporter.config.rules import NAME, Rule, text
 from exporter.providers.declared import RESPONSE_REASONS
 from exporter.providers.expressions import Expression
 from exporter.providers.readers import LISTS, TIMES, ResponseField
@@ -116,6 +116,13 @@ def _variable(value: object) -> str:
     return name
 
 
+def _request_name(value: object) -> str:
+    name = str(NAME.check(value))
+    if name == "usage":
+        raise ValueError("is the name of the first request, which this one would replace. Choose another name")
+    return name
+
+
 def _unit(value: object) -> str:
     unit = text(value)
     if len(unit) > 64:
@@ -197,6 +204,7 @@ HEADER_VALUE = Rule("text", _header_value, {"type": ["string", "number"]})
 PATH = Rule("path", _path, {"type": "string", "pattern": "^/"})
 HEADER = Rule("header name", _header, _TEXT)
 PREFIX = Rule("text", _prefix, {"type": "string"})
+REQUEST_NAME = Rule("name", _request_name, {**NAME.schema, "not": {"const": "usage"}})
 VARIABLE_NAME = Rule("variable name", _variable, {"type": "string", "pattern": f"^{VARIABLE.pattern}$"})
 UNIT = Rule("text", _unit, {**_TEXT, "maxLength": 64})
 REASON = Rule("reason", _reason, {"enum": [*RESPONSE_REASONS]})

@@ -18,6 +18,7 @@ from exporter.config.provider_rules import (
     PATH,
     PREFIX,
     REASON,
+    REQUEST_NAME,
     STATUS,
     TEMPLATE,
     TEXT_OR_FIELD,
@@ -192,7 +193,7 @@ class RequestBlock(Block):
 class UsageBlock(RequestBlock):
     """The request of each poll, and where each figure stands in its response."""
 
-    more: dict[Annotated[str, NAME], RequestBlock] | None = Field(
+    more: dict[Annotated[str, REQUEST_NAME], RequestBlock] | None = Field(
         default=None, description="Further requests of the same poll, by name. Their figures are merged."
     )
 
@@ -201,7 +202,9 @@ class ExampleBlock(Block):
     """A recorded response, and what must become of it. `check-config` tries each."""
 
     response: Annotated[Any, JSON] = Field(description="The decoded response.")
-    more: Annotated[Any, JSON] = Field(default=None, description="Answers of the further requests, by name.")
+    more: dict[Annotated[str, REQUEST_NAME], Annotated[Any, JSON]] | None = Field(
+        default=None, description="Decoded responses of the further requests, by name."
+    )
     status: Annotated[int | None, STATUS] = Field(
         default=None, description="HTTP status.", json_schema_extra={"default": 200}
     )
@@ -242,4 +245,6 @@ class ProviderBlock(Block):
     price: PriceBlock | None = Field(default=None, description="Price of a credit. Default of its accounts.")
     errors: ErrorsBlock | None = Field(default=None, description="What refusals mean.")
     usage: UsageBlock = Field(description="The request for the figures.")
-    examples: list[ExampleBlock] | None = Field(default=None, description="Answers with what must become of them.")
+    examples: list[ExampleBlock] | None = Field(
+        default=None, description="Recorded responses, and what must become of them."
+    )

@@ -192,6 +192,9 @@ def _contradictions(block: ProviderBlock) -> Iterator[tuple[Path, str]]:
     yield from _of_request(block, block.usage, "usage")
     for name, more in (block.usage.more or {}).items():
         yield from _of_request(block, more, "usage", "more", name)
+    for position, example in enumerate(block.examples or ()):
+        for name in set(example.more or ()) - set(block.usage.more or ()):
+            yield ("examples", position, "more", name), "is the name of no request under `usage.more`"
 
 
 def _of_auth(block: ProviderBlock) -> Iterator[tuple[Path, str]]:

@@ -121,11 +121,35 @@ def test_a_mistake_is_told_with_its_place_and_what_would_be_right(
 def test_a_wrong_quota_of_a_further_request_is_told_with_its_index_and_line(tmp_path: Path) -> None:
     text = GOOD.replace(
         "      credits: {balance: amount}\n",
-        "      more:\n        key:\n          path: /k\n          quotas:\n            - {name: a, usd: b}\n",
+        "      more:\n        plan:\n          path: /k\n          quotas:\n            - {name: a, usd: b}\n",
     ).replace("credits_balance: 5, ", "")
     assert mistakes(text, tmp_path) == [
-        "config.yaml:16: providers.*.usage.more.key.quotas[0].*: unknown key; did you mean used?"
+        "config.yaml:16: providers.*.usage.more.plan.quotas[0].*: unknown key; did you mean used?"
     ]
+
+
+FURTHER = "      more: {%s: {path: /k, credits: {limit: a}}}\n    examples: [{more: %s, "
+
+
+@pytest.mark.parametrize(
+    ("name", "responses", "told"),
+    [
+        ("usage", "{}",
+         ["config.yaml:13: providers.*.usage.more.usage: is the name of the first request, which this one would "
+          "replace. Choose another name"]),
+        ("plan", "{usage: {amount: 7}}",
+         ["config.yaml:14: providers.*.examples[0].more.usage: is the name of the first request, which this one would "
+          "replace. Choose another name"]),
+        ("plan", "{plans: {a: 7}}",
+         ["config.yaml:14: providers.*.examples[0].more.*: is the name of no request under `usage.more`"]),
+        ("plan", "[{a: 7}]",
+         ["config.yaml:14: providers.*.examples[0].more: must be a mapping (lines with `key: value`), not a list"]),
+    ],
+)  # fmt: skip
+def test_a_further_request_or_response_replaces_no_other(
+    name: str, responses: str, told: list[str], tmp_path: Path
+) -> None:
+    assert mistakes(GOOD.replace("    examples: [{", FURTHER % (name, responses)), tmp_path) == told
 
 
 def test_a_provider_of_the_configuration_replaces_the_preset_of_its_name(tmp_path: Path) -> None:
