@@ -127,6 +127,7 @@ Part = Usage | Invoices | AutoRecharge
 class Ledger:
     """Credits since the first reading. No total ever falls. ``pools`` are the last reading's amounts in ``unit``.
 
+    ``began`` is the Unix time of the first reading, None if an earlier release began the ledger.
     ``doubted`` are the pools of a reading in which the whole balance fell to 0. They are booked when the next
     reading confirms the 0.
     """
@@ -138,6 +139,7 @@ class Ledger:
     generated_at: float | None = None
     doubted: Mapping[str, Pool] = field(default_factory=dict)
     unit: str = "credits"
+    began: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,8 @@ class Series:
     """Readings of an account, oldest first, as columns of one length.
 
     ``at`` has Unix seconds, ``storage`` and ``channels`` the used ratio, ``period`` the start of the billing period,
-    ``used`` a column for each operation. Spent, added and lapsed are the totals of the ledger.
+    ``used`` a column for each operation. Spent, added and lapsed are the totals of the ledger that began at
+    ``began``.
     """
 
     at: list[int] = field(default_factory=list)
@@ -208,6 +211,7 @@ class Series:
     spent: list[Decimal | None] = field(default_factory=list)
     added: list[Decimal | None] = field(default_factory=list)
     lapsed: list[Decimal | None] = field(default_factory=list)
+    began: list[float | None] = field(default_factory=list)
     storage: list[float | None] = field(default_factory=list)
     channels: list[float | None] = field(default_factory=list)
     period: list[float | None] = field(default_factory=list)

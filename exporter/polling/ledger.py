@@ -42,7 +42,7 @@ def advance(ledger: Ledger | None, usage: Usage, received_at: float, warning: fl
     present = {name: pool for name, pool in usage.pools.items() if pool.balance is not None}
     if ledger is None and not present:
         return None
-    before = ledger or Ledger()
+    before = ledger or Ledger(began=received_at)
     if before.unit != usage.unit:  # amounts in two units cannot be compared
         before = replace(before, unit=usage.unit, pools={}, doubted={})
     before = replace(before, generated_at=_newest(before.generated_at, usage.generated_at, received_at))

@@ -11,9 +11,11 @@ import logging
 import sqlite3
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import InvalidOperation
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from exporter.errors import StateUnavailableError
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 HOUR, DAY = 3600, 86400
 POLLS = 50
 """Polls that are kept of each account."""
+_CHUNKS = "SELECT account, readings FROM history WHERE span = ? AND chunk BETWEEN ? AND ?"
 _DAMAGED = (zlib.error, ValueError, TypeError, InvalidOperation)
 
 
@@ -84,15 +87,35 @@ class History:
         if row is None:
             return Series()
         number, last = row
-        query = "SELECT readings FROM history WHERE account = ? AND span = ? AND chunk"
-        first, final = (int(time // span // chunks.ROWS) for time in (begin, end))
-        found = self._db.execute(f"{query} BETWEEN ? AND ? ORDER BY chunk", (number, span, first, final)).fetchall()
-        pieces = [_unpacked(content, number) for (content,) in found]
+        query = f"{_CHUNKS} AND account = ? ORDER BY chunk"
+        found = self._db.execute(query, (span, *_bounds(span, begin, end), number))
+        return self._series(number, [content for _, content in found], last, span, (begin, end))
+
+    def every_account(self, span: int, begin: float, end: float) -> Iterator[tuple[AccountKey, Series]]:
+        """Yield each account with its ``readings``. For many accounts this is much faster than one by one."""
+        query = f"{_CHUNKS} ORDER BY account, chunk"
+        found = groupby(self._db.execute(query, (span, *_bounds(span, begin, end))), key=itemgetter(0))
+        number, rows = next(found, (None, ()))
+        for each, text, last in self._db.execute("SELECT id, account, reading FROM accounts ORDER BY id"):
+            while number is not None and number < each:
+                number, rows = next(found, (None, ()))
+            contents = [content for _, content in rows] if number == each else []
+            provider, name = json.loads(text)
+            yield (provider, name), self._series(each, contents, last, span, (begin, end))
+
+    def _series(
+        self, number: int, contents: Sequence[bytes], last: bytes | None, span: int, times: tuple[float, float]
+    ) -> Series:
+        """Return the readings in some chunks and the newest one, as far as they belong to a span of time."""
+        begin, end = times
+        pieces = [_unpacked(content, number) for content in contents]
         if not any(piece.at and piece.at[0] < begin for piece in pieces):
             # The last reading before the span may be long before it, if nothing was polled.
-            earlier = self._db.execute(f"{query} < ? ORDER BY chunk DESC LIMIT 1", (number, span, first)).fetchall()
+            query = "SELECT readings FROM history WHERE account = ? AND span = ? AND chunk < ? ORDER BY chunk DESC"
+            first, _ = _bounds(span, begin, end)
+            earlier = self._db.execute(f"{query} LIMIT 1", (number, span, first)).fetchall()
             pieces = [*(_unpacked(content, number) for (content,) in earlier), *pieces]
-        whole = chunks.joined(pieces)
+        whole = pieces[0] if len(pieces) == 1 else chunks.joined(pieces)
         if last is not None:
             whole = _followed(whole, span, chunks.decode(last))
         return chunks.part(whole, max(0, bisect_left(whole.at, begin) - 1), bisect_left(whole.at, end))
@@ -127,6 +150,11 @@ def open_history(path: Path) -> Iterator[History]:
         raise _unreadable(path, error) from error
     finally:
         db.close()
+
+
+def _bounds(span: int, begin: float, end: float) -> tuple[int, int]:
+    """Return the numbers of the first and the last chunk of a span of time. One hour or day is before it."""
+    return int((begin - span) // span // chunks.ROWS), int(end // span // chunks.ROWS)
 
 
 def _unreadable(path: Path, why: object) -> StateUnavailableError:

@@ -223,7 +223,7 @@ def test_a_clock_of_ours_that_went_back_does_not_make_the_last_response_older() 
 def test_the_ledger_it_started_from_is_left_as_it_was() -> None:
     first = advance(None, Usage(pools={"balance": Pool(5.0)}), APRIL, WARNING)
     second = advance(first, Usage(pools={"balance": Pool(4.0)}), APRIL, WARNING)
-    assert first == Ledger(pools={"balance": Pool(5.0)})
+    assert first == Ledger(began=APRIL, pools={"balance": Pool(5.0)})
     assert second is not None
     assert second.spent == 1
 

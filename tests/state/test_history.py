@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -37,7 +38,7 @@ def polled(clock: FakeClock, spent: object = 0, **used: float) -> AccountState:
     return AccountState(
         parts={"usage": usage},
         part_times={"usage": clock.wall()},
-        ledger=Ledger(spent=Decimal(str(spent)), pools={"monthly": Pool(100.5, period_start=MIDNIGHT)}),
+        ledger=Ledger(Decimal(str(spent)), pools={"monthly": Pool(100.5, period_start=MIDNIGHT)}, began=MIDNIGHT),
         last_poll=clock.wall(),
         last_duration=0.2,
         last_status=200,
@@ -73,6 +74,7 @@ def test_a_reading_is_kept_whole(file: StateFile, clock: FakeClock) -> None:
         spent=[Decimal("0.10"), Decimal("0.30")],
         added=[Decimal(0)] * 2,
         lapsed=[Decimal(0)] * 2,
+        began=[MIDNIGHT] * 2,
         storage=[0.25] * 2,
         channels=[None] * 2,
         period=[MIDNIGHT] * 2,
@@ -89,6 +91,29 @@ def test_a_span_begins_with_the_last_reading_before_it_and_ends_before_its_end(
     assert readings(file, DAY, MIDNIGHT + 70 * DAY, MIDNIGHT + 72 * DAY).spent == [1, 70, 71]
     assert readings(file, DAY, MIDNIGHT + 90 * DAY).spent == [72]
     assert readings(file, DAY, 0, MIDNIGHT).spent == []
+
+
+@pytest.mark.parametrize("begin", [0, 31, 32, 33, 70, 71, 90])
+def test_the_readings_of_every_account_are_those_of_each(file: StateFile, clock: FakeClock, begin: int) -> None:
+    for day in (*range(28, 36), 70, 71):
+        for account in (MEDIA, ARCHIVE, ("videodb", "stopped")):
+            if account[1] != "stopped" or day < 40:
+                clock.wall_time = day * DAY + HOUR
+                file.save(account, polled(clock, day))
+    file.save(("videodb", "new"), AccountState())
+    with open_history(file.path) as history:
+        times = (begin * DAY, (begin + 31) * DAY)
+        every = dict(history.every_account(DAY, *times))
+        assert every == {account: history.readings(account, DAY, *times) for account in history.accounts()}
+    assert every[MEDIA] == every[ARCHIVE] != every["videodb", "new"] == Series()
+
+
+def test_a_reading_of_an_earlier_release_has_no_beginning_of_its_ledger() -> None:
+    (state,) = [chunks.reading(polled(FakeClock(), 5))]
+    assert state is not None
+    *columns, used = json.loads(chunks.encode(state))
+    earlier = chunks.decode(json.dumps([*columns[:-1], used]).encode())
+    assert earlier == replace(state, began=[None])
 
 
 def test_what_is_too_old_is_dropped_and_what_is_not_stays(file: StateFile, clock: FakeClock) -> None:
@@ -203,7 +228,19 @@ Row = tuple[int, float | None, Decimal | None, dict[str, float | None]]
 @settings(max_examples=50)
 def test_a_chunk_gives_back_what_it_was_given(rows: list[Row]) -> None:
     pieces = [
-        Series([at], ["credits"], [number], [amount], [amount], [None], [None], [number], [None], one(used))
+        Series(
+            at=[at],
+            unit=["credits"],
+            balance=[number],
+            spent=[amount],
+            added=[amount],
+            lapsed=[None],
+            began=[number],
+            storage=[None],
+            channels=[number],
+            period=[None],
+            used=one(used),
+        )
         for at, number, amount, used in rows
     ]
     whole = chunks.joined(pieces)
