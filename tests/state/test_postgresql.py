@@ -287,18 +287,43 @@ def test_no_message_has_the_password(place: str, caplog: pytest.LogCaptureFixtur
     assert password not in caplog.text + repr(StateSource("url", texts[place]))
 
 
-def test_the_tables_of_a_later_release_are_left_alone(
+def convert(url: str, statements: str, oldest_writer: int) -> None:
+    """Bring the tables to the schema of a later release, as a replica of that release does at its start."""
+    later = (*schema.MIGRATIONS, schema.Migration(statements, oldest_writer))
+    with psycopg.connect(url, autocommit=True, application_name="video-api-exporter") as db:
+        schema.prepare(db, later)
+        schema.prepare(db, later)  # the second replica of that release finds nothing to do
+
+
+def test_an_older_release_goes_on_beside_a_later_one_that_only_added_something(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        convert(url, "ALTER TABLE accounts ADD COLUMN later int NOT NULL DEFAULT 7; CREATE TABLE more()", 1)
+        state.accounts.save(MEDIA, AccountState(polls=2))
+        assert stored(url) == {MEDIA: AccountState(polls=2)}
+        assert postgresql.cut_connections(url) == 1
+        until(lambda: not is_up(state), "noticed")
+        until(lambda: is_up(state), "connected again")
+        state.accounts.save(ARCHIVE, AccountState(polls=3))
+        assert stored(url) == {MEDIA: AccountState(polls=2), ARCHIVE: AccountState(polls=3)}
+    assert (
+        postgresql.run("SELECT version, later FROM video_api_exporter.meta, video_api_exporter.accounts", url)
+        == [(len(schema.MIGRATIONS) + 1, 7)] * 2
+    )
+
+
+def test_an_older_release_stops_writing_when_a_later_one_changed_the_tables(
     url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(url) as state:
         state.accounts.save(MEDIA, AccountState(polls=1))
-    postgresql.run("UPDATE video_api_exporter.meta SET version = version + 1", url)
-    with opened(url) as state:
-        assert not is_up(state)
+        convert(url, "ALTER TABLE accounts ALTER state TYPE bytea USING state::bytea", len(schema.MIGRATIONS) + 1)
+        until(lambda: "of a later release" in caplog.text, "the older release was told")
         state.accounts.save(MEDIA, AccountState(polls=9))
-    assert f"schema {len(schema.MIGRATIONS) + 1} of a later release" in caplog.text
-    postgresql.run("UPDATE video_api_exporter.meta SET version = version - 1", url)
-    assert stored(url) == {MEDIA: AccountState(polls=1)}
+        assert not is_up(state)
+    assert f"it has schema {len(schema.MIGRATIONS) + 1} of a later release" in caplog.text
+    saved = "SELECT convert_from(state, 'UTF8')::json ->> 'polls' FROM video_api_exporter.accounts"
+    assert postgresql.run(saved, url) == [("1",)]
 
 
 def test_the_driver_is_not_imported_by_who_does_not_use_it() -> None:

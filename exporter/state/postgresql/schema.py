@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -11,10 +12,28 @@ SCHEMA = "video_api_exporter"
 _OLDEST_SERVER = 140000
 _LOCK = 0x76616578
 """Names the advisory locks: (this, 1) while tables are made, (this, 2) while a daemon uses them."""
+_NEW_META = "INSERT INTO meta(version, oldest_writer, salt) VALUES (%s, %s, %s)"
+_END_OTHERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
+)
+
+
+class Migration(NamedTuple):
+    """What makes a version of the one before, and the oldest version whose releases may still write afterwards.
+
+    ``oldest_writer`` stays what it was where the statements only add tables, or columns that have a default. Then the
+    replicas of the release before go on during a rollout.
+    """
+
+    statements: str
+    oldest_writer: int
+
 
 MIGRATIONS = (
-    """
-CREATE TABLE meta(version int NOT NULL, salt bytea NOT NULL);
+    Migration(
+        """
+CREATE TABLE meta(version int NOT NULL, oldest_writer int NOT NULL, salt bytea NOT NULL);
 CREATE TABLE accounts(
     account text PRIMARY KEY, state text NOT NULL, saved_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -23,15 +42,17 @@ CREATE TABLE keys(
     cooldown_until timestamptz, used_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 """,
+        oldest_writer=1,
+    ),
 )
-"""What makes each version of the one before. The first one makes version 1 of an empty schema."""
+"""The first one makes version 1 of an empty schema."""
 
 
 class Unfit(Exception):
     """The database cannot be used, and a sentence says why."""
 
 
-def prepare(db: psycopg.Connection[Any]) -> bytes:
+def prepare(db: psycopg.Connection[Any], migrations: Sequence[Migration] = MIGRATIONS) -> bytes:
     """Bring the tables to this release's version and return the salt of the database. Raises Unfit, psycopg.Error."""
     if db.info.server_version < _OLDEST_SERVER:
         raise Unfit(f"it is PostgreSQL {db.info.server_version // 10000}, and 14 or later is needed")
@@ -40,17 +61,24 @@ def prepare(db: psycopg.Connection[Any]) -> bytes:
         if _value(db, "SELECT to_regnamespace(%s)", SCHEMA) is None:
             db.execute(f"CREATE SCHEMA {SCHEMA}")
         db.execute(f"SET search_path = {SCHEMA}")
-        exists = _value(db, "SELECT to_regclass(%s)", f"{SCHEMA}.meta") is not None
-        version = _value(db, "SELECT version FROM meta") if exists else 0
-        if version > len(MIGRATIONS):
-            raise Unfit(f"it has schema {version} of a later release, and this release writes {len(MIGRATIONS)}")
-        for migration in MIGRATIONS[version:]:
-            db.execute(migration)
-        if not exists:
-            db.execute("INSERT INTO meta VALUES (%s, %s)", (len(MIGRATIONS), secrets.token_bytes(32)))
-        elif version < len(MIGRATIONS):
-            db.execute("UPDATE meta SET version = %s", (len(MIGRATIONS),))
+        _migrate(db, migrations)
         return bytes(_value(db, "SELECT salt FROM meta"))
+
+
+def _migrate(db: psycopg.Connection[Any], migrations: Sequence[Migration]) -> None:
+    newest, oldest_writer = len(migrations), migrations[-1].oldest_writer
+    exists = _value(db, "SELECT to_regclass(%s)", f"{SCHEMA}.meta") is not None
+    version = _value(db, "SELECT version FROM meta") if exists else 0
+    if exists and newest < _value(db, "SELECT oldest_writer FROM meta"):
+        raise Unfit(f"it has schema {version} of a later release, and this release writes {newest}")
+    if 0 < version < oldest_writer:
+        db.execute(_END_OTHERS)  # older releases among them, which find out when they connect again
+    for migration in migrations[version:]:
+        db.execute(migration.statements.encode())
+    if not exists:
+        db.execute(_NEW_META, (newest, oldest_writer, secrets.token_bytes(32)))
+    elif version < newest:
+        db.execute("UPDATE meta SET version = %s, oldest_writer = %s", (newest, oldest_writer))
 
 
 def take(db: psycopg.Connection[Any]) -> bool:
