@@ -1,4 +1,4 @@
 """Simulated vendors on loopback, for the demo, the tests and the benchmarks.
 
-`vendors` serves both APIs, `faults` makes them fail, and `world` has the demo's accounts.
+`vendors` serves their APIs, `faults` makes them fail, `world` has the demo's accounts, and `past` their history.
 """

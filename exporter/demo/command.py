@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from exporter.demo.past import live
 from exporter.demo.vendors import Vendors
 from exporter.demo.world import make_world
 from exporter.errors import UsageError
 from exporter.options import DEFAULT_LISTEN, Options
+from exporter.runtime import signals
 from exporter.runtime.output import write
 
 Announce = Callable[[Sequence[str]], None]
@@ -27,10 +29,12 @@ def run_demo(speed: float, options: Options, run: Callable[[Options, Announce], 
         except ValueError as error:
             raise UsageError(f"--speed: {error}") from None
         directory = Path(name)
+        config_file = world.write_config(directory, state_path := directory / "state.db")
+        live(world, config_file, state_path, signals.is_stop_waiting)
         listen = ("127.0.0.1" + DEFAULT_LISTEN,) if options.listen_addresses == (DEFAULT_LISTEN,) else None
         options = replace(
             options,
-            config_file=world.write_config(directory, directory / "state.db"),
+            config_file=config_file,
             listen_addresses=listen or options.listen_addresses,
         )
 

@@ -4,6 +4,7 @@ At `speed` 1 a billing period takes thirty real days. At a higher speed the same
 every time stamp (periods, invoices) is the *real* time at which the demo reaches it. With 8640, a period takes five
 minutes, and its end is shown as less than five minutes away. So period ends are always in the future, and forecasts,
 dashboards and alerts work at any speed. Only the rates grow, because a credit a day becomes a credit in ten seconds.
+Time before the demo's start runs at speed 1, so that the history has weeks (`past`).
 All figures and `generated_at` are two real seconds old, as if the vendor had a cache.
 
 Outages and rate limits use real time at any speed, because the exporter's waits and intervals do too.
@@ -83,6 +84,7 @@ class DemoAccount:
     env: str = "prod"
     price: tuple[float, str] | None = None
     trouble: Trouble | None = None
+    is_new: bool = False  # it has no past
 
 
 def _vidnavigator_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]:
@@ -149,12 +151,14 @@ def _vidnavigator_accounts_in_need(demand: Callable[[float], Demand]) -> Iterato
     )
     too_many = faults.status(429, message="Too many requests.", retry_after=60, retry_after_seconds=60)
     yield DemoAccount("batch", limited, "media", "staging", trouble=Trouble(too_many, first=20, every=180, lasting=15))
-    for name, fault in (
-        ("no-plan", faults.no_subscription()),
-        ("revoked", faults.status(401, message="The API key is not valid.")),
-    ):
-        unseen = VidNavigatorLife(NAVIGATOR, (), demand(0), storage=FEW_FILES, channels=ONE_CHANNEL)
-        yield DemoAccount(name, unseen, "research", "dev", trouble=Trouble(fault))
+    unseen = VidNavigatorLife(NAVIGATOR, (), demand(0), storage=FEW_FILES, channels=ONE_CHANNEL)
+    no_plan = Trouble(faults.no_subscription())
+    yield DemoAccount("no-plan", unseen, "research", "dev", trouble=no_plan, is_new=True)
+    seen_until_now = VidNavigatorLife(
+        NAVIGATOR, OLD_SERVICES, demand(0.3), storage=FEW_FILES, channels=ONE_CHANNEL, into_period=13
+    )
+    revoked = Trouble(faults.status(401, message="The API key is not valid."))
+    yield DemoAccount("revoked", seen_until_now, "research", "dev", trouble=revoked)
 
 
 def _videodb_accounts(demand: Callable[[float], Demand]) -> Iterator[DemoAccount]:

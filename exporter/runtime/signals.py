@@ -33,7 +33,7 @@ def watch_start(grace_seconds: float = GRACE_SECONDS) -> None:
     idle = threading.Event()
 
     def watch() -> None:
-        while not _is_stop_waiting():
+        while not is_stop_waiting():
             if _is_handled():
                 return
             idle.wait(0.2)
@@ -44,7 +44,8 @@ def watch_start(grace_seconds: float = GRACE_SECONDS) -> None:
     threading.Thread(target=watch, name="start", daemon=True).start()
 
 
-def _is_stop_waiting() -> bool:
+def is_stop_waiting() -> bool:
+    """Return whether a stop was requested and no handler has taken it yet."""
     return not signal.sigpending().isdisjoint((signal.SIGTERM, signal.SIGINT))
 
 

@@ -311,6 +311,10 @@ def test_the_demo_prints_addresses_and_serves_all_accounts() -> None:
         program.ready()
         assert f"{program.url}/metrics" in program.log
         until(lambda: len([s for s in program.metrics() if s.startswith("video_api_up{")]) == 15, "all accounts")
+        spent = [
+            value for series, value in program.metrics().items() if series.startswith("video_api_credits_spent_total")
+        ]
+        assert sum(spent) > 1000, "two months of its past"
         assert program.stop() == 0
 
 
