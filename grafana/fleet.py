@@ -48,6 +48,8 @@ from grafana.queries import (
     state,
     target_variables,
     time_left,
+    unit_variable,
+    with_unit,
 )
 
 RUNWAY_STEPS = steps(RED, (6 * 3600, ORANGE), (24 * 3600, YELLOW), (7 * 24 * 3600, GREEN))
@@ -59,6 +61,7 @@ ALERTS = selector('provider=~"$provider|"', 'account=~"$account|"')
 SPENT_1H = per_account(MANY, "video_api:credits_spent:increase1h")
 SPENT_1D = per_account(MANY, "video_api:credits_spent:increase1d")
 NAME = "{{account}} · {{provider}}"
+CHOSEN_UNIT = 'unit="$unit"'
 
 
 def counted(title: str, description: str, problem: str, known: str, tint: str, no_value: str) -> Json:
@@ -321,6 +324,19 @@ def fullest_quotas() -> Json:
     )
 
 
+def by_vendor(title: str, description: str, amount: str, *, no_value: str) -> Json:
+    """Return the sum of an amount for each vendor, of the accounts that count in the chosen unit."""
+    return lines(
+        title,
+        description,
+        Query(f"sum by (provider, unit) ({with_unit(MANY, amount, CHOSEN_UNIT)})", "{{provider}} ({{unit}})"),
+        unit=CREDITS,
+        no_value=no_value,
+        interval="5m",
+        decimals=1,
+    )
+
+
 def money() -> list[tuple[int, Json]]:
     """Return spend and balance in money, each currency by itself."""
     spent = f"sum by (currency) ({in_money(MANY, SPENT_1H)})"
@@ -370,7 +386,6 @@ def money() -> list[tuple[int, Json]]:
 
 def build() -> Json:
     """Return the Fleet dashboard."""
-    finite = f"{balance(MANY)} < Inf"
     return dashboard(
         "video-api-fleet",
         "Video API / Fleet",
@@ -378,6 +393,7 @@ def build() -> Json:
         variables=[
             *target_variables(),
             *account_variables(multi=True),
+            unit_variable(),
             filter_variable(
                 "labels", "Labels", "Any label that the exporter's configuration puts on accounts, such as team or env"
             ),
@@ -423,16 +439,13 @@ def build() -> Json:
                     (12, alerts_over_time()),
                     (
                         12,
-                        lines(
-                            "Credits spent per hour",
-                            "Spending of the last hour, by vendor. Credits of two vendors are different money, "
-                            "so they are not added up. It comes from the spending counter, so top-ups and "
-                            "resets do not show.",
-                            Query(f"sum by (provider) ({SPENT_1H})", "{{provider}}"),
-                            unit=CREDITS,
-                            no_value="No spending known yet",
-                            interval="5m",
-                            decimals=1,
+                        by_vendor(
+                            "Spent per hour",
+                            "Spending of the last hour in the chosen unit, by vendor. Credits of two vendors are "
+                            "different money, so they are not added up. It comes from the spending counter, so top-ups "
+                            "and resets do not show.",
+                            SPENT_1H,
+                            no_value="No spending known yet in this unit",
                         ),
                     ),
                 ],
@@ -444,25 +457,24 @@ def build() -> Json:
                         12,
                         ranking(
                             "Largest spenders in 24 h",
-                            "The ten accounts that spent the most credits in the last 24 hours.",
-                            f"sort_desc(topk(10, {SPENT_1D} > 0))",
+                            "The ten accounts that spent the most in the last 24 hours, of those that count in the "
+                            "chosen unit.",
+                            f"sort_desc(topk(10, {with_unit(MANY, SPENT_1D + ' > 0', CHOSEN_UNIT)}))",
                             unit=CREDITS,
                             thresholds=steps(BLUE),
-                            no_value="Nothing spent, or not known yet",
+                            no_value="Nothing spent in this unit, or not known yet",
+                            name=NAME + " ({{unit}})",
                             decimals=1,
                             min=0,
                         ),
                     ),
                     (
                         12,
-                        lines(
-                            "Credits left",
-                            "The sum of all balances, by vendor, without unlimited ones.",
-                            Query(f"sum by (provider) ({finite})", "{{provider}}"),
-                            unit=CREDITS,
-                            no_value="No limited balance known",
-                            interval="5m",
-                            decimals=1,
+                        by_vendor(
+                            "Balance left",
+                            "The sum of the balances in the chosen unit, by vendor, without unlimited ones.",
+                            f"{balance(MANY)} < Inf",
+                            no_value="No limited balance known in this unit",
                         ),
                     ),
                 ],

@@ -83,10 +83,10 @@ def quota_near_limit(select: Selector) -> str:
     return f"group by ({ACCOUNT}) ({used} >= {threshold} unless {expires})"
 
 
-def with_unit(select: Selector, amount: str) -> str:
+def with_unit(select: Selector, amount: str, *more: str) -> str:
     """Return an amount with the label `unit`. If replicas differ, one of their units counts."""
-    unit = f"topk by ({ACCOUNT}) (1, {select('video_api_credits_unit_info')})"
-    return f"{amount} * on ({ACCOUNT}) group_left (unit) {unit}"
+    unit = f"topk by ({ACCOUNT}) (1, {select('video_api_credits_unit_info', *more)})"
+    return f"({amount}) * on ({ACCOUNT}) group_left (unit) {unit}"
 
 
 def in_money(select: Selector, amount: str) -> str:
@@ -163,6 +163,19 @@ def target_variables() -> list[Json]:
             "Single exporters (shards or replicas)",
         ),
     ]
+
+
+def unit_variable() -> Json:
+    """Return the choice of one unit, because amounts in two units share no axis and no sum."""
+    within = 'job=~"$job", instance=~"$instance", provider=~"$provider", account=~"$account"'
+    result = variable(
+        "unit",
+        "Unit",
+        f"label_values(video_api_credits_unit_info{{{within}}}, unit)",
+        "What the accounts count in, for the panels of spend and balance",
+        multi=False,
+    )
+    return result | {"current": {"selected": True, "text": "credits", "value": "credits"}}
 
 
 def account_variables(*, multi: bool) -> list[Json]:

@@ -29,7 +29,7 @@ CELL, GAP, HEAD = 30, 8, 92  # as in page.tsx
 
 ALL = {"datasource": "Prometheus", "job": ".+", "instance": ".+", "provider": ".+", "account": ".+"}
 PICTURES: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "fleet": ("fleet.json", ALL),
+    "fleet": ("fleet.json", ALL | {"unit": "credits"}),
     "account": ("account.json", ALL | {"provider": "vidnavigator", "account": "media-prod"}),
     "account-videodb": ("account.json", ALL | {"provider": "videodb", "account": "video-lab"}),
     "exporter": ("exporter.json", ALL),

@@ -28,7 +28,7 @@ from tests.grafana.boards import BOARDS, SELECTOR, Json, variables
 ROOT = FOLDER.parents[1]
 PATIENCE = 90.0
 pytestmark = pytest.mark.needs("prometheus")
-EVERY = {"job": ".+", "instance": ".+", "provider": ".+", "account": ".+"}
+EVERY = {"job": ".+", "instance": ".+", "provider": ".+", "account": ".+", "unit": "credits"}
 # The Account dashboard is asked for each of these; between them they have all that an account can have.
 ACCOUNTS = [
     {"provider": "vidnavigator", "account": "media-prod"},
@@ -214,7 +214,7 @@ def test_query_of_fleet_can_be_filtered_by_any_configured_label(prometheus: Prom
 def test_query_of_sums_leaves_unlimited_accounts_out(prometheus: Prometheus) -> None:
     balances = until(lambda: prometheus.instant("video_api_credits_balance == Inf", time.time()))
     assert {series["metric"]["account"] for series in balances} == {"broadcast"}
-    [panel] = [panel for panel in BOARDS["fleet"]["panels"] if panel["title"] == "Credits left"]
+    [panel] = [panel for panel in BOARDS["fleet"]["panels"] if panel["title"] == "Balance left"]
     for series in responses(prometheus, panel["targets"][0], {}):
         assert all(value != "+Inf" for _, value in series["values"])
 

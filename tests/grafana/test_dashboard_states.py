@@ -65,6 +65,9 @@ def samples_of_states() -> Iterator[str]:
                 metric, _, more = name.partition("{")
                 if not metric.startswith("runway"):
                     yield f"video_api_{metric}{{{labels}{',' + more if more else '}'} {value}"
+            # Both replicas have the unit; one account counts in dollars, and no sum of credits may have it.
+            unit = "USD" if account == "fine" else "credits"
+            yield f'video_api_credits_unit_info{{{labels},unit="{unit}"}} 1'
             for severity, credits in (("warning", 20), ("critical", 5)):
                 yield f'video_api_credits_threshold{{{labels},severity="{severity}"}} {credits}'
                 for resource in ("storage", "channels"):
@@ -88,7 +91,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 def asked(prometheus: Prometheus, target: Json, account: str, at: float) -> list[Json]:
-    values = {"job": ".+", "instance": ".+", "provider": ".+", "account": account, "__rate_interval": "5m"}
+    values = {"job": ".+", "instance": ".+", "provider": ".+", "account": account, "unit": "credits"}
+    values["__rate_interval"] = "5m"
     if account == "new":
         values["provider"] = "videodb"  # the Account dashboard compares for equality
     expr = re.sub(r"\$(\w+)", lambda found: values[found[1]], target["expr"])
@@ -160,9 +164,16 @@ def test_the_tiles_count_accounts_and_not_replicas(prometheus: Prometheus) -> No
 
 
 @needs_prometheus
-def test_runways_name_the_exhausted_account_first_and_sums_leave_the_unlimited_one_out(prometheus: Prometheus) -> None:
+def test_runways_name_the_exhausted_account_first_and_sums_leave_other_units_and_the_unlimited_out(
+    prometheus: Prometheus,
+) -> None:
     fleet = {panel["title"]: target for name, panel, target in targets() if name == "fleet"}
     shortest = asked(prometheus, fleet["Shortest runways"], ".+", LATER)
     assert [series["metric"]["account"] for series in shortest][:1] == ["exhausted"]
-    [left] = asked(prometheus, fleet["Credits left"], ".+", LATER)
-    assert float(left["value"][1]) == pytest.approx(4.9 + 19 + 5 + 20 + 5 * 100)
+    [left] = asked(prometheus, fleet["Balance left"], ".+", LATER)
+    assert float(left["value"][1]) == pytest.approx(4.9 + 19 + 5 + 5 * 100)
+    assert left["metric"]["unit"] == "credits"
+    spenders = {
+        series["metric"]["account"] for series in asked(prometheus, fleet["Largest spenders in 24 h"], ".+", LATER)
+    }
+    assert len(spenders) == 10 and "fine" not in spenders
