@@ -23,8 +23,8 @@ Prometheus' base units. Credits are a unit of their own.
 
 - A field that the vendor does not send, or sends as `null`, is **absent** and never 0. `"unlimited"` is `+Inf`.
 - A string that is a JSON number counts as that number. Any other value in the place of a number is **rejected**. Its
-  series is absent, and the rest of the response is used. `video_api_rejected_fields` counts it, and the log names its
-  path.
+  series is absent, and the rest of the response is used. `video_api_rejected_fields` counts it, up to 1,000 for a
+  response, and the log names its path.
 - After a failed poll the last good values stay until they are `stale_after` old, and `video_api_up` is 0. Then the
   exporter withdraws the account's figures. Its thresholds, its ledger counters and everything about polling stay.
 - The exporter asks for invoices and auto recharge once an hour. It withdraws them when they are three hours old.

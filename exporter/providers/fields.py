@@ -20,6 +20,8 @@ _TIME = re.compile(
     re.ASCII,
 )
 _MAX_CHARACTERS = 256
+MAX_REJECTED = 1000
+"""Rejected fields of a response that are noted. A response of 1 MiB may have a quarter of a million."""
 
 
 def label(value: str) -> str:
@@ -102,7 +104,8 @@ class FieldReader:
 
     def reject(self, name: str) -> None:
         """Note that a field could not be read."""
-        self._rejected.append(f"{self._path}.{label(name)}" if self._path else label(name))
+        if len(self._rejected) < MAX_REJECTED:
+            self._rejected.append(f"{self._path}.{label(name)}" if self._path else label(name))
 
     def number(self, *names: str) -> float | None:
         """Return the first of these fields that was sent, as a number. ``"unlimited"`` is ``inf``."""

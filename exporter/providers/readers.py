@@ -14,7 +14,7 @@ from math import inf, isfinite
 from typing import TypeVar
 
 from exporter.providers.expressions import Expression, UnreadableField, kind
-from exporter.providers.fields import label, parse_number, parse_time
+from exporter.providers.fields import MAX_REJECTED, label, parse_number, parse_time
 
 _T = TypeVar("_T")
 
@@ -207,7 +207,7 @@ class Reader:
 
     def reject(self, name: str, why: str) -> None:
         """Note a field that was read and cannot be used."""
-        self.rejected[self.prefix + name] = None
+        self._note(name)
         if self.outcomes is not None:
             self.outcomes.append(FieldOutcome(self.prefix + name, rejected=why))
 
@@ -228,6 +228,10 @@ class Reader:
     def _reject(self, name: str, error: UnreadableField, expression: Expression) -> None:
         # A block of the wrong type is one mistake of the vendor, also where several fields lie in it.
         path = error.where or (".".join(expression.path) if expression.path else name)
-        self.rejected[self.prefix + path] = None
+        self._note(path)
         if self.outcomes is not None:
             self.outcomes.append(FieldOutcome(self.prefix + name, rejected=str(error)))
+
+    def _note(self, path: str) -> None:
+        if len(self.rejected) < MAX_REJECTED:
+            self.rejected[self.prefix + path] = None
