@@ -138,7 +138,13 @@ def _add_responses(tried: argparse.ArgumentParser) -> None:
         metavar="[REQUEST=]FILE",
         help="JSON file with the response; repeatable, with the name of a further request",
     )
-    tried.add_argument("--status", type=int, default=200, help="HTTP status of the response (default: 200)")
+    tried.add_argument("--status", type=_http_status, default=200, help="HTTP status of the response (default: 200)")
+
+
+def _http_status(text: str) -> int:
+    if not re.fullmatch("[1-5][0-9][0-9]", text):
+        raise argparse.ArgumentTypeError("must be an HTTP status, which is a number from 100 to 599")
+    return int(text)
 
 
 def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
 
 from exporter.config.providers import KnownProviders, providers_in, source_of
-from exporter.errors import PollError, UsageError
+from exporter.errors import InvalidResponseError, PollError, UsageError
 from exporter.providers import PROVIDERS
 from exporter.providers.examples import result_of, series_of
 from exporter.providers.readers import FieldOutcome
-from exporter.runtime.files import read_file
+from exporter.runtime.files import read_file, reason
 from exporter.runtime.output import write
 from exporter.runtime.redaction import escape
+from exporter.transport.body import MAX_BODY_BYTES, decoded
 
-_MAX_BYTES = 1 << 20
 _MAX_FIELDS = 500
 """Lines of fields that are printed."""
 
@@ -75,6 +74,8 @@ def try_provider(
             raise UsageError(
                 f"try-provider: --response names an unknown request. {name} has {', '.join(declaration.requests)}"
             )
+        if (request or "usage") in documents:
+            raise UsageError(f"try-provider: --response is given twice for the request {request or 'usage'}")
         documents[request or "usage"] = _document(request or "usage", file)
     if missing := [request for request in declaration.requests if request not in documents]:
         write(f"# without a response to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
@@ -93,11 +94,11 @@ def try_provider(
 
 def _document(request: str, file: str) -> object:
     try:
-        document: object = json.loads(read_file(file, _MAX_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError(f"try-provider: the response to {request} cannot be read: {why}") from None
-    return document
+        return decoded(read_file(file, MAX_BODY_BYTES))
+    except OSError as error:
+        raise UsageError(f"try-provider: the response to {request} cannot be read: {reason(error)}") from None
+    except InvalidResponseError as error:
+        raise UsageError(f"try-provider: {error}. The file must hold the body of the response to {request}") from None
 
 
 def _result(outcome: FieldOutcome) -> str:

@@ -67,6 +67,56 @@ def test_what_cannot_be_tried_is_told(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "the response is empty. The file must hold the body of the response to usage"),
+        (b"HTTP/1.1 200 OK\n\n{}", "the response is not JSON. The file must hold the body"),
+        (b"\xff\x00\xb8", "the response is not JSON. The file must hold the body"),
+        (b"[" * 10**5, "the response is nested too deeply. The file must hold the body"),
+        (b" " * (1 << 20) + b"{}", "the response to usage cannot be read: it is longer than 1048576 bytes"),
+        (None, "the response to usage cannot be read: Is a directory"),
+    ],
+)
+def test_a_file_that_is_no_response_is_told_in_one_sentence(
+    body: bytes | None, sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "bad.json"
+    file.mkdir() if body is None else file.write_bytes(body)
+    assert commands.run(["try-provider", "acme", "--response", "bad.json"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"try-provider: {sentence}")
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["NaN", "1" * 5000])
+def test_a_number_that_no_sample_can_have_is_rejected(
+    number: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "response.json").write_text(RESPONSE.replace('"12.50"', number))
+    assert commands.run(["try-provider", "acme", "--response", "response.json"]) == 0
+    assert "rejected, because it must be a number, not NaN or one that is too large\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--status", "abc"], "argument --status: must be an HTTP status, which is a number from 100 to 599"),
+        (["--status", "99999"], "argument --status: must be an HTTP status, which is a number from 100 to 599"),
+        (["--response", "usage=response.json"], "--response is given twice for the request usage"),
+    ],
+)
+def test_a_wrong_flag_is_told(
+    arguments: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = commands.run(["try-provider", "acme", "--response", "response.json", *arguments])
+    except SystemExit as ended:
+        status = ended.code  # type: ignore[assignment]  # argparse ends with a number
+    assert status == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_every_provider_is_listed_with_its_kind(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.run(["providers"]) == 0
     kinds = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]}

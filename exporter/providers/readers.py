@@ -88,6 +88,8 @@ class ResponseField:
             raise UnreadableField("is the text unlimited, which `unlimited` does not list")
         number = parse_number(value)
         if number is None:
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                raise UnreadableField("must be a number, not NaN or one that is too large")
             hint = ". Write `list: sum`, min or max" if isinstance(value, list) else ""
             raise UnreadableField(f"must be a number, not {kind(value)}{hint}")
         return number if self.scale is None else _scaled(number, self.scale)
