@@ -146,6 +146,11 @@ class Store:
         # Do not hold the lock here. Thousands of accounts take a while, and scrapes need the lock.
         return [self._view(entry) for entry in entries]
 
+    def view(self, key: AccountKey) -> View | None:
+        """Return the data of an account that may be shown now, or None if it is not served."""
+        entry = self._entries.get(key)
+        return self._view(entry) if entry else None
+
     def _show(self, key: AccountKey, entry: _Entry) -> None:
         self._age(key, entry)
         view = self._view(entry)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
-from exporter.readings import AccountKey, AccountState, Kept
+from exporter.readings import AccountKey, AccountState, Kept, PollRecord, Series
 
 WINDOW_SECONDS = 60.0
 """How long a request counts."""
 MAX_COOLDOWN_SECONDS = 6 * 3600.0
 
+HOUR, DAY = 3600, 86400
+"""Seconds, and the two spans of which the history keeps the last reading."""
 Refusal = TypeVar("Refusal")
+Balance = tuple[int, float]
+"""The Unix time of a reading, and its balance."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,31 @@ class AccountStates(Protocol):
 
     def close(self) -> None:
         """Write what is not written yet, and let others use the state. Later saves are ignored."""
+
+
+class AccountHistory(Protocol):
+    """What a state has of the past, all of one moment. ``opening`` opens it, for reading alone."""
+
+    def accounts(self) -> list[AccountKey]:
+        """Return every account that has a state, also one that is no longer configured."""
+
+    def readings(self, account: AccountKey, span: int, begin: float, end: float) -> Series:
+        """Return the last reading of each hour or day (``span``) before ``end``, from the last one before ``begin``.
+
+        Times are Unix seconds. The newest reading counts as that of its hour and day.
+        """
+
+    def every_account(self, span: int, begin: float, end: float) -> Iterator[tuple[AccountKey, Series]]:
+        """Yield each account with its ``readings``."""
+
+    def balances(self, accounts: Sequence[AccountKey], begin: float) -> Mapping[AccountKey, Sequence[Balance]]:
+        """Return the balance of each hour about ``begin`` (Unix seconds) and later, where it was a number.
+
+        The newest reading is not among them. The last ``Balance`` of an account may be an hour old.
+        """
+
+    def polls(self, account: AccountKey) -> list[PollRecord]:
+        """Return the last polls of an account, newest first."""
 
 
 class Keys(Protocol):

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from decimal import Decimal
+from math import isfinite
 
 from pydantic_core import from_json
 
@@ -65,6 +66,12 @@ def pack(series: Series) -> bytes:
 def unpack(chunk: bytes) -> Series:
     """Return the readings of a chunk. Raises zlib.error for a damaged one, and what ``decode`` raises."""
     return decode(zlib.decompress(chunk))
+
+
+def balances(chunk: bytes) -> list[tuple[int, float]]:
+    """Return the times and balances of a chunk, where the balance is a number. Raises as ``unpack`` does."""
+    at, _, balance, *_ = from_json(zlib.decompress(chunk))
+    return [(time, value) for time, value in zip(at, balance, strict=True) if value is not None and isfinite(value)]
 
 
 def joined(pieces: Sequence[Series]) -> Series:

@@ -11,23 +11,25 @@ import logging
 import sqlite3
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import InvalidOperation
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 from exporter.errors import StateUnavailableError
 from exporter.readings import AccountKey, Kept, PollRecord, Series
 from exporter.state import chunks
+from exporter.state.base import DAY, HOUR, Balance
 from exporter.state.codec import name_of
 from exporter.state.database import FAULTS, Unusable, open_for_reading, version
 from exporter.state.schema import SCHEMA_VERSION
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-HOUR, DAY = 3600, 86400
 POLLS = 50
 """Polls that are kept of each account."""
 _CHUNKS = "SELECT account, readings FROM history WHERE span = ? AND chunk BETWEEN ? AND ?"
@@ -120,6 +122,20 @@ class History:
             whole = _followed(whole, span, chunks.decode(last))
         return chunks.part(whole, max(0, bisect_left(whole.at, begin) - 1), bisect_left(whole.at, end))
 
+    def balances(self, accounts: Sequence[AccountKey], begin: float) -> dict[AccountKey, list[Balance]]:
+        """Return the balance of each hour about ``begin`` (Unix seconds) and later, where it was a number."""
+        found: dict[AccountKey, list[Balance]] = {account: [] for account in accounts}
+        query = (
+            "SELECT accounts.account, history.account, readings FROM json_each(?)"
+            " JOIN accounts ON accounts.account = value JOIN history ON history.account = accounts.id"
+            " WHERE span = ? AND chunk >= ? ORDER BY accounts.id, chunk"
+        )
+        names = {name_of(account): account for account in found}
+        place = (json.dumps(list(names)), HOUR, int(begin // HOUR // chunks.ROWS))
+        for name, number, content in self._db.execute(query, place):
+            found[names[name]] += _undamaged(chunks.balances, content, number) or ()
+        return found
+
     def polls(self, account: AccountKey) -> list[PollRecord]:
         """Return the last polls of an account, newest first."""
         row = self._row(account)
@@ -168,8 +184,12 @@ def _followed(before: Series, span: int, last: Series) -> Series:
 
 
 def _unpacked(chunk: bytes, account: int) -> Series:
+    return _undamaged(chunks.unpack, chunk, account) or Series()
+
+
+def _undamaged(read: Callable[[bytes], T], chunk: bytes, account: int) -> T | None:
     try:
-        return chunks.unpack(chunk)
+        return read(chunk)
     except _DAMAGED as error:  # it must not stop the polls of the account
         logger.warning("history of account number %d: skipping damaged readings: %s", account, error)
-        return Series()
+        return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from exporter.errors import StateUnavailableError
 from exporter.runtime.clock import Clock
-from exporter.state.base import State
+from exporter.state.base import AccountHistory, State
 from exporter.state.source import StateSource
 
 
@@ -19,6 +21,15 @@ def open_state(source: StateSource, clock: Clock, *, exclusive: bool) -> State:
 
     file = StateFile.open(Path(source.value), clock, exclusive=exclusive)
     return State(file, KeyRecords(file, clock))
+
+
+def open_history(source: StateSource) -> AbstractContextManager[AccountHistory]:
+    """Open the history in the state, beside a running exporter too. Raises StateUnavailableError."""
+    if source.kind != "path":
+        raise StateUnavailableError("a state in PostgreSQL has no history")
+    from exporter.state.history import open_history as open_file
+
+    return open_file(Path(source.value))
 
 
 def _open_database(source: StateSource, clock: Clock, *, exclusive: bool) -> State:

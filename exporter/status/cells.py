@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
+from urllib.parse import quote
 
 from exporter.status.summary import Attention, CreditSummary, Fill, QuotaSummary, Summary
 from exporter.status.words import NONE, UNKNOWN, UNLIMITED, amount, duration, iso, past, percent, size
@@ -35,18 +36,20 @@ class Bar(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A figure, the note under it, its bar, and its time in ISO 8601."""
+    """A figure, the note under it, its bar, its time in ISO 8601, and a chart as SVG."""
 
     text: str
     note: str = ""
     bar: Bar | None = None
     at: str = ""
+    chart: str = ""
 
 
 class Row(NamedTuple):
-    """The texts of an account's row. ``columns`` are cells with their CSS classes."""
+    """The texts of an account's row. ``columns`` are cells with their CSS classes, ``href`` is the account's page."""
 
     name: str
+    href: str
     provider: str
     labels: str
     severity: str
@@ -56,12 +59,12 @@ class Row(NamedTuple):
     columns: list[tuple[str, Cell]]
 
 
-def row(account: Summary, now: float) -> Row:
-    """Return the row of an account at the wall time ``now``."""
+def row(account: Summary, now: float, trend: str = "") -> Row:
+    """Return the row of an account at the wall time ``now``. ``trend`` is a chart of its balance, as SVG."""
     figures = (
         _plan(account, now),
         _with_quotas(_balance(account.credits), account.quotas),
-        _runway(account.credits),
+        _runway(account.credits)._replace(chart=trend),
         _quota(account.storage, size),
         _quota(account.channels, amount),
         _last(account, now),
@@ -69,6 +72,7 @@ def row(account: Summary, now: float) -> Row:
     )
     return Row(
         name=account.name,
+        href=address(account.provider, account.name),
         provider=account.provider,
         labels=", ".join(f"{name}={value}" for name, value in account.labels.items()),
         severity=account.severity,
@@ -77,6 +81,11 @@ def row(account: Summary, now: float) -> Row:
         since=_since(account, now),
         columns=[(column + _MUTED.get(cell.text, ""), cell) for column, cell in zip(COLUMNS, figures, strict=True)],
     )
+
+
+def address(provider: str, name: str) -> str:
+    """Return the address of an account's page, relative to ``/``."""
+    return f"accounts/{quote(provider, safe='')}/{quote(name, safe='', errors='replace')}"
 
 
 def _since(account: Summary, now: float) -> str:

@@ -16,7 +16,7 @@ def as_json(account: Summary) -> dict[str, object]:
         "account": account.name,
         "labels": dict(account.labels),
         "severity": account.severity,
-        "attention": [{"severity": severity, "text": text} for severity, text in account.attention],
+        "attention": [{"severity": severity, "text": text} for severity, text, _ in account.attention],
         "up": account.up,
         "stale": account.stale,
         "plan": account.plan,

@@ -33,6 +33,7 @@ EXPLANATIONS: Mapping[str, str] = {
 
 _KEY_FAILURES = frozenset({"auth", "forbidden", "credential"})
 """Failures that do not end by waiting."""
+_FAILURE_ALERTS = {**dict.fromkeys(_KEY_FAILURES, "VideoApiKeyRejected"), "rate_limited": "VideoApiRateLimited"}
 _OLD_DATA_SECONDS = 3600.0
 """Age in seconds at which a vendor's figures are old although polls succeed."""
 _ENDS_SOON_SECONDS = 7 * 86_400.0
@@ -41,10 +42,11 @@ _CALENDAR = (-62_135_596_800, 253_402_300_800)
 
 
 class Attention(NamedTuple):
-    """A problem of an account, in words for operators."""
+    """A problem of an account, in words for operators, and the alert that watches for it."""
 
     severity: str
     text: str
+    alert: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,40 +179,44 @@ def _attention(
     """Yield every problem. The rules are those of the alerts, but without their delay."""
     state, usage = view.state, view.usage
     if not state.polls:
-        yield Attention("unknown", "Not polled yet.")
+        yield Attention("unknown", "Not polled yet.", "")
         return
     if state.failure is not None:
         reason = state.failure.reason
-        yield Attention("critical" if reason in _KEY_FAILURES else "warning", EXPLANATIONS[reason])
+        severity = "critical" if reason in _KEY_FAILURES else "warning"
+        yield Attention(severity, EXPLANATIONS[reason], _FAILURE_ALERTS.get(reason, "VideoApiPollFailing"))
     if usage is None:
         if state.usage is not None:
-            yield Attention("warning", "The last figures are too old to be shown.")
+            yield Attention("warning", "The last figures are too old to be shown.", "VideoApiDataStale")
         return
     yield from _money(view, credits, usage)
     yield from _expiring(usage, wall)
     for name, fill in fills.items():
         if fill is not None and fill.ratio is not None and fill.level in ("warning", "critical"):
-            yield Attention(fill.level, f"{name}: {percent(fill.ratio, digits=4, space=' ')} of the limit used.")
+            alert = f"VideoApi{name if name in ('Storage', 'Channels') else 'Quota'}NearLimit"
+            yield Attention(fill.level, f"{name}: {percent(fill.ratio, digits=4, space=' ')} of the limit used.", alert)
     yield from _plan(usage, wall)
     if usage.generated_at is not None and wall - usage.generated_at > _OLD_DATA_SECONDS:
-        yield Attention("warning", "The vendor's figures are more than an hour old.")
+        yield Attention("warning", "The vendor's figures are more than an hour old.", "VideoApiDataStale")
     rejected = sum(len(part.rejected) for part in state.parts.values())
     if rejected:
         text = f"{rejected} field{'s' if rejected > 1 else ''} of the last response could not be read."
-        yield Attention("warning", f"{text} The exporter's log names them.")
+        yield Attention("warning", f"{text} The exporter's log names them.", "VideoApiFieldsRejected")
 
 
 def _money(view: View, credits: CreditSummary, usage: Usage) -> Iterator[Attention]:
     if credits.level == "exhausted":
-        yield Attention("critical", f"No {credits.unit} {'are' if credits.unit == 'credits' else 'is'} left.")
+        text = f"No {credits.unit} {'are' if credits.unit == 'credits' else 'is'} left."
+        yield Attention("critical", text, "VideoApiCreditsExhausted")
     elif credits.level in ("critical", "warning"):
         below = credits.critical_below if credits.level == "critical" else credits.warning_below
         what, unit = ("Credits are", "") if credits.unit == "credits" else ("The balance is", f" {credits.unit}")
-        yield Attention(credits.level, f"{what} below the {credits.level} level of {amount(below)}{unit}.")
+        text = f"{what} below the {credits.level} level of {amount(below)}{unit}."
+        yield Attention(credits.level, text, "VideoApiCreditsLow")
     elif credits.level is None and usage.subscribed and _should_have_balance(usage):
-        yield Attention("warning", "The vendor's response has no balance.")
+        yield Attention("warning", "The vendor's response has no balance.", "VideoApiBalanceMissing")
     if view.invoices is not None and view.invoices.last_status == "failed":
-        yield Attention("warning", "The newest invoice was not paid.")
+        yield Attention("warning", "The newest invoice was not paid.", "VideoApiInvoiceFailed")
 
 
 def _should_have_balance(usage: Usage) -> bool:
@@ -222,7 +228,8 @@ def _expiring(usage: Usage, wall: float) -> Iterator[Attention]:
     for quota in usage.quotas:
         left, end = quota.amounts.remaining or 0.0, quota.expires_at
         if end is not None and 0 < end - wall < _ENDS_SOON_SECONDS and left > 0:
-            yield Attention("warning", f"{quota.name}: {amount(left)} {quota.unit} expire in {duration(end - wall)}.")
+            text = f"{quota.name}: {amount(left)} {quota.unit} expire in {duration(end - wall)}."
+            yield Attention("warning", text, "VideoApiCreditsExpiring")
 
 
 def _quotas(usage: Usage, threshold: Threshold) -> Iterator[QuotaSummary]:
@@ -237,12 +244,13 @@ def _quotas(usage: Usage, threshold: Threshold) -> Iterator[QuotaSummary]:
 def _plan(usage: Usage, wall: float) -> Iterator[Attention]:
     plan = usage.subscription
     if not usage.subscribed:
-        yield Attention("critical", "There is no subscription.")
+        yield Attention("critical", "There is no subscription.", "VideoApiSubscriptionInactive")
     elif plan is not None and plan.active is False:
-        yield Attention("critical", f"The subscription is not active ({plan.status}).")
+        text = f"The subscription is not active ({plan.status})."
+        yield Attention("critical", text, "VideoApiSubscriptionInactive")
     end = usage.billing_period.end if usage.billing_period is not None else None
     if plan is not None and plan.cancel_at_period_end and end is not None and end - wall < _ENDS_SOON_SECONDS:
-        yield Attention("warning", "The plan was cancelled and ends with this period.")
+        yield Attention("warning", "The plan was cancelled and ends with this period.", "VideoApiSubscriptionEnding")
 
 
 def _second(unix: float | None) -> float | None:

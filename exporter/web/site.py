@@ -70,7 +70,8 @@ class Site:
         return None
 
     def _route(self, request: Request, respond: Respond) -> None:
-        route = self._routes.get(request.path)
+        # A path of one name and a slash leads everything below it.
+        route = self._routes.get(request.path) or self._routes.get(f"/{request.path[1:].partition('/')[0]}/")
         if route is None:
             respond(text_response(404, "404 Not Found"))
             return

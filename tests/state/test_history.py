@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
+from math import inf
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -16,8 +17,10 @@ from hypothesis import given, settings
 
 from exporter.errors import StateUnavailableError
 from exporter.readings import AccountState, Failure, Kept, Ledger, PollRecord, Pool, Quota, Series, Usage
-from exporter.state import chunks
-from exporter.state.history import DAY, HOUR, POLLS, open_history
+from exporter.state import chunks, opening
+from exporter.state.base import DAY, HOUR
+from exporter.state.history import POLLS, open_history
+from exporter.state.source import StateSource
 from exporter.state.sqlite import StateFile
 from tests.conftest import START, FakeClock
 
@@ -114,6 +117,30 @@ def test_a_reading_of_an_earlier_release_has_no_beginning_of_its_ledger() -> Non
     *columns, used = json.loads(chunks.encode(state))
     earlier = chunks.decode(json.dumps([*columns[:-1], used]).encode())
     assert earlier == replace(state, began=[None])
+
+
+def test_the_balances_of_many_accounts_are_read_at_once_and_only_where_they_are_numbers(
+    file: StateFile, clock: FakeClock
+) -> None:
+    for balance in (5.0, None, inf, 4.0, 3.0, 2.0):
+        for account in (MEDIA, ARCHIVE, ("videodb", "another")):
+            state = polled(clock)
+            file.save(account, replace(state, parts={"usage": Usage(balance=balance)}))
+        clock.advance(HOUR)
+    with open_history(file.path) as history:
+        found = history.balances([MEDIA, ("videodb", "unknown"), ARCHIVE], MIDNIGHT)
+    assert found[MEDIA] == [(MIDNIGHT, 5), (MIDNIGHT + 3 * HOUR, 4), (MIDNIGHT + 4 * HOUR, 3)]
+    assert found == {MEDIA: found[MEDIA], ("videodb", "unknown"): [], ARCHIVE: found[MEDIA]}
+
+
+def test_damaged_balances_are_skipped(file: StateFile, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        file.save(MEDIA, polled(clock))
+        clock.advance(HOUR)
+    file.write(lambda db: db.execute("UPDATE history SET readings = x'00'"))
+    with open_history(file.path) as history:
+        assert history.balances([MEDIA], 0) == {MEDIA: []}
+    assert "skipping damaged readings" in caplog.text
 
 
 def test_what_is_too_old_is_dropped_and_what_is_not_stays(file: StateFile, clock: FakeClock) -> None:
@@ -246,3 +273,13 @@ def test_a_chunk_gives_back_what_it_was_given(rows: list[Row]) -> None:
     whole = chunks.joined(pieces)
     assert all(len(column) == len(rows) for column in whole.used.values())
     assert chunks.unpack(chunks.pack(whole)) == whole
+
+
+def test_the_history_is_opened_where_the_configuration_says_that_the_state_is(
+    file: StateFile, clock: FakeClock
+) -> None:
+    file.save(MEDIA, polled(clock))
+    with opening.open_history(StateSource("path", str(file.path))) as history:
+        assert history.accounts() == [MEDIA]
+    with pytest.raises(StateUnavailableError, match="PostgreSQL has no history"):
+        opening.open_history(StateSource("url", "postgresql://localhost/exporter"))

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.errors import StartError, UsageError
 from exporter.web.listen import parse_address
-from exporter.web.messages import Request, Response, Route
+from exporter.web.messages import Request, Response, Route, text_response
 from exporter.web.server import Server
 
 from .conftest import Servers, body, hello, pattern, sized
@@ -49,6 +49,17 @@ def test_a_handler_sees_method_path_query_and_headers(servers: Servers) -> None:
 def test_a_whole_url_as_target_is_the_path_in_it(servers: Servers) -> None:
     client = servers.client(servers.start({"/metrics": Route(sized)}))
     assert body(client.request("http://somewhere:1/metrics?bytes=3")) == pattern(3)
+
+
+def test_a_route_that_ends_in_a_slash_leads_everything_below_it(servers: Servers) -> None:
+    def handler(request: Request) -> Response:
+        return text_response(200, request.path)
+
+    client = servers.client(servers.start({"/accounts/": Route(handler), "/": Route(hello)}))
+    for path in ("/accounts/a/b", "/accounts/", "/accounts"):
+        assert body(client.request(path)).decode().strip() == path
+    assert body(client.request("/accounts/a%2Fb/%C3%A4")).decode() == "/accounts/a/b/ä\n"
+    assert client.request("/accountsx/a").status == 404
 
 
 @pytest.mark.parametrize("path", ["/metrics/", "/Metrics", "/", "//metrics", "/metrics/../metrics", "*"])

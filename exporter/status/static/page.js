@@ -77,7 +77,7 @@
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("#board a");
-    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (!link || link.pathname !== location.pathname || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
     if (link.id === "show-every") form.elements.q.value = "";
     load(link.search);
