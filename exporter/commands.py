@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_responses(tried)
     demo = command("demo", "Serve the metrics of simulated vendors, without a key.", _demo)
     demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
+    _add_copy(command("state", "Copy what the exporter keeps over a restart.", _copy_state))
     for child, names in (
         (check, ("config.file", "web.config.file")),
         (poll, ("config.file", "log.level", "log.format")),
@@ -145,6 +146,19 @@ def _http_status(text: str) -> int:
     if not re.fullmatch("[1-5][0-9][0-9]", text):
         raise argparse.ArgumentTypeError("must be an HTTP status, which is a number from 100 to 599")
     return int(text)
+
+
+def _add_copy(state: _Parser) -> None:
+    does = "Copy a state file into a PostgreSQL database, while no exporter uses them."
+    actions = state.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser, required=True)
+    copy = actions.add_parser("copy", help=does, description=does, allow_abbrev=False)
+    copy.add_argument("--from", dest="source", required=True, metavar="FILE", help="the state file")
+    copy.add_argument(
+        "--to",
+        required=True,
+        metavar="DATABASE",
+        help="connection string without a password, or a file that holds a whole one",
+    )
 
 
 def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -238,6 +252,13 @@ def _config_if_there(arguments: argparse.Namespace, environ: Mapping[str, str]) 
     path = Path(str(value("config.file", arguments, environ)))
     default = next(flag.default for flag in FLAGS if flag.name == "config.file")
     return None if str(path) == default and not path.exists() else path
+
+
+def _copy_state(arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+    from exporter.state.copying import copy_state
+
+    write(copy_state(arguments.source, arguments.to))
+    return 0
 
 
 def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -31,10 +31,6 @@ def state_source(head: Head, environ: Mapping[str, str], report: Report) -> Stat
             location.at(given[0]), "needs the package psycopg. Install video-api-exporter with the extra postgresql"
         )
         return None
-    if head.checked.model.history is not None:
-        report.warn(
-            head.location.at("history"), "has no effect, because a PostgreSQL database keeps no history. A file does"
-        )
     source = _database(head, block, environ)
     try:
         source.url()

@@ -11,9 +11,13 @@ from exporter.readings import AccountKey, AccountState, Kept, PollRecord, Series
 WINDOW_SECONDS = 60.0
 """How long a request counts."""
 MAX_COOLDOWN_SECONDS = 6 * 3600.0
-
 HOUR, DAY = 3600, 86400
 """Seconds, and the two spans of which the history keeps the last reading."""
+POLLS = 50
+"""Polls that are kept of each account."""
+KEEP_REMOVED_SECONDS = 30 * 86400.0
+"""How long an account is kept that is no longer configured, or longer where its history is."""
+
 Refusal = TypeVar("Refusal")
 Balance = tuple[int, float]
 """The Unix time of a reading, and its balance."""
@@ -39,7 +43,7 @@ class AccountStates(Protocol):
     """The last state of each account. No method raises where the state cannot be used; the memory decides then."""
 
     kept: Kept
-    """How long readings are kept, where the state has a history."""
+    """How long readings are kept."""
 
     @property
     def write_failures(self) -> int:
@@ -56,7 +60,7 @@ class AccountStates(Protocol):
         """Commit the state of one account. One that cannot be written now is written later."""
 
     def forget(self, keep: Iterable[AccountKey]) -> None:
-        """Drop the accounts that are not in ``keep`` and were last saved more than 30 days ago."""
+        """Drop the accounts that are not in ``keep`` and were not saved for as long as they are kept."""
 
     def close(self) -> None:
         """Write what is not written yet, and let others use the state. Later saves are ignored."""

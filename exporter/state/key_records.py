@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from exporter.errors import StateUnavailableError
 from exporter.runtime.clock import Clock
 from exporter.state.base import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, KeyTarget, Refusal
+from exporter.state.retention import Execute
 from exporter.state.sqlite import StateFile
 
 _FORGET_COOLDOWN_SECONDS = 30 * 86400.0
@@ -153,11 +154,29 @@ class KeyRecords:
         return Cooldown(self._clock.monotonic() + left, wall + seconds)
 
     def _age(self, boot: str, monotonic: float, wall: float) -> float:
-        """Return how many seconds ago a row was written. It is never negative."""
-        now = self._clock.monotonic()
-        if boot == self._boot and monotonic <= now:
-            return now - monotonic
-        return max(0.0, self._clock.wall() - wall)
+        return _age(self._clock, boot == self._boot, monotonic, wall)
+
+
+def recent(execute: Execute, clock: Clock) -> dict[bytes, tuple[float | None, list[float]]]:
+    """Return, by the digest of each key, the seconds that are left of its cool-down and the ages of its requests."""
+    boot = _boot_id()
+    ages: dict[bytes, list[float]] = {}
+    for key, written_in, monotonic, wall in execute("SELECT key, boot, monotonic, wall FROM requests"):
+        if (age := _age(clock, written_in == boot, monotonic, wall)) < WINDOW_SECONDS:
+            ages.setdefault(key, []).append(age)
+    left: dict[bytes, float] = {}
+    for key, seconds, written_in, monotonic, wall in execute(_COOLDOWNS):
+        if (rest := min(seconds, MAX_COOLDOWN_SECONDS) - _age(clock, written_in == boot, monotonic, wall)) > 0:
+            left[key] = rest
+    return {key: (left.get(key), ages.get(key, [])) for key in {**ages, **left}}
+
+
+def _age(clock: Clock, is_of_this_boot: bool, monotonic: float, wall: float) -> float:
+    """Return how many seconds ago a row was written. It is never negative."""
+    now = clock.monotonic()
+    if is_of_this_boot and monotonic <= now:
+        return now - monotonic
+    return max(0.0, clock.wall() - wall)
 
 
 def _boot_id() -> str:

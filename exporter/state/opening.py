@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from exporter.errors import StateUnavailableError
 from exporter.runtime.clock import Clock
 from exporter.state.base import AccountHistory, State
 from exporter.state.source import StateSource
@@ -24,10 +23,12 @@ def open_state(source: StateSource, clock: Clock, *, exclusive: bool) -> State:
 
 
 def open_history(source: StateSource) -> AbstractContextManager[AccountHistory]:
-    """Open the history in the state, beside a running exporter too. Raises StateUnavailableError."""
+    """Open the history in a state beside running exporters, and write nothing. Raises StateUnavailableError."""
     if source.kind != "path":
-        raise StateUnavailableError("a state in PostgreSQL has no history")
-    from exporter.state.history import open_history as open_file
+        from exporter.state.postgresql.history import open_database
+
+        return open_database(source)
+    from exporter.state.history import open_file
 
     return open_file(Path(source.value))
 

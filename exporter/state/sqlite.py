@@ -22,24 +22,25 @@ from exporter.errors import StartError, StateUnavailableError
 from exporter.readings import AccountKey, AccountState, Kept, PollRecord
 from exporter.runtime.clock import Clock
 from exporter.runtime.files import reason
-from exporter.state import chunks, history
+from exporter.state import retention
+from exporter.state.base import KEEP_REMOVED_SECONDS, POLLS
 from exporter.state.codec import decoder, encode, name_of
 from exporter.state.database import FAULTS, Database, Unusable, is_corrupt, open_for_reading
+from exporter.state.retention import Packed
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-KEEP_REMOVED_SECONDS = 30 * 86400.0
 _RETRY_SECONDS = 5.0  # wait after a failure before the next attempt
+_PUT_POLL = "INSERT OR REPLACE INTO polls VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UNUSABLE = "state file %s cannot be used: %s. Continuing from memory, which is lost at the next restart"
 
 
 class _Row(NamedTuple):
-    """What a save writes of an account: its state, its last reading with its time, and its last poll."""
+    """What a save writes of an account: its state, its last reading, and its last poll with the number of polls."""
 
     content: bytes
-    read_at: int | None
-    reading: bytes | None
+    reading: Packed | None
     polls: int
     poll: PollRecord | None
 
@@ -101,9 +102,9 @@ class StateFile:
                 row = db.execute("SELECT state, checksum FROM accounts WHERE account = ?", (name,)).fetchone()
                 if row is None:
                     continue
-                content, checksum = row
+                content, check = row
                 try:
-                    if checksum != _checksum(name, content):
+                    if check != checksum(name, content):
                         raise ValueError("the checksum does not match")
                     states[account] = decode(content)
                 except (ValueError, TypeError) as error:  # a bad row must not affect the others
@@ -115,7 +116,7 @@ class StateFile:
 
     def save(self, account: AccountKey, state: AccountState) -> None:
         """Commit the state of one account with its history. If it cannot be written now, the next save writes it."""
-        row = _row_of(state)
+        row = _Row(encode(state), retention.reading_of(state), state.polls, retention.poll_of(state))
         with self._mutex:
             self._unsaved[account] = row
             with suppress(StateUnavailableError):
@@ -134,8 +135,7 @@ class StateFile:
             old = db.execute("SELECT id, account FROM accounts WHERE saved_at < ?", (before,)).fetchall()
             for number, name in old:
                 if name not in kept:
-                    history.forget(db, number)
-                    db.execute("DELETE FROM accounts WHERE id = ?", (number,))
+                    _forget(db, number)
 
         with suppress(StateUnavailableError):
             self.write(drop)
@@ -250,27 +250,28 @@ def _put_account(db: sqlite3.Connection, name: str, row: _Row, now: float, kept:
     if found is None:
         inserted = db.execute("INSERT INTO accounts(account, state, checksum, saved_at) VALUES (?, '', 0, 0)", (name,))
         found = (inserted.lastrowid, None, None)
-    number, read_at, reading = found
+    number, *before = found
+    last = Packed(*before) if before[0] is not None else None
+    if row.reading is not None:
+        earlier, last = retention.in_order(last, row.reading, now)
+        if earlier is not None:
+            retention.keep(db.execute, number, earlier, last, now, kept)
     db.execute(
         "UPDATE accounts SET state = ?, checksum = ?, saved_at = ?, read_at = ?, reading = ? WHERE id = ?",
-        (row.content, _checksum(name, row.content), now, row.read_at, row.reading, number),
+        (row.content, checksum(name, row.content), now, *(last or (None, None)), number),
     )
-    if read_at is not None and row.read_at is not None:
-        history.move_reading(db, number, read_at, reading, row.read_at, kept)
-    if row.poll is not None:
-        history.record_poll(db, number, row.polls, row.poll)
+    if (poll := row.poll) is not None:
+        db.execute(
+            _PUT_POLL, (number, row.polls % POLLS, poll.at, poll.seconds, poll.status, poll.reason, poll.message)
+        )
 
 
-def _row_of(state: AccountState) -> _Row:
-    last, failure = chunks.reading(state), state.failure
-    poll = None
-    if state.last_poll is not None:
-        reason, message = (failure.reason, failure.message) if failure else ("", "")
-        message = message.encode(errors="replace").decode()  # half a surrogate pair has no UTF-8
-        poll = PollRecord(state.last_poll, state.last_duration or 0.0, state.last_status, reason, message)
-    reading = chunks.encode(last) if last else None
-    return _Row(encode(state), last.at[0] if last else None, reading, state.polls, poll)
+def _forget(db: sqlite3.Connection, account: int) -> None:
+    for statement in ("DELETE FROM history WHERE account = ?", "DELETE FROM polls WHERE account = ?"):
+        db.execute(statement, (account,))
+    db.execute("DELETE FROM accounts WHERE id = ?", (account,))
 
 
-def _checksum(name: str, content: bytes) -> int:
+def checksum(name: str, content: bytes) -> int:
+    """Return the checksum of an account's row."""
     return zlib.crc32(content, zlib.crc32(name.encode()))

@@ -52,18 +52,6 @@ def only(config: Config) -> Account:
     return account
 
 
-@pytest.mark.parametrize("block", ["{}", "{daily: 0}"])
-def test_a_history_that_a_database_does_not_keep_gets_a_warning(loaded: Load, block: str) -> None:
-    database = "state: {url: 'postgresql://db.example/exporter'}\n" + MINIMAL
-    assert loaded(database).warnings == ()
-    assert loaded(f"state: {{path: a}}\nhistory: {block}\n{MINIMAL}").warnings == ()
-    (warning,) = loaded(f"{database}history: {block}\n").warnings
-    assert (warning.path, warning.message) == (
-        "history",
-        "has no effect, because a PostgreSQL database keeps no history. A file does",
-    )
-
-
 def test_what_is_left_out_has_the_documented_default(loaded: Load) -> None:
     config = loaded(MINIMAL)
     account = only(config)

@@ -14,7 +14,7 @@ from exporter.demo.past import live
 from exporter.demo.vendors import Vendors
 from exporter.demo.world import World, make_world
 from exporter.readings import Series
-from exporter.state.history import History, open_history
+from exporter.state.history import History, open_file
 
 START = 1_800_000_000.0
 
@@ -27,7 +27,7 @@ def lived(folder: Path, rounds: int = 1000) -> Iterator[tuple[World, History]]:
         world = make_world(vendors, speed=8640, clock=lambda: START)
         path = folder / "state.db"
         live(world, world.write_config(folder, path), path, lambda: next(stop, True))
-        with open_history(path) as history:
+        with open_file(path) as history:
             yield world, history
 
 

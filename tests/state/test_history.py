@@ -1,38 +1,72 @@
-"""The history in the state file: which readings and polls it keeps, for how long, and what a reader sees of them."""
+"""The history in a file and in PostgreSQL: which readings and polls are kept, for how long, and what a reader sees."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
+import secrets
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import replace
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import inf
 from pathlib import Path
+from typing import cast
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
 from exporter.errors import StateUnavailableError
-from exporter.readings import AccountState, Failure, Kept, Ledger, PollRecord, Pool, Quota, Series, Usage
-from exporter.state import chunks, opening
-from exporter.state.base import DAY, HOUR
-from exporter.state.history import POLLS, open_history
+from exporter.readings import AccountKey, AccountState, Failure, Kept, Ledger, PollRecord, Pool, Quota, Series, Usage
+from exporter.state import chunks
+from exporter.state.base import DAY, HOUR, POLLS, AccountHistory, AccountStates
+from exporter.state.history import History, open_file
+from exporter.state.opening import open_history, open_state
 from exporter.state.source import StateSource
 from exporter.state.sqlite import StateFile
-from tests.conftest import START, FakeClock
+from tests.conftest import FakeClock
+from tests.state.postgresql import Server
 
 MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
-MIDNIGHT = START // DAY * DAY
+MIDNIGHT = 1_700_000_000 // DAY * DAY  # long ago, because a database drops what its clock calls the future
+
+
+@dataclass
+class Past:
+    """A state of either kind, and where it is."""
+
+    accounts: AccountStates
+    source: StateSource
+
+    def save(self, account: AccountKey, state: AccountState) -> None:
+        self.accounts.save(account, state)
+        assert self.accounts.write_failures == 0
+
+    def opened(self) -> AbstractContextManager[AccountHistory]:
+        return open_history(self.source)
+
+
+@pytest.fixture(params=["file", pytest.param("database", marks=pytest.mark.needs("pg_ctlcluster"))])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> StateSource:
+    if request.param == "file":
+        return StateSource("path", str(tmp_path / "state.db"))
+    return StateSource("url", request.getfixturevalue("url"))
+
+
+@pytest.fixture
+def past(source: StateSource, clock: FakeClock) -> Iterator[Past]:
+    clock.wall_time = MIDNIGHT
+    with closing(open_state(source, clock, exclusive=True).accounts) as accounts:
+        yield Past(accounts, source)
 
 
 @pytest.fixture
 def file(tmp_path: Path, clock: FakeClock) -> Iterator[StateFile]:
     clock.wall_time = MIDNIGHT
-    with closing(StateFile.open(tmp_path / "state.db", clock, exclusive=True)) as opened:
-        yield opened
+    with closing(StateFile.open(tmp_path / "state.db", clock, exclusive=True)) as file:
+        yield file
 
 
 def polled(clock: FakeClock, spent: object = 0, **used: float) -> AccountState:
@@ -48,29 +82,29 @@ def polled(clock: FakeClock, spent: object = 0, **used: float) -> AccountState:
     )
 
 
-def readings(file: StateFile, span: int, begin: float = 0, end: float = 1e11) -> Series:
-    with open_history(file.path) as history:
-        return history.readings(MEDIA, span, begin, end)
+def readings(past: Past, span: int, begin: float = 0, end: float = 1e11) -> Series:
+    with past.opened() as opened:
+        return opened.readings(MEDIA, span, begin, end)
 
 
 def hours(series: Series) -> list[float]:
     return [(at - MIDNIGHT) / HOUR for at in series.at]
 
 
-def test_the_last_reading_of_each_hour_and_of_each_day_is_kept(file: StateFile, clock: FakeClock) -> None:
+def test_the_last_reading_of_each_hour_and_of_each_day_is_kept(past: Past, clock: FakeClock) -> None:
     for number in range(4 * 50):  # every 15 minutes for 50 hours
-        file.save(MEDIA, polled(clock, number))
+        past.save(MEDIA, polled(clock, number))
         clock.advance(900)
-    assert hours(readings(file, HOUR)) == [hour + 0.75 for hour in range(50)]
-    assert readings(file, HOUR).spent == [Decimal(4 * hour + 3) for hour in range(50)]
-    assert hours(readings(file, DAY)) == [23.75, 47.75, 49.75]
+    assert hours(readings(past, HOUR)) == [hour + 0.75 for hour in range(50)]
+    assert readings(past, HOUR).spent == [Decimal(4 * hour + 3) for hour in range(50)]
+    assert hours(readings(past, DAY)) == [23.75, 47.75, 49.75]
 
 
-def test_a_reading_is_kept_whole(file: StateFile, clock: FakeClock) -> None:
-    file.save(MEDIA, polled(clock, "0.10", search=3.5))
+def test_a_reading_is_kept_whole(past: Past, clock: FakeClock) -> None:
+    past.save(MEDIA, polled(clock, "0.10", search=3.5))
     clock.advance(HOUR)
-    file.save(MEDIA, polled(clock, "0.30", scene=1))
-    assert readings(file, HOUR) == Series(
+    past.save(MEDIA, polled(clock, "0.30", scene=1))
+    assert readings(past, HOUR) == Series(
         at=[int(MIDNIGHT), int(MIDNIGHT) + HOUR],
         unit=["credits"] * 2,
         balance=[100.5] * 2,
@@ -85,29 +119,27 @@ def test_a_reading_is_kept_whole(file: StateFile, clock: FakeClock) -> None:
     )
 
 
-def test_a_span_begins_with_the_last_reading_before_it_and_ends_before_its_end(
-    file: StateFile, clock: FakeClock
-) -> None:
+def test_a_span_begins_with_the_last_reading_before_it_and_ends_before_its_end(past: Past, clock: FakeClock) -> None:
     for day in (0, 1, 70, 71, 72):
         clock.wall_time = MIDNIGHT + day * DAY + HOUR
-        file.save(MEDIA, polled(clock, day))
-    assert readings(file, DAY, MIDNIGHT + 70 * DAY, MIDNIGHT + 72 * DAY).spent == [1, 70, 71]
-    assert readings(file, DAY, MIDNIGHT + 90 * DAY).spent == [72]
-    assert readings(file, DAY, 0, MIDNIGHT).spent == []
+        past.save(MEDIA, polled(clock, day))
+    assert readings(past, DAY, MIDNIGHT + 70 * DAY, MIDNIGHT + 72 * DAY).spent == [1, 70, 71]
+    assert readings(past, DAY, MIDNIGHT + 90 * DAY).spent == [72]
+    assert readings(past, DAY, 0, MIDNIGHT).spent == []
 
 
 @pytest.mark.parametrize("begin", [0, 31, 32, 33, 70, 71, 90])
-def test_the_readings_of_every_account_are_those_of_each(file: StateFile, clock: FakeClock, begin: int) -> None:
+def test_the_readings_of_every_account_are_those_of_each(past: Past, clock: FakeClock, begin: int) -> None:
     for day in (*range(28, 36), 70, 71):
         for account in (MEDIA, ARCHIVE, ("videodb", "stopped")):
             if account[1] != "stopped" or day < 40:
                 clock.wall_time = day * DAY + HOUR
-                file.save(account, polled(clock, day))
-    file.save(("videodb", "new"), AccountState())
-    with open_history(file.path) as history:
+                past.save(account, polled(clock, day))
+    past.save(("videodb", "new"), AccountState())
+    with past.opened() as opened:
         times = (begin * DAY, (begin + 31) * DAY)
-        every = dict(history.every_account(DAY, *times))
-        assert every == {account: history.readings(account, DAY, *times) for account in history.accounts()}
+        every = dict(opened.every_account(DAY, *times))
+        assert every == {account: opened.readings(account, DAY, *times) for account in opened.accounts()}
     assert every[MEDIA] == every[ARCHIVE] != every["videodb", "new"] == Series()
 
 
@@ -120,17 +152,18 @@ def test_a_reading_of_an_earlier_release_has_no_beginning_of_its_ledger() -> Non
 
 
 def test_the_balances_of_many_accounts_are_read_at_once_and_only_where_they_are_numbers(
-    file: StateFile, clock: FakeClock
+    past: Past, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("exporter.state.history._BATCH", 2)
     for balance in (5.0, None, inf, 4.0, 3.0, 2.0):
         for account in (MEDIA, ARCHIVE, ("videodb", "another")):
             state = polled(clock)
-            file.save(account, replace(state, parts={"usage": Usage(balance=balance)}))
+            past.save(account, replace(state, parts={"usage": Usage(balance=balance)}))
         clock.advance(HOUR)
-    with open_history(file.path) as history:
-        found = history.balances([MEDIA, ("videodb", "unknown"), ARCHIVE], MIDNIGHT)
+    with past.opened() as opened:
+        found = opened.balances([MEDIA, ("videodb", "unknown"), ARCHIVE, ("videodb", "?")], MIDNIGHT)
     assert found[MEDIA] == [(MIDNIGHT, 5), (MIDNIGHT + 3 * HOUR, 4), (MIDNIGHT + 4 * HOUR, 3)]
-    assert found == {MEDIA: found[MEDIA], ("videodb", "unknown"): [], ARCHIVE: found[MEDIA]}
+    assert found == {MEDIA: found[MEDIA], ("videodb", "unknown"): [], ARCHIVE: found[MEDIA], ("videodb", "?"): []}
 
 
 def test_damaged_balances_are_skipped(file: StateFile, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -138,62 +171,60 @@ def test_damaged_balances_are_skipped(file: StateFile, clock: FakeClock, caplog:
         file.save(MEDIA, polled(clock))
         clock.advance(HOUR)
     file.write(lambda db: db.execute("UPDATE history SET readings = x'00'"))
-    with open_history(file.path) as history:
-        assert history.balances([MEDIA], 0) == {MEDIA: []}
+    with open_file(file.path) as opened:
+        assert opened.balances([MEDIA], 0) == {MEDIA: []}
     assert "skipping damaged readings" in caplog.text
 
 
-def test_what_is_too_old_is_dropped_and_what_is_not_stays(file: StateFile, clock: FakeClock) -> None:
-    file.kept = Kept(hourly=2 * DAY, daily=40 * DAY)
+def test_what_is_too_old_is_dropped_and_what_is_not_stays(past: Past, clock: FakeClock) -> None:
+    past.accounts.kept = Kept(hourly=2 * DAY, daily=40 * DAY)
     for _ in range(200 * 4):
-        file.save(MEDIA, polled(clock))
+        past.save(MEDIA, polled(clock))
         clock.advance(DAY / 4)
     for span, kept in ((HOUR, 2 * DAY), (DAY, 40 * DAY)):
-        oldest = readings(file, span).at[0]
+        oldest = readings(past, span).at[0]
         assert clock.wall() - kept - chunks.ROWS * span - DAY <= oldest <= clock.wall() - kept
-    rows = file.read(lambda db: db.execute("SELECT span, count(*) FROM history GROUP BY span").fetchall())
-    assert all(count <= 4 for _, count in rows)
 
 
-def test_zero_keeps_none_and_drops_what_there_was(file: StateFile, clock: FakeClock) -> None:
+def test_zero_keeps_none_and_drops_what_there_was(past: Past, clock: FakeClock) -> None:
     for kept in (Kept(), Kept(hourly=0)):
-        file.kept = kept
+        past.accounts.kept = kept
         for _ in range(30):
-            file.save(MEDIA, polled(clock))
+            past.save(MEDIA, polled(clock))
             clock.advance(HOUR)
-    assert len(readings(file, HOUR)) == 1, "the newest reading is part of the state"
-    assert len(readings(file, DAY)) == 3
+    assert len(readings(past, HOUR)) == 1, "the newest reading is part of the state"
+    assert len(readings(past, DAY)) == 3
 
 
-def test_the_history_goes_on_after_a_restart(tmp_path: Path, clock: FakeClock) -> None:
+def test_the_history_goes_on_after_a_restart(source: StateSource, clock: FakeClock) -> None:
     for hour in range(3):
-        with closing(StateFile.open(tmp_path / "state.db", clock, exclusive=True)) as file:
-            file.save(MEDIA, polled(clock, hour))
+        with closing(open_state(source, clock, exclusive=True).accounts) as accounts:
+            accounts.save(MEDIA, polled(clock, hour))
         clock.advance(HOUR)
-    with open_history(tmp_path / "state.db") as history:
-        assert history.readings(MEDIA, HOUR, 0, 1e11).spent == [0, 1, 2]
+    with open_history(source) as opened:
+        assert opened.readings(MEDIA, HOUR, 0, 1e11).spent == [0, 1, 2]
 
 
-def test_readings_of_a_clock_that_ran_ahead_give_way_to_those_of_the_right_time(
-    file: StateFile, clock: FakeClock
-) -> None:
-    for spent, jump in enumerate((HOUR, 5 * HOUR, -5 * HOUR, HOUR, HOUR)):
-        clock.jump(jump)
-        file.save(MEDIA, polled(clock, spent))
-    assert hours(readings(file, HOUR)) == [1, 2, 3]
-    assert readings(file, HOUR).spent == [2, 3, 4]
+def test_readings_of_a_clock_that_ran_ahead_give_way_to_those_of_the_right_time(past: Past, clock: FakeClock) -> None:
+    now = clock.wall_time = int(time.time())
+    for spent, jump in enumerate((-4, 8, -7, 1, 1)):
+        clock.jump(jump * HOUR)
+        past.save(MEDIA, polled(clock, spent))
+    kept = readings(past, HOUR)
+    assert [(at - now) // HOUR for at in kept.at] == [-4, -3, -2, -1]
+    assert kept.spent == [0, 2, 3, 4]
 
 
-def test_the_last_polls_are_kept_with_how_they_ended(file: StateFile, clock: FakeClock) -> None:
+def test_the_last_polls_are_kept_with_how_they_ended(past: Past, clock: FakeClock) -> None:
     for number in range(POLLS + 7):
         failure = Failure("auth", "HTTP 401: half a pair \ud800") if number % 2 else None
         state = replace(polled(clock), polls=number, failure=failure, last_status=401 if failure else 200)
-        file.save(MEDIA, state)
-        file.save(MEDIA, state)  # as a reload saves it
+        past.save(MEDIA, state)
+        past.save(MEDIA, state)  # as a reload saves it
         clock.advance(60)
-    with open_history(file.path) as history:
-        polls = history.polls(MEDIA)
-        assert history.polls(ARCHIVE) == []
+    with past.opened() as opened:
+        polls = opened.polls(MEDIA)
+        assert opened.polls(ARCHIVE) == []
     assert [poll.at for poll in polls] == [clock.wall() - 60 * (back + 1) for back in range(POLLS)]
     assert polls[0] == PollRecord(clock.wall() - 60, 0.2, 200)
     assert polls[1] == PollRecord(clock.wall() - 120, 0.2, 401, "auth", "HTTP 401: half a pair ?")
@@ -202,42 +233,119 @@ def test_the_last_polls_are_kept_with_how_they_ended(file: StateFile, clock: Fak
 def test_a_damaged_chunk_costs_its_readings_alone(
     file: StateFile, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    past = Past(file, StateSource("path", str(file.path)))
     for number in range(80):
-        file.save(MEDIA, polled(clock, number))
+        past.save(MEDIA, polled(clock, number))
         clock.advance(HOUR)
     (oldest,) = file.read(lambda db: db.execute("SELECT min(chunk) FROM history WHERE span = 3600").fetchone())
     file.write(lambda db: db.execute("UPDATE history SET readings = x'00' WHERE chunk = ?", (oldest,)))
-    assert 0 < len(readings(file, HOUR)) < 80
+    assert 0 < len(readings(past, HOUR)) < 80
     assert "damaged" in caplog.text
-    file.save(MEDIA, polled(clock, 80))
-    assert file.write_failures == 0
+    past.save(MEDIA, polled(clock, 80))
 
 
-def test_a_reader_writes_nothing_and_sees_one_moment(file: StateFile, clock: FakeClock) -> None:
-    file.save(MEDIA, polled(clock))
-    with open_history(file.path) as history:
-        before = history.readings(MEDIA, HOUR, 0, 1e11)
+def test_a_reader_sees_one_moment(past: Past, clock: FakeClock) -> None:
+    past.save(MEDIA, polled(clock))
+    with past.opened() as opened:
+        before = opened.readings(MEDIA, HOUR, 0, 1e11)
         clock.advance(HOUR)
-        file.save(MEDIA, polled(clock, 5))
-        assert history.readings(MEDIA, HOUR, 0, 1e11) == before
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            history._db.execute("DELETE FROM polls")
+        past.save(MEDIA, polled(clock, 5))
+        assert opened.readings(MEDIA, HOUR, 0, 1e11) == before
+        assert opened.accounts() == [MEDIA]
 
 
 def test_a_closed_file_is_read_without_a_new_file_beside_it(tmp_path: Path, clock: FakeClock) -> None:
     with closing(StateFile.open(tmp_path / "state.db", clock, exclusive=True)) as file:
         file.save(MEDIA, polled(clock))
     before = {each: each.stat().st_mtime_ns for each in tmp_path.iterdir()}
-    with open_history(tmp_path / "state.db") as history:
-        assert history.accounts() == [MEDIA]
+    with open_file(tmp_path / "state.db") as opened:
+        assert opened.accounts() == [MEDIA]
         during = set(tmp_path.iterdir())
     assert during == set(before)
     assert {each: each.stat().st_mtime_ns for each in tmp_path.iterdir()} == before
 
 
 def test_a_missing_state_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StateUnavailableError, match=r"none\.db cannot be read"), open_history(tmp_path / "none.db"):
+    with pytest.raises(StateUnavailableError, match=r"none\.db cannot be read"), open_file(tmp_path / "none.db"):
         pass
+
+
+def at(clock: FakeClock, hour: float, spent: int) -> AccountState:
+    clock.wall_time = MIDNIGHT + hour * HOUR
+    return polled(clock, spent)
+
+
+@pytest.mark.needs("pg_ctlcluster")
+def test_a_replica_that_writes_late_loses_no_hour_of_another(url: str, clock: FakeClock) -> None:
+    source = StateSource("url", url)
+    first, late = (open_state(source, clock, exclusive=False).accounts for _ in range(2))
+    with closing(first), closing(late):
+        for hour in (1.25, 2.25, 5.25, 27.25):
+            first.save(MEDIA, at(clock, hour, int(hour)))
+        for hour in (1.75, 2.125, 3.5, 23.5):
+            late.save(MEDIA, at(clock, hour, int(hour)))
+    past = Past(first, source)
+    assert hours(readings(past, HOUR)) == [1.75, 2.25, 3.5, 5.25, 23.5, 27.25]
+    assert readings(past, HOUR).spent == [1, 2, 3, 5, 23, 27]
+    assert hours(readings(past, DAY)) == [23.5, 27.25]
+
+
+@pytest.mark.needs("pg_ctlcluster")
+@pytest.mark.usefixtures("patient")
+def test_replicas_that_write_at_the_same_time_lose_no_hour(url: str, clock: FakeClock) -> None:
+    source = StateSource("url", url)
+    replicas = [open_state(source, clock, exclusive=False).accounts for _ in range(3)]
+    states = [at(clock, hour, hour) for hour in range(60)]
+    threads = [
+        threading.Thread(target=lambda accounts, mine: [accounts.save(MEDIA, state) for state in mine], args=each)
+        for each in zip(replicas, (states[0::3], states[1::3], states[2::3]), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for accounts in replicas:
+        accounts.close()
+        assert accounts.write_failures == 0
+    assert readings(Past(replicas[0], source), HOUR).spent == list(range(60))
+
+
+@pytest.mark.needs("pg_ctlcluster")
+def test_a_reader_of_a_database_writes_nothing(url: str, clock: FakeClock) -> None:
+    source = StateSource("url", url)
+    with pytest.raises(StateUnavailableError, match="no exporter has used it yet"), open_history(source):
+        pass
+    with closing(open_state(source, clock, exclusive=True).accounts) as accounts:
+        accounts.save(MEDIA, polled(clock))
+    with pytest.raises(StateUnavailableError, match="read-only transaction"), open_history(source) as opened:
+        cast(History, opened)._execute("DELETE FROM polls")
+
+
+@pytest.mark.needs("pg_ctlcluster")
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("UPDATE meta SET version = version - 1", "an earlier release wrote it. Start this release on it once"),
+        ("UPDATE meta SET version = version + 1, oldest_writer = version + 1", "of a later release"),
+        ("UPDATE meta SET version = version + 1", None),
+    ],
+)
+def test_a_database_of_another_release_is_read_where_that_is_possible(
+    url: str, postgresql: Server, clock: FakeClock, change: str, why: str | None
+) -> None:
+    source = StateSource("url", url)
+    open_state(source, clock, exclusive=True).accounts.close()
+    postgresql.run(change.replace("meta", "video_api_exporter.meta"), url)
+    with pytest.raises(StateUnavailableError, match=why) if why else nullcontext(), open_history(source) as opened:
+        assert opened.accounts() == []
+
+
+def test_a_database_that_cannot_be_reached_is_told_without_its_password() -> None:
+    password = secrets.token_hex(12)
+    source = StateSource("url", f"postgresql://exporter:{password}@127.0.0.1:1/exporter")
+    with pytest.raises(StateUnavailableError, match="cannot be read") as failure, open_history(source):
+        pass
+    assert password not in str(failure.value)
 
 
 amounts = st.none() | st.decimals(0, 10**12, places=6)
@@ -273,13 +381,3 @@ def test_a_chunk_gives_back_what_it_was_given(rows: list[Row]) -> None:
     whole = chunks.joined(pieces)
     assert all(len(column) == len(rows) for column in whole.used.values())
     assert chunks.unpack(chunks.pack(whole)) == whole
-
-
-def test_the_history_is_opened_where_the_configuration_says_that_the_state_is(
-    file: StateFile, clock: FakeClock
-) -> None:
-    file.save(MEDIA, polled(clock))
-    with opening.open_history(StateSource("path", str(file.path))) as history:
-        assert history.accounts() == [MEDIA]
-    with pytest.raises(StateUnavailableError, match="PostgreSQL has no history"):
-        opening.open_history(StateSource("url", "postgresql://localhost/exporter"))

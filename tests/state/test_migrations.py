@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from exporter import commands
 from exporter.errors import StateUnavailableError
 from exporter.polling.limits import Limits
 from exporter.readings import AccountState, Failure, Ledger, Pool, Usage
 from exporter.state.base import Cooldown, KeyTarget
-from exporter.state.history import open_history
+from exporter.state.history import open_file
 from exporter.state.key_records import KeyRecords
 from exporter.state.schema import MIGRATIONS, SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
@@ -85,7 +86,7 @@ def test_a_file_of_the_first_release_keeps_its_accounts_and_gets_a_history(old: 
         assert everything(file) == STATES
         file.save(MEDIA, AccountState(polls=10, last_poll=clock.wall()))
         assert file.write_failures == 0
-        with open_history(old) as history:
+        with open_file(old) as history:
             assert history.accounts() == [ARCHIVE, MEDIA]
             assert [poll.at for poll in history.polls(MEDIA)] == [clock.wall()]
     with closing(StateFile.open(old, clock, exclusive=True)) as file:
@@ -148,13 +149,18 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(
 def test_the_history_of_a_file_that_was_not_converted_says_what_to_do(old: Path) -> None:
     with (
         pytest.raises(StateUnavailableError, match=r"an earlier release wrote it\. Start this release on it once"),
-        open_history(old),
+        open_file(old),
     ):
         pass
+
+
+def test_a_file_that_was_not_converted_is_not_copied(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run(["state", "copy", "--from", str(old), "--to", "postgresql:///exporter"]) == 1
+    assert "an earlier release wrote" in capsys.readouterr().err
 
 
 def test_the_history_of_a_later_release_says_so(old: Path) -> None:
     with closing(sqlite3.connect(old)) as db:
         db.execute("PRAGMA user_version = 9")
-    with pytest.raises(StateUnavailableError, match="schema 9 of a later release"), open_history(old):
+    with pytest.raises(StateUnavailableError, match="schema 9 of a later release"), open_file(old):
         pass

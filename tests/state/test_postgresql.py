@@ -18,7 +18,7 @@ from hypothesis import given, settings
 
 from exporter.errors import StartError
 from exporter.polling.limits import Limits
-from exporter.readings import AccountKey, AccountState, Ledger
+from exporter.readings import AccountKey, AccountState, Kept, Ledger
 from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, State
 from exporter.state.codec import decoder
@@ -26,25 +26,14 @@ from exporter.state.opening import open_state
 from exporter.state.postgresql import link, schema
 from exporter.state.postgresql.accounts import PostgresAccounts
 from exporter.state.source import StateSource
-from tests.program.running import PATIENT, until
-from tests.state.postgresql import Server, server
+from tests.program.running import until
+from tests.state.postgresql import Server
 from tests.state.test_state import states
 
 pytestmark = pytest.mark.needs("pg_ctlcluster")
 
 MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
 KEY = KeyTarget("videodb", "https://api.example", "k" * 20)
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Server]:
-    with server() as running:
-        yield running
-
-
-@pytest.fixture
-def url(postgresql: Server) -> str:
-    return postgresql.new_database()
 
 
 @contextmanager
@@ -61,12 +50,6 @@ def stored(url: str, *accounts: AccountKey) -> dict[AccountKey, AccountState]:
 
 def is_up(state: State) -> bool:
     return state.accounts.is_up
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for an answer longer than any busy machine takes, where a test counts what the database decided."""
-    monkeypatch.setattr(link, "DEADLINE", PATIENT)
 
 
 def is_idle() -> bool:
@@ -117,15 +100,27 @@ def test_an_unreadable_row_affects_one_account(url: str, postgresql: Server, cap
     assert "media" in caplog.text
 
 
-def test_a_removed_account_is_kept_for_thirty_days(url: str, postgresql: Server) -> None:
+def test_a_removed_account_is_kept_for_as_long_as_its_history(url: str, postgresql: Server) -> None:
+    def pass_days(days: int) -> None:
+        postgresql.run(f"UPDATE video_api_exporter.accounts SET saved_at = saved_at - interval '{days} days'", url)  # noqa: S608  # a number
+
     with opened(url) as state:
         state.accounts.save(MEDIA, AccountState(polls=1))
         state.accounts.save(ARCHIVE, AccountState(polls=2))
+        pass_days(399)
         state.accounts.forget([ARCHIVE])
         assert set(stored(url)) == {MEDIA, ARCHIVE}
-        postgresql.run("UPDATE video_api_exporter.accounts SET saved_at = saved_at - interval '31 days'", url)
+        pass_days(2)
         state.accounts.forget([ARCHIVE])
         assert set(stored(url)) == {ARCHIVE}
+        state.accounts.kept = Kept(0, 0)
+        state.accounts.save(MEDIA, AccountState(polls=1, last_poll=1.0))
+        pass_days(29)
+        state.accounts.forget([])
+        assert set(stored(url)) == {MEDIA}
+        pass_days(2)
+        state.accounts.forget([])
+        assert stored(url) == {}
 
 
 @pytest.mark.usefixtures("patient")

@@ -13,7 +13,9 @@ import psycopg
 
 from exporter.errors import StateUnavailableError
 from exporter.readings import AccountKey, AccountState, Kept
+from exporter.state.base import KEEP_REMOVED_SECONDS
 from exporter.state.codec import decoder, encode, name_of
+from exporter.state.postgresql import history
 from exporter.state.postgresql.link import Link
 
 logger = logging.getLogger(__name__)
@@ -24,11 +26,11 @@ _PUT = (
     "INSERT INTO accounts(account, state) VALUES (%s, %s)"
     " ON CONFLICT (account) DO UPDATE SET state = excluded.state, saved_at = excluded.saved_at"
 )
-_FORGET = "DELETE FROM accounts WHERE saved_at < clock_timestamp() - interval '30 days' AND account <> ALL(%s)"
+_FORGET = "DELETE FROM accounts WHERE saved_at < clock_timestamp() - %s * interval '1 second' AND account <> ALL(%s)"
 
 
 class PostgresAccounts:
-    """The accounts in the database, which has no history yet, so that ``kept`` changes nothing. Thread-safe."""
+    """The accounts in the database, with their history. Thread-safe."""
 
     def __init__(self, link: Link) -> None:
         self.kept = Kept()
@@ -75,12 +77,13 @@ class PostgresAccounts:
         self._write_unsaved()
 
     def forget(self, keep: Iterable[AccountKey]) -> None:
-        """Drop the accounts that are not in ``keep`` and were last saved more than 30 days ago."""
+        """Drop the accounts that are not in ``keep``, and their history, once it is as old as history may be."""
         kept = list(keep)
         with self._lock:
             self._latest = {account: state for account in kept if (state := self._latest.get(account)) is not None}
         with suppress(StateUnavailableError):
-            self._link.run(lambda db: db.execute(_FORGET, ([name_of(account) for account in kept],)))
+            names, seconds = [name_of(account) for account in kept], max(KEEP_REMOVED_SECONDS, *self.kept)
+            self._link.run(lambda db: db.execute(_FORGET, (seconds, names)))
 
     def catch_up(self) -> None:
         """Write what could not be written. A database in the place of the last one gets every account."""
@@ -111,8 +114,10 @@ class PostgresAccounts:
     def _put_some(self, db: psycopg.Connection[Any]) -> dict[AccountKey, AccountState]:
         with self._lock:
             batch = dict(list(self._unsaved.items())[:_BATCH])
-        rows = [(name_of(account), encode(state).decode()) for account, state in batch.items()]
+        # In the order of the names, so that no two processes wait for each other's rows.
+        rows = sorted((name_of(account), encode(state).decode()) for account, state in batch.items())
         db.cursor().executemany(_PUT, rows)
+        history.record(db, ((name_of(account), state) for account, state in batch.items()), self.kept)
         return batch
 
 

@@ -142,13 +142,13 @@ class Link:
                 tcp_user_timeout=10000,
             )
         except (psycopg.Error, OSError, ValueError) as error:
-            self._complain(_without_password(str(error), url))
+            self._complain(without_password(str(error), url))
             return
         try:
             self._prepare(db)
         except (psycopg.Error, OSError, schema.Unfit) as error:
             db.close()
-            self._complain(_without_password(str(error), url))
+            self._complain(without_password(str(error), url))
 
     def _prepare(self, db: psycopg.Connection[Any]) -> None:
         timer = threading.Timer(_PREPARE_SECONDS, _cut, (db,))
@@ -223,7 +223,7 @@ def _cut(db: psycopg.Connection[Any]) -> None:
         ours.shutdown(socket.SHUT_RDWR)
 
 
-def _without_password(text: str, url: str) -> str:
+def without_password(text: str, url: str) -> str:
     """Return a message of libpq without the connection string and its password."""
     try:
         password = str(conninfo_to_dict(url).get("password") or "")

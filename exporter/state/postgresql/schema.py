@@ -13,6 +13,7 @@ _OLDEST_SERVER = 140000
 _LOCK = 0x76616578
 """Names the advisory locks: (this, 1) while tables are made, (this, 2) while a daemon uses them."""
 _NEW_META = "INSERT INTO meta(version, oldest_writer, salt) VALUES (%s, %s, %s)"
+_LATER = "it has schema {version} of a later release, and this release uses {newest}"
 _END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
     " AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
@@ -35,12 +36,24 @@ MIGRATIONS = (
         """
 CREATE TABLE meta(version int NOT NULL, oldest_writer int NOT NULL, salt bytea NOT NULL);
 CREATE TABLE accounts(
-    account text PRIMARY KEY, state text NOT NULL, saved_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    account text COLLATE "C" PRIMARY KEY, state text NOT NULL, saved_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE TABLE keys(
     key bytea PRIMARY KEY, writers int8[] NOT NULL DEFAULT '{}', times timestamptz[] NOT NULL DEFAULT '{}',
     cooldown_until timestamptz, used_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
+CREATE TABLE latest(
+    account text COLLATE "C" PRIMARY KEY REFERENCES accounts ON DELETE CASCADE,
+    read_at int8 NOT NULL, reading bytea NOT NULL
+) WITH (fillfactor = 50);
+CREATE TABLE history(
+    account text COLLATE "C" NOT NULL REFERENCES accounts ON DELETE CASCADE, span int NOT NULL, chunk int NOT NULL,
+    readings bytea NOT NULL, PRIMARY KEY (account, span, chunk)
+);
+CREATE TABLE polls(
+    account text COLLATE "C" NOT NULL REFERENCES accounts ON DELETE CASCADE, slot int NOT NULL, at float8 NOT NULL,
+    seconds float8 NOT NULL, status int, reason text NOT NULL, message text NOT NULL, PRIMARY KEY (account, slot)
+);
 """,
         oldest_writer=1,
     ),
@@ -57,7 +70,7 @@ def prepare(db: psycopg.Connection[Any], migrations: Sequence[Migration] = MIGRA
     if db.info.server_version < _OLDEST_SERVER:
         raise Unfit(f"it is PostgreSQL {db.info.server_version // 10000}, and 14 or later is needed")
     with db.transaction():
-        db.execute("SELECT pg_advisory_xact_lock(%s, 1)", (_LOCK,))
+        lock(db)
         if _value(db, "SELECT to_regnamespace(%s)", SCHEMA) is None:
             db.execute(f"CREATE SCHEMA {SCHEMA}")
         db.execute(f"SET search_path = {SCHEMA}")
@@ -65,12 +78,29 @@ def prepare(db: psycopg.Connection[Any], migrations: Sequence[Migration] = MIGRA
         return bytes(_value(db, "SELECT salt FROM meta"))
 
 
+def lock(db: psycopg.Connection[Any]) -> None:
+    """Let no other process connect until this transaction ends."""
+    db.execute("SELECT pg_advisory_xact_lock(%s, 1)", (_LOCK,))
+
+
+def require_readable(db: psycopg.Connection[Any]) -> None:
+    """Make the tables the ones that statements name. Raises Unfit if this release cannot read them, psycopg.Error."""
+    if _value(db, "SELECT to_regclass(%s)", f"{SCHEMA}.meta") is None:
+        raise Unfit("no exporter has used it yet")
+    db.execute(f"SET search_path = {SCHEMA}")
+    version, oldest_writer = _value(db, "SELECT version FROM meta"), _value(db, "SELECT oldest_writer FROM meta")
+    if version < len(MIGRATIONS):
+        raise Unfit("an earlier release wrote it. Start this release on it once, which converts it")
+    if oldest_writer > len(MIGRATIONS):
+        raise Unfit(_LATER.format(version=version, newest=len(MIGRATIONS)))
+
+
 def _migrate(db: psycopg.Connection[Any], migrations: Sequence[Migration]) -> None:
     newest, oldest_writer = len(migrations), migrations[-1].oldest_writer
     exists = _value(db, "SELECT to_regclass(%s)", f"{SCHEMA}.meta") is not None
     version = _value(db, "SELECT version FROM meta") if exists else 0
     if exists and newest < _value(db, "SELECT oldest_writer FROM meta"):
-        raise Unfit(f"it has schema {version} of a later release, and this release writes {newest}")
+        raise Unfit(_LATER.format(version=version, newest=newest))
     if 0 < version < oldest_writer:
         db.execute(_END_OTHERS)  # older releases among them, which find out when they connect again
     for migration in migrations[version:]:
