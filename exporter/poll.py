@@ -26,10 +26,14 @@ from exporter.runtime.clock import SystemClock
 from exporter.runtime.output import write
 from exporter.runtime.redaction import Redactor
 from exporter.state.opening import open_state
+from exporter.status.cells import named_quota
 from exporter.status.json import as_json
 from exporter.status.summary import EXPLANATIONS, CreditSummary, Fill, Summary, summary
 from exporter.status.words import amount, percent
 from exporter.transport.transports import Transports
+
+_MAX_QUOTAS = 20
+"""Named quotas that are printed of an account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +149,11 @@ def _table(outcomes: Sequence[Outcome]) -> str:
             notes.append(f"{name}: {EXPLANATIONS[failure.reason]} {_printable(failure.message)}")
         elif account.subscription == "none":
             result = "no subscription"
-        elif account.credits.balance is None:
+        elif any("has no balance" in problem.text for problem in account.attention):
             notes.append(f"{name}: the response has no balance that can be read")
+        if account.quotas and not failure:
+            quotas = ", ".join(named_quota(quota) for quota in account.quotas[:_MAX_QUOTAS])
+            notes.append(f"{name}: {_printable(quotas)}")
         if outcome.rejected:
             notes.append(f"{name}: fields that could not be read: {_printable(', '.join(outcome.rejected[:10]))}")
         lines.append(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timezone
+from datetime import datetime, timezone
 from decimal import Decimal, Overflow, localcontext
 from email.utils import parsedate_to_datetime
 from math import inf, isfinite
@@ -103,8 +103,20 @@ class ResponseField:
     def _moment(self, value: object) -> float:
         moment = _MOMENTS[self.time](value)
         if moment is None or not isfinite(moment) or not 0 <= moment < _LATEST_UNIX_SECONDS:
-            raise UnreadableField(f"must be a time in the form {self.time}, not {kind(value)}")
+            raise UnreadableField(f"must be a time in the form {self.time}, not {_instead(value, self.time)}")
         return moment
+
+
+def _instead(value: object, form: str) -> str:
+    """Return in words what is there in place of a time, and which form would read it."""
+    words = "one in another form" if isinstance(value, str) else kind(value)
+    fits = [other for other in TIMES if other != form and _is_recent(_MOMENTS[other](value))]
+    return f"{words}. It can be read as `time: {fits[0]}`" if fits else words
+
+
+def _is_recent(moment: float | None) -> bool:
+    """Return whether a time lies between 2001 and 2100, where seconds and milliseconds cannot be confused."""
+    return moment is not None and 1e9 < moment < 4.1e9
 
 
 def _scaled(number: float, scale: float) -> float:
@@ -184,8 +196,11 @@ class Reader:
         return self._read(name, field_, ResponseField.number_of)
 
     def time(self, name: str, field_: ResponseField | None) -> float | None:
-        """Return a time as Unix seconds."""
-        return self._read(name, field_, ResponseField.time_of)[0]
+        """Return a time as Unix seconds. Its outcome is a date, which shows a wrong form at a glance."""
+        moment = self._read(name, field_, ResponseField.time_of)[0]
+        if moment is not None and self.outcomes is not None:
+            self.outcomes[-1].value = f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+        return moment
 
     def text(self, name: str, field_: ResponseField | None) -> tuple[str | None, bool]:
         """Return a text as a label value, and whether it was rejected."""

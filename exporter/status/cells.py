@@ -124,13 +124,14 @@ def _balance(credits: CreditSummary) -> Cell:
 def _with_quotas(cell: Cell, quotas: Sequence[QuotaSummary]) -> Cell:
     """Add the named quotas to the note under the balance."""
     fullest = sorted(quotas, key=lambda quota: -(quota.fill.ratio or 0.0))
-    texts = [_named(quota) for quota in fullest[:_QUOTAS]]
+    texts = [named_quota(quota) for quota in fullest[:_QUOTAS]]
     if len(fullest) > _QUOTAS:
         texts.append(f"{len(fullest) - _QUOTAS} more quotas")
     return cell._replace(note=", ".join(filter(None, (cell.note, *texts))))
 
 
-def _named(quota: QuotaSummary) -> str:
+def named_quota(quota: QuotaSummary) -> str:
+    """Return a quota with its name, its figures and its unit."""
     if quota.fill.used is None and quota.remaining is None:
         limit = quota.fill.limit
         return f"{quota.name}: {UNLIMITED if limit == inf else f'limit {amount(limit)} {quota.unit}'}"

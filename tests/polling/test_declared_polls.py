@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from exporter import commands
 from exporter.config.load import load
+from exporter.demo.loopback import LoopbackServer
 from exporter.errors import UnreachableError
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
@@ -239,3 +241,23 @@ def test_a_state_with_quotas_is_restored(start: Start) -> None:
     state = start(QUOTAS).poll(RawResponse(200, {}, RESPONSE))
     content = TypeAdapter(AccountState).dump_json(state)
     assert TypeAdapter(AccountState).validate_json(content) == state
+
+
+def test_poll_by_hand_names_quotas_and_misses_no_balance_where_the_vendor_tells_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = LoopbackServer(lambda exchange: exchange.send_json(200, {"used": 900, "limit": 1000}))
+    server.start()
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"providers:\n  acme:\n    base_url: {server.origin}\n    auth: {{header: k}}\n"
+        "    usage: {path: /v1, quotas: [{name: storage, unit: minutes, used: used, limit: limit}]}\n"
+        f"accounts: [{{name: a, provider: acme, api_key: {KEY}}}]\n"
+    )
+    try:
+        assert commands.run(["poll", f"--config.file={path}"]) == 0
+    finally:
+        server.stop()
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "acme/a: storage: 900 of 1,000 minutes"
+    assert "no balance" not in out
