@@ -30,7 +30,7 @@ from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure
 from exporter.runtime.clock import SystemClock
-from exporter.status.page import StatusPage
+from exporter.status.routes import routes as pages
 from exporter.web.messages import Request, Response, Route
 from exporter.web.server import Server
 
@@ -83,7 +83,7 @@ def _serving(count: int, directory: Path) -> Iterator[tuple[str, Callable[[], Re
     failed = replace(state, failure=Failure("timeout", "no whole response within 10 s"))
     for number, account in enumerate(config.accounts):
         store.publish(account, failed if number % 10 == 0 else state)
-    routes = StatusPage(store.views, clock, Options(path), "0").routes()
+    routes = pages(store, None, clock, Options(path), "0")
 
     def metrics(request: Request) -> Response:
         body = exposition.body(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from exporter import __version__
 from exporter.config.accounts import Config
@@ -34,8 +35,8 @@ from exporter.runtime.malloc import share_arenas
 from exporter.runtime.redaction import Redactor
 from exporter.runtime.systemd import Notifier
 from exporter.state.base import State
-from exporter.state.opening import open_state
-from exporter.status.page import StatusPage
+from exporter.state.opening import open_history, open_state
+from exporter.status.routes import routes as pages
 from exporter.transport.transports import Transports
 from exporter.web.messages import Request, Response, Route, text_response
 from exporter.web.server import Server
@@ -110,6 +111,8 @@ class App:
         self._clock = clock
         self._config = config
         self._state = state
+        # A reload changes the configuration, but not the state that this process uses.
+        self._history = partial(open_history, config.state) if config.state is not None else None
         self._main_loop = MainLoop(self._load_again, self._finish_reload, self._feed_watchdog)
         self._polling = threading.Event()
         self._stopping = threading.Event()
@@ -254,7 +257,7 @@ class App:
 
     def _routes(self) -> dict[str, Route]:
         return {
-            **StatusPage(self._store.views, self._clock, self._options, __version__).routes(),
+            **pages(self._store, self._history, self._clock, self._options, __version__),
             self._options.telemetry_path: Route(self._serve_metrics),
             "/-/healthy": Route(self._serve_healthy),
             "/-/ready": Route(self._serve_ready),

@@ -130,7 +130,11 @@ def options(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Option
         return given if isinstance(given, list) else []
 
     path = text("web.telemetry-path")
-    if not re.fullmatch(r"/[\w./-]*", path) or path == "/" or path.startswith(("/-/", "/accounts/", "/api/", "/static/")):
+    if (
+        not re.fullmatch(r"/[\w./-]*", path)
+        or path == "/"
+        or path.startswith(("/-/", "/accounts/", "/api/", "/static/"))
+    ):
         raise UsageError(f"--web.telemetry-path: {path!r} is not a path that can be served. Write one such as /metrics")
 
     def origin(name: str) -> str:

@@ -13,6 +13,8 @@ _INTERVALS = 4
 _LABELS = 14
 """The most labels of an axis of time."""
 DAY = 86_400.0
+_MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LETTERS = ("", "k", "M", "G", "T", "P", "E")
 
 
@@ -58,7 +60,8 @@ def short(value: float) -> str:
 def date_text(at: float, *, exact: bool) -> str:
     """Return a date, with the time of the day if ``exact``."""
     date = _date(at)
-    return f"{date.day} {date:%b %Y}" + (f", {date:%H:%M} UTC" if exact else "")
+    day = f"{date.day} {_MONTHS[date.month]} {date.year}"
+    return f"{day}, {date.hour:02}:{date.minute:02} UTC" if exact else day
 
 
 def _every(begin: float, end: float, step: float, origin: float = 0.0) -> Iterator[float]:
@@ -83,13 +86,13 @@ def _start(number: int) -> float:
 
 def _day(at: float) -> str:
     date = _date(at)
-    return f"{date.day} {date:%b}"
+    return f"{date.day} {_MONTHS[date.month]}"
 
 
 def _month(at: float, step: int) -> str:
     date = _date(at)
-    return f"{date:%Y}" if step >= 12 or date.month == 1 else f"{date:%b}"
+    return str(date.year) if step >= 12 or date.month == 1 else _MONTHS[date.month]
 
 
 def _date(at: float) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=at)
+    return _EPOCH + timedelta(seconds=at)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import pairwise
 from typing import NamedTuple
 
 from exporter.charts.plot import HEIGHT, WIDTH, Frame, LevelLine, Mark, Scale, drawn, hits
 
 LAYERS = 6
 """The colours that bars have. The last one is for the rest."""
+_HITS = 100
+"""The most points of a line that tell their value to a mouse."""
 _SPARK_WIDTH, _SPARK_HEIGHT = 120, 24
 
 Point = tuple[float, float]
@@ -60,21 +61,22 @@ def bar_chart(
     totals = [sum(values) for values in zip(*(layer.values for layer in layers), strict=True)] or [0.0] * len(starts)
     scale = Scale(frame, totals)
     thick = max(1.0, scale.x(frame.begin + width) * WIDTH * 0.84)
-    below = [0.0] * len(starts)
+    middles = [f"{scale.x(start + width / 2) * WIDTH:.0f}" for start in starts]
+    feet = [0.0] * len(starts)
     paths = []
     for layer in layers:
-        rects = []
-        for number, (start, value) in enumerate(zip(starts, layer.values, strict=True)):
+        bars = []
+        for number, value in enumerate(layer.values):
             if value > 0:
-                top, foot = scale.y(below[number] + value) * HEIGHT, scale.y(below[number]) * HEIGHT
-                left = scale.x(start) * WIDTH + thick * 0.095
-                rects.append(f"M{left:.0f} {foot:.0f}V{top:.0f}h{thick:.0f}V{foot:.0f}z")
-                below[number] += value
-        paths.append(f'<path class="bars c{layer.colour}" d="{"".join(rects)}"/>')
-    exact = width < 86_400
-    texts = (_shares(frame, layers, number, total) for number, total in enumerate(totals))
-    places = [(start, start + width, text) for start, text in zip(starts, texts, strict=True)]
-    return drawn(frame, scale, "".join(paths), hits(frame, scale, places, exact=exact), (), marks)
+                foot = feet[number]
+                feet[number] = top = foot + value
+                bars.append(f"M{middles[number]} {scale.y(foot) * HEIGHT:.0f}V{scale.y(top) * HEIGHT:.0f}")
+        # A bar is a thick line, which takes half of the text of a rectangle.
+        paths.append(f'<path class="bars c{layer.colour}" stroke-width="{thick:.0f}" d="{"".join(bars)}"/>')
+    places = (
+        (start, start + width, _shares(frame, layers, number, totals[number])) for number, start in enumerate(starts)
+    )
+    return drawn(frame, scale, "".join(paths), hits(frame, scale, places, exact=width < 86_400), (), marks)
 
 
 def sparkline(points: Sequence[Point], begin: float, end: float, text: str) -> str:
@@ -82,7 +84,7 @@ def sparkline(points: Sequence[Point], begin: float, end: float, text: str) -> s
     low, high = min(0.0, *(value for _, value in points)), max(0.0, *(value for _, value in points))
     span, room = end - begin, high - low or 1.0
     path = "L".join(
-        f"{(at - begin) / span * _SPARK_WIDTH:.0f} {_SPARK_HEIGHT - 2 - (value - low) / room * (_SPARK_HEIGHT - 4):.0f}"
+        f"{(at - begin) / span * _SPARK_WIDTH:.0f} {_SPARK_HEIGHT - 2 - (value - low) / room * (_SPARK_HEIGHT - 4):.1f}"
         for at, value in points
     )
     return (
@@ -99,9 +101,11 @@ def _pieces(points: Sequence[Point], gap: float) -> Iterator[Sequence[Point]]:
             first = number
 
 
-def _spots(frame: Frame, points: Sequence[Point], gap: float) -> list[tuple[float, float, str]]:
-    ends = [*(min(after, at + gap) for (at, _), (after, _) in pairwise(points)), frame.end]
-    return [(at, min(end, at + gap), frame.write(value)) for (at, value), end in zip(points, ends, strict=False)]
+def _spots(frame: Frame, points: Sequence[Point], gap: float) -> Iterator[tuple[float, float, str]]:
+    """Yield places of at most ``_HITS`` points, each until the next one."""
+    told = points[:: len(points) // _HITS + 1]
+    for (at, value), after in zip(told, [*(after for after, _ in told[1:]), frame.end], strict=False):
+        yield at, max(at, min(after, at + gap)) if len(told) == len(points) else after, frame.write(value)
 
 
 def _shares(frame: Frame, layers: Sequence[Layer], number: int, total: float) -> str:

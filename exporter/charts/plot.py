@@ -21,8 +21,6 @@ _LETTER = 12
 """Pixels from one line of text to the next."""
 _LONG = 1e6
 """Values from here on are written in thousands of thousands, because the margin has room for seven digits."""
-_HITS = 200
-"""The most places that tell their value to a mouse."""
 
 
 class LevelLine(NamedTuple):
@@ -93,16 +91,14 @@ def drawn(
     )
 
 
-def hits(frame: Frame, scale: Scale, places: Sequence[tuple[float, float, str]], *, exact: bool) -> str:
-    """Return places from a time to a time, each with the text that it shows to a mouse."""
-    every = -(-len(places) // _HITS) or 1
-    rects = (
+def hits(frame: Frame, scale: Scale, places: Iterable[tuple[float, float, str]], *, exact: bool) -> str:
+    """Return places from a time to a time. Each shows its time and its text to a mouse."""
+    return "".join(
         f'<rect class="hit" x="{_percent(scale.x(begin))}" width="{_percent(max(0.0, scale.x(end) - scale.x(begin)))}" '
         f'y="{_TOP}" height="{_PLOT}"><title>{date_text(begin, exact=exact)}: {escape(text)}</title></rect>'
-        for begin, end, text in places[::every]
+        for begin, end, text in places
         if frame.begin <= begin <= frame.end
     )
-    return "".join(rects)
 
 
 def _grid(frame: Frame, scale: Scale) -> str:

@@ -157,8 +157,14 @@ def _quota(fill: Fill | None, write: Callable[[float | None], str]) -> Cell:
         return Cell(UNKNOWN)
     if fill.ratio is None or fill.limit == inf:
         return Cell(write(fill.used), UNLIMITED if fill.limit == inf else f"limit {write(fill.limit)}")
-    bar = _bar(fill.ratio, fill.warning_from, fill.critical_from, fill.level or "")
-    return Cell(percent(fill.ratio), f"{write(fill.used)} of {write(fill.limit)}", bar)
+    return Cell(percent(fill.ratio), f"{write(fill.used)} of {write(fill.limit)}", bar_of(fill))
+
+
+def bar_of(fill: Fill) -> Bar | None:
+    """Return the bar of a used share, if it is known."""
+    if fill.ratio is None:
+        return None
+    return _bar(fill.ratio, fill.warning_from, fill.critical_from, fill.level or "")
 
 
 def _bar(ratio: float, warning: float, critical: float, level: str) -> Bar:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from exporter.metrics.view import View
+from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
+from exporter.state.base import Balance
 from exporter.status.cells import COLUMNS, row
+from exporter.status.figures import trend
 from exporter.status.json import as_json
 from exporter.status.layout import Layout, packed
-from exporter.status.figures import trend
 from exporter.status.past import Past
 from exporter.status.selection import SORTS, Selection
 from exporter.status.summary import EXPLANATIONS, SEVERITIES, Summary, summary
@@ -78,7 +80,8 @@ class StatusPage:
         shown = chosen[first : first + ROWS]
         counts = Counter(account.severity for account in found)
         begin, keys = now - _WEEK_SECONDS, [(account.provider, account.name) for account in shown]
-        balances, _ = self._past.read(lambda history: history.balances(keys, begin), {})
+        none: Mapping[AccountKey, Sequence[Balance]] = {}
+        balances, _ = self._past.read(lambda history: history.balances(keys, begin), none)
         return {
             "selection": selection,
             "sorts": SORTS,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from math import inf
+from math import inf, isfinite
+
+from exporter.providers.base import Price
 
 UNKNOWN = "not known"
 UNLIMITED = "unlimited"
@@ -65,3 +67,10 @@ def past(seconds: float) -> str:
 def iso(unix: float) -> str:
     """Return a time in ISO 8601, in UTC and to the second."""
     return datetime.fromtimestamp(unix, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def money(credits: float | None, price: Price | None) -> str:
+    """Return what credits cost, or an empty text without a price."""
+    if credits is None or price is None or not isfinite(credits):
+        return ""
+    return f"{credits * price.amount:,.2f}{_FIXED}{price.currency}".replace("-", "\N{MINUS SIGN}")

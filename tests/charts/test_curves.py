@@ -67,7 +67,7 @@ def test_a_mouse_is_shown_each_value_with_its_time() -> None:
 
 def test_a_long_line_has_a_bounded_number_of_places_for_the_mouse() -> None:
     frame = Frame("long", "Long", "", 0, 1000 * HOUR, str)
-    assert line_chart(frame, [(n * HOUR, 1.0) for n in range(1000)], gap=HOUR).count('class="hit"') == 200
+    assert line_chart(frame, [(n * HOUR, 1.0) for n in range(1000)], gap=HOUR).count('class="hit"') <= 100
 
 
 def test_layers_stand_on_each_other_in_one_bar() -> None:
@@ -88,8 +88,8 @@ def test_bars_without_a_layer_or_a_value_still_make_a_chart() -> None:
 def test_a_sparkline_says_what_it_shows_and_lies_within_its_box() -> None:
     svg = sparkline([(0, 5), (HOUR, 10), (2 * HOUR, 0)], 0, 2 * HOUR, "Balance & more")
     assert parsed(svg).get("aria-label") == "Balance & more"
-    assert 'd="M0 12L60 2L120 22"' in svg
-    assert 'd="M0 22h0"' in sparkline([(0, 0)], 0, HOUR, "")
+    assert 'd="M0 12.0L60 2.0L120 22.0"' in svg
+    assert 'd="M0 22.0h0"' in sparkline([(0, 0)], 0, HOUR, "")
 
 
 def test_no_chart_needs_what_the_content_security_policy_forbids() -> None:

@@ -6,8 +6,10 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from email.message import Message
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,14 @@ from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.options import Options
+from exporter.polling.ledger import advance
 from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
-from exporter.readings import AccountState, Failure, Usage
-from exporter.status.page import StatusPage
+from exporter.readings import AccountState, Failure, Pool, Usage
+from exporter.state.history import open_history
+from exporter.state.sqlite import StateFile
+from exporter.status.past import OpenHistory
+from exporter.status.routes import routes
 from exporter.web.server import Server
 from tests.conftest import FakeClock, MakeAccount
 from tests.providers.responses import voyager
@@ -53,12 +59,14 @@ class Response:
 class Site:
     """The page as it is served, its accounts and its clock."""
 
-    def __init__(self, clock: FakeClock, make_account: MakeAccount, **options: Any) -> None:
+    def __init__(
+        self, clock: FakeClock, make_account: MakeAccount, history: OpenHistory | None = None, **options: Any
+    ) -> None:
         self.clock = clock
         self._make_account = make_account
         self.store = Store(Exposition(FAMILIES, SelfMetrics("0", "", 0, 1).registry, clock), clock)
-        page = StatusPage(self.store.views, clock, Options(Path("config.yaml"), **options), "1.2.3")
-        self.server = Server(page.routes(), ["127.0.0.1:0"])
+        pages = routes(self.store, history, clock, Options(Path("config.yaml"), **options), "1.2.3")
+        self.server = Server(pages, ["127.0.0.1:0"])
         self.server.bind()
         self.server.start()
         self.url = self.server.addresses[0]
@@ -111,3 +119,51 @@ def site(clock: FakeClock, make_account: MakeAccount) -> Iterator[Site]:
     site = Site(clock, make_account)
     yield site
     site.server.stop(0.0)
+
+
+@pytest.fixture
+def past(tmp_path: Path, clock: FakeClock) -> Iterator[StateFile]:
+    with closing(StateFile.open(tmp_path / "state.db", clock, exclusive=True)) as file:
+        yield file
+
+
+@pytest.fixture
+def remembering(clock: FakeClock, make_account: MakeAccount, past: StateFile) -> Iterator[Site]:
+    """Serve pages over a state file, which ``lived`` fills."""
+    site = Site(clock, make_account, partial(open_history, past.path))
+    yield site
+    site.server.stop(0.0)
+
+
+def lived(site: Site, past: StateFile, account: Account, hours: int = 30, **changes: Any) -> AccountState:
+    """Let an account live for some hours: it spends one credit an hour, has a new period and a top-up on the way."""
+    state = AccountState()
+    for hour in range(hours):
+        period, bought = site.clock.wall_time - hour * 3600 + (hour >= 10) * 36_000, 40.0 + 25.0 * (hour >= 20)
+        left = 60.0 - hour % 10
+        reading = usage(
+            left + bought,
+            monthly_used=60.0 - left,
+            used_by_operation={"search": (60.0 - left) * 0.75, "scene <b>": (60.0 - left) * 0.25},
+            pools={"monthly": Pool(left, 60.0, period), "purchased": Pool(bought)},
+            **changes,
+        )
+        failed = Failure("server_error", "HTTP 502: Bad <gateway>.") if hour % 7 == 3 else None
+        now = site.clock.wall()
+        state = AccountState(
+            parts={"usage": reading},
+            part_times={"usage": now},
+            ledger=advance(state.ledger, reading, now, 0.0),
+            last_poll=now,
+            last_success=now,
+            next_poll=now + account.interval,
+            last_duration=0.25,
+            last_status=502 if failed else 200,
+            polls=hour + 1,
+            failure=failed,
+        )
+        past.save(account.id, state)
+        if hour < hours - 1:
+            site.clock.advance(3600)
+    assert site.store.publish(account, state)
+    return state

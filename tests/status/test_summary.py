@@ -156,7 +156,7 @@ def test_an_unpaid_invoice_is_a_warning(make_account: MakeAccount) -> None:
     reading, invoices = Usage(balance=100.0), Invoices({"failed": 1}, 12.0, "usd", "failed", START)
     state = AccountState({"usage": reading, "invoices": invoices}, polls=1)
     account = summary(View(make_account("videodb"), state, reading, invoices, None), START)
-    assert account.attention == (Attention("warning", "The newest invoice was not paid."),)
+    assert account.attention == (Attention("warning", "The newest invoice was not paid.", "VideoApiInvoiceFailed"),)
 
 
 def test_a_vendor_without_storage_has_none_of_it(make_account: MakeAccount) -> None:
