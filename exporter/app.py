@@ -193,7 +193,8 @@ class App:
         )
         self._poller.use_providers(config.providers)
         self._poller.forget(lambda key: self._store.account(key) is not None)
-        self._scheduler.replace(accounts, config.concurrency, self._poller.first_due)
+        in_page = sorted(accounts, key=poll_order)  # the first round, which is due at once, goes along the page
+        self._scheduler.replace(in_page, config.concurrency, self._poller.first_due)
         self._metrics.set_accounts(account.provider for account in accounts)
         if self._state is not None:
             # Last, because it cannot be undone.

@@ -1,36 +1,25 @@
 """Makes the text of /metrics in the negotiated format and encoding, and caches it in parts.
 
-A poll makes one *fragment* for each family, the lines of the account's samples. It is the same in every format,
-because all account families are gauges, or counters without a creation time. 16 fragments of a family are joined
-in a *strip*, and the strips of a family or of several make a *segment*. A scrape compresses the segments that
-changed since the last scrape, and joins all segments to one gzip member. Segments have 50 to 130 kB of text.
-
-                  accounts 0-15   16-31   ...   496-511 | 512-527   ...
-                 +---------------------------------------+---------------
-    balance      | strip        | strip | ... | strip    | strip  | ...
-                 |               segment                 |     segment
-                 +---------------------------------------+---------------
-    used         | strip        | strip | ... | strip    | strip  | ...
-                 |               segment                 |     segment
+The lines of accounts are the same in every format, because all their families are gauges, or counters without a
+creation time. A scrape compresses the segments of the ``grid`` that changed since the last scrape, and joins all
+segments to one gzip member.
 """
 
 from __future__ import annotations
 
 import struct
 import threading
-from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import NamedTuple
+from io import BytesIO
 
-from isal import isal_zlib
 from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from exporter.metrics.family import Family
+from exporter.metrics.grid import Grid, Segment, combine, compress
 from exporter.metrics.negotiation import gzip_accepted, negotiate
 from exporter.metrics.render import escape
 from exporter.readings import AccountKey
@@ -54,105 +43,8 @@ class Body:
         return headers
 
 
-class _Segment(NamedTuple):
-    """Compressed text that can stand anywhere in a deflate stream.
-
-    It ends on a whole byte and refers to nothing before it.
-    """
-
-    deflated: bytes
-    crc: int
-    size: int
-
-
-def _compress(text: bytes) -> _Segment:
-    compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
-    deflated = compressor.compress(text) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
-    return _Segment(deflated, isal_zlib.crc32(text), len(text))
-
-
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
 _LAST_BLOCK = b"\x03\0"
-
-
-def _combine(checked: tuple[int, int], segments: Iterable[_Segment]) -> tuple[int, int]:
-    """Return CRC and size of a text and the segments after it. ``checked`` is CRC and size of the text."""
-    crc, size = checked
-    for segment in segments:
-        crc = isal_zlib.crc32_combine(crc, segment.crc, segment.size)
-        size += segment.size
-    return crc, size
-
-
-SEGMENT = 512
-"""Fragments in a segment. With fewer accounts a segment has several families."""
-_STRIP = 16
-"""Fragments in a strip. A segment has a whole number of strips of each family."""
-
-
-class _Grid:
-    """The text of a fixed list of accounts, and the generation in which each segment last changed.
-
-    It keeps strips and not single fragments, because a scrape of 10,000 accounts then copies from
-    28,000 places in memory and not from 450,000. That is five times as fast, and saves the header of
-    an object for each fragment. The caller holds a lock.
-    """
-
-    def __init__(self, accounts: Sequence[AccountKey], columns: Iterable[Sequence[bytes]], generation: int) -> None:
-        """Take for each family the fragments of all accounts."""
-        self.row = {account: row for row, account in enumerate(accounts)}
-        self.generation = generation
-        self._strips: list[list[bytes]] = []
-        self._sizes: list[array[int]] = []
-        self._present: list[int] = []  # how many accounts have samples of the family
-        for column in columns:
-            self._strips.append([b"".join(column[at : at + _STRIP]) for at in range(0, len(column), _STRIP)])
-            self._sizes.append(array("I", map(len, column)))
-            self._present.append(sum(map(bool, column)))
-        self._families = max(1, SEGMENT // max(1, len(accounts)))  # in a segment
-        self._blocks = max(1, -(-len(accounts) // SEGMENT))  # segments beside each other
-        self.changed = [generation] * (-(-len(self._strips) // self._families) * self._blocks)
-
-    def column(self, family: int) -> dict[AccountKey, bytes]:
-        """Return each account's fragment of a family."""
-        text, end = b"".join(self._strips[family]), 0
-        column = {}
-        for account, size in zip(self.row, self._sizes[family], strict=True):
-            start, end = end, end + size
-            column[account] = text[start:end]
-        return column
-
-    def put(self, account: AccountKey, fragments: Sequence[bytes | None]) -> None:
-        """Replace an account's fragments. A fragment that is None or the same changes nothing."""
-        row = self.row[account]
-        strip, generation = row // _STRIP, self.generation + 1
-        for family, (fragment, strips, sizes) in enumerate(zip(fragments, self._strips, self._sizes, strict=True)):
-            if fragment is None:
-                continue
-            old = strips[strip]
-            start = sum(sizes[strip * _STRIP : row])
-            end = start + sizes[row]
-            if old[start:end] == fragment:
-                continue
-            strips[strip] = b"".join((old[:start], fragment, old[end:]))
-            first = family // self._families * self._blocks
-            self.changed[first + row // SEGMENT] = generation
-            if not fragment or start == end:  # the family's header is in its first segment, and may come or go
-                self._present[family] += 1 if fragment else -1
-                self.changed[first] = generation
-            sizes[row] = len(fragment)
-            self.generation = generation
-
-    def pieces(self, segment: int, headers: Sequence[bytes]) -> list[bytes]:
-        """Return the strings that make up a segment. A family without samples has no header."""
-        group, block = divmod(segment, self._blocks)
-        strips = slice(block * SEGMENT // _STRIP, (block + 1) * SEGMENT // _STRIP)
-        pieces = []
-        for family in range(len(self._strips))[group * self._families : (group + 1) * self._families]:
-            if block == 0 and self._present[family]:
-                pieces.append(headers[family])
-            pieces += self._strips[family][strips]
-        return pieces
 
 
 class _Page:
@@ -163,9 +55,9 @@ class _Page:
         self._headers = headers
         self._own, self._own_max_age = own, own_max_age
         self._own_text, self._own_until = b"", float("-inf")
-        self._grid: _Grid | None = None
+        self._grid: Grid | None = None
         self._generation = -1  # of the segments
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._checked = 0, 0  # CRC and size of all segments together
         self._ready: dict[bool, tuple[int, bytes]] = {}  # generation and body, with gzip (True) and without
 
@@ -173,7 +65,7 @@ class _Page:
         with self._lock:
             self._own_until = float("-inf")
 
-    def body(self, grid: _Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> bytes:
+    def body(self, grid: Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> bytes:
         """Return the page. Scrapes at the same time wait for one to make it, and get the same bytes."""
         with self._lock:
             if now >= self._own_until:
@@ -187,27 +79,35 @@ class _Page:
                 self._ready[gzipped] = generation, data
             return data
 
-    def _plain(self, grid: _Grid, grid_lock: threading.Lock) -> tuple[int, bytes]:
+    def _plain(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, bytes]:
         with grid_lock:
             generation = grid.generation
-            pieces = [grid.pieces(segment, self._headers) for segment in range(len(grid.changed))]
-        return generation, b"".join(chain(*pieces, (self._own_text,)))
+            texts = [grid.text(segment, self._headers) for segment in range(len(grid.changed))]
+        whole = BytesIO()  # one segment after another, because all of them unpacked would be as large as the page
+        for text in texts:
+            whole.writelines([text.text()] if isinstance(text, Segment) else text)
+        whole.write(self._own_text)
+        return generation, whole.getvalue()
 
-    def _gzipped(self, grid: _Grid, grid_lock: threading.Lock) -> tuple[int, bytes]:
+    def _gzipped(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, bytes]:
         if grid is not self._grid:
             self._grid, self._generation = grid, -1
-            self._segments = [_Segment(b"", 0, 0)] * len(grid.changed)
+            self._segments = [Segment(b"", 0, 0)] * len(grid.changed)
         with grid_lock:
             generation = grid.generation
-            dirty = [segment for segment, changed in enumerate(grid.changed) if changed > self._generation]
-            pieces = [grid.pieces(segment, self._headers) for segment in dirty]
-        for segment, parts in zip(dirty, pieces, strict=True):
-            self._segments[segment] = _compress(b"".join(parts))
+            dirty = []
+            for segment, changed in enumerate(grid.changed):
+                if changed > self._generation:
+                    dirty.append((segment, grid.text(segment, self._headers)))
+                else:
+                    grid.pack(segment, self._segments[segment])
+        for segment, text in dirty:
+            self._segments[segment] = text if isinstance(text, Segment) else compress(b"".join(text))
         if dirty:
-            self._checked = _combine((0, 0), self._segments)
+            self._checked = combine((0, 0), self._segments)
         self._generation = generation
-        own = _compress(self._own_text)
-        crc, size = _combine(self._checked, [own])
+        own = compress(self._own_text)
+        crc, size = combine(self._checked, [own])
         deflated = [segment.deflated for segment in self._segments]
         trailer = struct.pack("<II", crc, size & 0xFFFFFFFF)
         return generation, b"".join((_GZIP_HEADER, *deflated, own.deflated, _LAST_BLOCK, trailer))
@@ -228,7 +128,7 @@ class Exposition:
         """
         self._clock = clock
         self._lock = threading.Lock()
-        self._grid = _Grid((), [()] * len(families), 0)
+        self._grid = Grid((), [()] * len(families), 0)
         self._families = len(families)
         self._text = _Page(
             [_header(f.name, f.help.replace("\\", r"\\").replace("\n", r"\n"), f.type) for f in families],
@@ -247,7 +147,7 @@ class Exposition:
     @property
     def is_large(self) -> bool:
         """Return whether accounts are in several segments, so that a page with many changes takes long to make."""
-        return len(self._grid.row) > SEGMENT
+        return self._grid.is_large
 
     def reset(self, accounts: Sequence[AccountKey]) -> None:
         """Serve these accounts in this order. Accounts that were there before keep their fragments."""
@@ -256,7 +156,7 @@ class Exposition:
             if list(accounts) == list(old.row):
                 return
             columns = (old.column(family) for family in range(self._families))
-            self._grid = _Grid(
+            self._grid = Grid(
                 accounts,
                 ([column.get(account, b"") for account in accounts] for column in columns),
                 old.generation + 1,
@@ -275,6 +175,11 @@ class Exposition:
         with self._lock:
             if account in self._grid.row:
                 self._grid.put(account, fragments)
+
+    def pack(self) -> None:
+        """Keep the text of all accounts compressed until it changes. Scrapes do the same for what did not change."""
+        with self._lock:
+            self._grid.pack_all()
 
     def expire_own(self) -> None:
         """Read the exporter's own metrics again at the next scrape, even if they are new."""

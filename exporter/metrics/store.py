@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from exporter.config.accounts import Account
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.family import Family
-from exporter.metrics.page import SEGMENT, Exposition
+from exporter.metrics.grid import SEGMENT
+from exporter.metrics.page import Exposition
 from exporter.metrics.render import Renderer
 from exporter.metrics.view import View
 from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
@@ -66,15 +67,19 @@ class Store:
             same_labels, self._names = names == self._names, names
             in_page = sorted(accounts, key=self._poll_order) if len(accounts) > SEGMENT else accounts
             self._exposition.reset([account.id for account in in_page])
+            entries: dict[AccountKey, _Entry] = {}
             try:
-                entries = {account.id: self._entry(account, same_labels, restored) for account in accounts}
+                for number, account in enumerate(in_page):
+                    if number % SEGMENT == 0:
+                        self._exposition.pack()
+                    entries[account.id] = self._entry(account, same_labels, restored)
             except BaseException:
                 for entry in self._entries.values():
                     entry.shown = None  # the page has lost it, or shows it with what was refused
                 raise
             # Replace the dict in one step. Polls and /-/ready read it without the lock, and a poll that found no state
             # for its account would start its counters at 0.
-            self._entries = entries
+            self._entries = {account.id: entries[account.id] for account in accounts}
 
     def _entry(self, account: Account, same_labels: bool, restored: Mapping[AccountKey, AccountState]) -> _Entry:
         """Return the entry of an account, shown on the page."""

@@ -26,8 +26,9 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._forms: set[str] = set()
-        self._lengths: dict[str, set[int]] = {}
-        self._probes: tuple[int, ...] = ()
+        self._lengths: dict[str, tuple[int, ...]] = {}
+        """The lengths of the forms with this beginning. Tuples, because sets would take 1 kB of memory for a key."""
+        self._probes: set[int] = set()
         self._longest = 0
         for secret in secrets:
             self.add(secret)
@@ -39,9 +40,10 @@ class Redactor:
                 return
             for form in set(_written_forms(key)):
                 self._forms.add(form)
-                self._lengths.setdefault(form[:_PROBE], set()).add(len(form))
+                start = form[:_PROBE]
+                self._lengths[start] = tuple({*self._lengths.get(start, ()), len(form)})
+                self._probes.add(len(start))
                 self._longest = max(self._longest, len(form))
-            self._probes = tuple({len(start) for start in self._lengths})
 
     def redact(self, text: str, limit: int | None = None) -> str:
         """Return the first ``limit`` characters of a text, with every known key blanked, even if the limit cuts it."""

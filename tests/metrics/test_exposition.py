@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import threading
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from exporter.metrics import page as page_module
+from exporter.metrics import grid as grid_module
 from exporter.metrics.family import Family
 from exporter.metrics.page import Exposition
 from exporter.metrics.render import Renderer
@@ -91,15 +92,15 @@ class Scrapes(RuleBasedStateMachine):
 
     @initialize(sizes=st.sampled_from([(1, 1), (2, 1), (4, 2), (8, 8), (512, 16)]), count=st.integers(0, 12))
     def start(self, sizes: tuple[int, int], count: int) -> None:
-        self.before = page_module.SEGMENT, page_module._STRIP
-        page_module.SEGMENT, page_module._STRIP = sizes
+        self.before = grid_module.SEGMENT, grid_module._STRIP
+        grid_module.SEGMENT, grid_module._STRIP = sizes
         self.page = Page()
         self.known: dict[AccountKey, list[bytes]] = {}
         self.served = keys(count)
         self.page.exposition.reset(self.served)
 
     def teardown(self) -> None:
-        page_module.SEGMENT, page_module._STRIP = self.before
+        grid_module.SEGMENT, grid_module._STRIP = self.before
 
     @rule(number=st.integers(0, 11), values=st.tuples(*[st.none() | st.integers(0, 2) for _ in FAMILIES]))
     def poll(self, number: int, values: tuple[int | None, ...]) -> None:
@@ -179,13 +180,13 @@ def test_a_poll_compresses_only_the_segments_whose_values_changed(
         page.put(account, fragments(account, 1, 2, 3))
     page.gzipped()
     compressed: list[bytes] = []
-    compress = page_module._compress
+    compress = grid_module.compress
 
-    def counted(text: bytes) -> page_module._Segment:
+    def counted(text: bytes) -> grid_module.Segment:
         compressed.append(text)
         return compress(text)
 
-    monkeypatch.setattr(page_module, "_compress", counted)
+    monkeypatch.setattr("exporter.metrics.page.compress", counted)
     page.put(accounts[700], fragments(accounts[700], 1, 2, 3))
     page.gzipped()
     assert compressed == []
@@ -195,6 +196,29 @@ def test_a_poll_compresses_only_the_segments_whose_values_changed(
     assert own == b""
     assert segment.count(b"\n") == 512
     assert b'video_api_second_total{account="account-700",provider="videodb"} 99.0\n' in segment
+
+
+def two_scrapes(page: Page) -> None:
+    page.gzipped()
+    page.clock.now += 15
+    page.gzipped()
+
+
+@pytest.mark.parametrize("pack", [two_scrapes, lambda page: page.exposition.pack()])
+def test_text_that_does_not_change_is_kept_compressed(pack: Callable[[Page], object]) -> None:
+    accounts = keys(2000)
+    page = Page(accounts=accounts)
+    tracemalloc.start()
+    for account in accounts:
+        page.put(account, fragments(account, 1, 2, 3))
+    open_text, _ = tracemalloc.get_traced_memory()
+    pack(page)
+    packed, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert packed < open_text / 2
+    page.put(accounts[700], fragments(accounts[700], 1, 99, 3))
+    assert b'video_api_second_total{account="account-700",provider="videodb"} 99.0\n' in unpack(page.gzipped())
+    assert unpack(page.gzipped()) == page.text()
 
 
 def test_a_family_has_no_header_until_it_has_a_sample() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.app import App
 from exporter.config.load import load
-from exporter.metrics.page import SEGMENT
+from exporter.metrics.grid import SEGMENT
 from exporter.options import Options
 from exporter.providers import PROVIDERS
 from exporter.runtime.logs import LogWriter

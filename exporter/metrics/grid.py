@@ -1,0 +1,178 @@
+"""The text of all accounts, in segments that are compressed one by one.
+
+A poll makes one *fragment* for each family, the lines of the account's samples. 16 fragments of a family are joined
+in a *strip*, and the strips of a family or of several make a *segment*. Segments have 50 to 130 kB of text. A segment
+that did not change between two scrapes is *packed*. Only its compressed text is kept then, until it changes.
+
+                  accounts 0-15   16-31   ...   496-511 | 512-527   ...
+                 +---------------------------------------+---------------
+    balance      | strip        | strip | ... | strip    | strip  | ...
+                 |               segment                 |     segment
+                 +---------------------------------------+---------------
+    used         | strip        | strip | ... | strip    | strip  | ...
+                 |               segment                 |     segment
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from isal import isal_zlib
+
+from exporter.readings import AccountKey
+
+
+class Segment(NamedTuple):
+    """Compressed text that can stand anywhere in a deflate stream.
+
+    It ends on a whole byte and refers to nothing before it.
+    """
+
+    deflated: bytes
+    crc: int
+    size: int
+
+    def text(self) -> bytes:
+        """Return the text without compression."""
+        return bytes(isal_zlib.decompressobj(-15).decompress(self.deflated))
+
+
+def compress(text: bytes) -> Segment:
+    """Return the text as a segment."""
+    compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
+    deflated = compressor.compress(text) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
+    return Segment(deflated, isal_zlib.crc32(text), len(text))
+
+
+def combine(checked: tuple[int, int], segments: Iterable[Segment]) -> tuple[int, int]:
+    """Return CRC and size of a text and the segments after it. ``checked`` is CRC and size of the text."""
+    crc, size = checked
+    for segment in segments:
+        crc = isal_zlib.crc32_combine(crc, segment.crc, segment.size)
+        size += segment.size
+    return crc, size
+
+
+SEGMENT = 512
+"""Fragments in a segment. With fewer accounts a segment has several families."""
+_STRIP = 16
+"""Fragments in a strip. A segment has a whole number of strips of each family."""
+
+
+class Grid:
+    """The text of a fixed list of accounts, and the generation in which each segment last changed.
+
+    It keeps strips and not single fragments, because a scrape of 10,000 accounts then copies from
+    28,000 places in memory and not from 450,000. That is five times as fast, and saves the header of
+    an object for each fragment. A packed segment takes a fifteenth of the memory of its strips. The caller holds a
+    lock.
+    """
+
+    def __init__(self, accounts: Sequence[AccountKey], columns: Iterable[Sequence[bytes]], generation: int) -> None:
+        """Take for each family the fragments of all accounts."""
+        self.row = {account: row for row, account in enumerate(accounts)}
+        self.generation = generation
+        self._families = max(1, SEGMENT // max(1, len(accounts)))  # in a segment
+        self._blocks = max(1, -(-len(accounts) // SEGMENT))  # segments beside each other
+        self._strips: list[list[bytes]] = []
+        self._sizes: list[array[int]] = []
+        self._present: list[int] = []  # how many accounts have samples of the family
+        self._packed: dict[int, Segment] = {}
+        self._open: set[int] = set()  # segments that can be packed and are not
+        self.changed: list[int] = []
+        for family, column in enumerate(columns):
+            self._strips.append([b"".join(column[at : at + _STRIP]) for at in range(0, len(column), _STRIP)])
+            self._sizes.append(array("I", map(len, column)))
+            self._present.append(sum(map(bool, column)))
+            if family % self._families == 0:
+                first = len(self.changed)
+                self.changed += [generation] * self._blocks
+                self._open.update(range(first + 1, first + self._blocks))
+            self.pack_all()
+
+    @property
+    def is_large(self) -> bool:
+        """Return whether accounts are in several segments."""
+        return self._blocks > 1
+
+    def column(self, family: int) -> dict[AccountKey, bytes]:
+        """Return each account's fragment of a family."""
+        text, end = b"".join(map(partial(self._text, family), range(self._blocks))), 0
+        column = {}
+        for account, size in zip(self.row, self._sizes[family], strict=True):
+            start, end = end, end + size
+            column[account] = text[start:end]
+        return column
+
+    def put(self, account: AccountKey, fragments: Sequence[bytes | None]) -> None:
+        """Replace an account's fragments. A fragment that is None or the same changes nothing."""
+        row = self.row[account]
+        strip, generation = row // _STRIP, self.generation + 1
+        for family, (fragment, strips, sizes) in enumerate(zip(fragments, self._strips, self._sizes, strict=True)):
+            if fragment is None:
+                continue
+            first = family // self._families * self._blocks
+            segment = first + row // SEGMENT
+            self._unpack(segment)
+            old = strips[strip]
+            start = sum(sizes[strip * _STRIP : row])
+            end = start + sizes[row]
+            if old[start:end] == fragment:
+                continue
+            strips[strip] = b"".join((old[:start], fragment, old[end:]))
+            self.changed[segment] = generation
+            if not fragment or start == end:  # the family's header is in its first segment, and may come or go
+                self._present[family] += 1 if fragment else -1
+                self.changed[first] = generation
+            sizes[row] = len(fragment)
+            self.generation = generation
+
+    def text(self, segment: int, headers: Sequence[bytes]) -> Segment | list[bytes]:
+        """Return a packed segment, or the strings that make up another. A family without samples has no header."""
+        if segment in self._packed:
+            return self._packed[segment]
+        group, block = divmod(segment, self._blocks)
+        pieces = []
+        for family in range(len(self._strips))[group * self._families : (group + 1) * self._families]:
+            if block == 0 and self._present[family]:
+                pieces.append(headers[family])
+            pieces += self._strips[family][_strips_of(block)]
+        return pieces
+
+    def pack(self, segment: int, compressed: Segment) -> None:
+        """Keep only the compressed text of a segment, unless it may have a header, as the first one of a family."""
+        if segment in self._open:
+            self._open.remove(segment)
+            self._packed[segment] = compressed
+            family, block = divmod(segment, self._blocks)
+            strips = self._strips[family]
+            strips[_strips_of(block)] = [b""] * len(strips[_strips_of(block)])
+
+    def pack_all(self) -> None:
+        """Compress and pack every segment that can be packed."""
+        for segment in list(self._open):
+            self.pack(segment, compress(self._text(*divmod(segment, self._blocks))))
+
+    def _text(self, family: int, block: int) -> bytes:
+        packed = self._packed.get(family * self._blocks + block)
+        return b"".join(self._strips[family][_strips_of(block)]) if packed is None else packed.text()
+
+    def _unpack(self, segment: int) -> None:
+        packed = self._packed.pop(segment, None)
+        if packed is None:
+            return
+        self._open.add(segment)
+        family, block = divmod(segment, self._blocks)
+        sizes = self._sizes[family][block * SEGMENT : (block + 1) * SEGMENT]
+        text, strips, end = packed.text(), [], 0
+        for at in range(0, len(sizes), _STRIP):
+            start, end = end, end + sum(sizes[at : at + _STRIP])
+            strips.append(text[start:end])
+        self._strips[family][_strips_of(block)] = strips
+
+
+def _strips_of(block: int) -> slice:
+    return slice(block * SEGMENT // _STRIP, (block + 1) * SEGMENT // _STRIP)
