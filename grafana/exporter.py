@@ -54,7 +54,7 @@ REASON_COLOURS = {
     "invalid_response": "light-purple",
     "internal": GREY,
 }
-ALERTS = selector('alertname=~"VideoApiExporter.+|VideoApiConfig.+"')
+ALERTS = selector('account=""')
 
 
 def quantiles(metric: str, by: str = "") -> list[Query]:
@@ -99,8 +99,8 @@ def tiles() -> list[tuple[int, Json]]:
             3,
             stat(
                 "Accounts",
-                "Accounts in the configuration of the chosen exporters. Each replica counts its own.",
-                Query(f"sum({EXPORTERS('video_api_exporter_accounts')})", instant=True),
+                "Accounts of the chosen exporters. One that several replicas have counts once.",
+                Query(f"count({per_account(MANY, 'video_api_poll_interval_seconds')})", instant=True),
                 no_value="Not scraped",
                 thresholds=steps(BLUE),
             ),

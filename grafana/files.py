@@ -13,8 +13,8 @@ from grafana.fields import Json
 FOLDER = Path(__file__).parent / "dashboards"
 
 _LINT_REASONS = {
-    "job": "Alerts on the exporters themselves may carry no job, and are wanted whichever job is chosen.",
-    "instance": "Recorded series and alerts stand for all replicas of an account: they have no instance.",
+    "job": "Recorded series and alerts of an account have no job, because they stand for all exporters.",
+    "instance": "Recorded series and alerts of an account have no instance, because they stand for all exporters.",
 }
 
 

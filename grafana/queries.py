@@ -20,12 +20,12 @@ Selector = Callable[..., str]
 def selector(*matchers: str) -> Selector:
     """Return a function that writes a metric name with these matchers and any further ones.
 
-    Recorded series (`video_api:…`) and alerts are for all replicas, so they get no matcher for the instance.
+    Recorded series (`video_api:…`) and alerts are for all replicas, so they get no matcher for the exporter.
     """
 
     def select(metric: str, *more: str) -> str:
         recorded = ":" in metric or metric.startswith("ALERTS")
-        chosen = [matcher for matcher in matchers if not (recorded and matcher.startswith("instance"))]
+        chosen = [matcher for matcher in matchers if not (recorded and matcher.startswith(("job", "instance")))]
         return f"{metric}{{{', '.join([*chosen, *more])}}}"
 
     return select

@@ -34,7 +34,7 @@ TESTS = ROOT / "tests/alerts/rules"
 TOKEN = re.compile(
     r"""
       (?P<matchers>\{[^}]*\})
-    | (?P<labels>\b(?:without|on|ignoring)\s*\([^)]*\))
+    | (?P<labels>\b(?:by|on|ignoring)\s*\([^)]*\))
     | (?P<duration>\[[^\]]+\]|\boffset\s+\w+)
     | (?P<set>\b(?:and|or|unless)\b)
     | (?P<number>\bInf\b|(?<![\w.:])\d+(?:\.\d+)?(?![\w.:]))
@@ -63,6 +63,7 @@ OTHERS = {
     "min": ("max",),
     "max_over_time": ("min_over_time",),
     "avg_over_time": ("max_over_time",),
+    "sum": ("max",),
     "increase": ("rate",),
     "clamp_min": ("clamp_max",),
     "changes": ("resets",),

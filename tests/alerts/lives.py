@@ -101,6 +101,8 @@ class Run:
     begins: float = 0
     ends: float = HOURS + 1
     keeps_state: bool = True
+    zone: str = "a"
+    """A label that its targets have."""
 
 
 class _Clock:
@@ -210,10 +212,11 @@ def scrape(name: str, life: Life, runs: Sequence[Run]) -> Series:
         now = float(n * STEP)
         for instance in dict.fromkeys(run.instance for run in runs):
             mine = [run for run in runs if run.instance == instance]
-            target = {"job": "video-api-exporter", "instance": instance}
             if not mine[0].begins <= now / 3600 < mine[-1].ends:
                 continue
             running = [run for run in mine if run.begins <= now / 3600 < run.ends]
+            zone = [run.zone for run in mine if run.begins <= now / 3600][-1]
+            target = {"job": "video-api-exporter", "instance": instance, "topology_zone": zone}
             put(n, "up", target, float(bool(running)))
             for run in running:
                 if run not in exporters:

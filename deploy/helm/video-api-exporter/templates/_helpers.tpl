@@ -80,6 +80,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{/* What the rules know an account by: its name and every label that the values give to any account. */}}
+{{- define "video-api-exporter.accountLabels" -}}
+{{- $names := .Values.prometheusRule.accountLabels -}}
+{{- range .Values.accounts -}}{{- $names = concat $names (keys (default dict .labels)) -}}{{- end -}}
+{{- prepend (uniq $names | sortAlpha) "account" | join ", " -}}
+{{- end }}
+
 {{/* Every Secret that holds keys, once. */}}
 {{- define "video-api-exporter.secrets" -}}
 {{- $names := list -}}
