@@ -23,6 +23,7 @@ from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.providers.base import Price
 from exporter.providers.declared import provider_of
+from exporter.readings import AccountState, Ledger, Pool
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock, MakeAccount
@@ -38,6 +39,7 @@ UNLIMITED = voyager(
     channels_indexed={"used": 3, "limit": "unlimited", "remaining": "unlimited"},
     subscription={"plan_id": "ent", "plan_name": "Odyssey", "interval": "year", "status": "active"},
 )
+EMPTIED = voyager(credits={"monthly_total": 100, "monthly_remaining": 0, "purchased": 0})
 INVOICES = {
     "success": True,
     "data": [
@@ -55,6 +57,7 @@ RESPONSES: dict[str, dict[str, RawResponse]] = {
     },
     "voyager": {"/usage": RawResponse(200, {}, voyager())},
     "unlimited": {"/usage": RawResponse(200, {}, UNLIMITED)},
+    "emptied": {"/usage": RawResponse(200, {}, EMPTIED)},
     "no subscription": {"/usage": RawResponse(404, {}, json.loads(NO_SUBSCRIPTION))},
     "refused": {"/usage": RawResponse(401, {}, {"message": "bad key"})},
     "limited": {"/usage": RawResponse(429, {}, {"retry_after_seconds": 90})},
@@ -117,7 +120,8 @@ def page(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> dict[st
     metrics.set_accounts(account.provider for account in accounts)
     metrics.reload_successful.set(1)
     metrics.reload_success_time.set(clock.wall())
-    store.replace(accounts, ("team",), {})
+    full = AccountState(ledger=Ledger(pools={"monthly": Pool(100.0)}))
+    store.replace(accounts, ("team",), {("vidnavigator", "emptied"): full})
     poller = Poller(
         providers={**PROVIDERS, "acme": provider_of(declaration(DECLARED, tmp_path))},
         sender=Sender(

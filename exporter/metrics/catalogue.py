@@ -26,6 +26,7 @@ from exporter.metrics.samples import (
     rejected,
     subscription_active,
     subscription_info,
+    unconfirmed,
 )
 
 _RESET_NOTE = " For VideoDB an estimate across a monthly reset, which shows only as a change of the balance."
@@ -36,6 +37,12 @@ FAMILIES: tuple[Family, ...] = (
         "Credits that can be spent now."
         " VideoDB: credit_balance; VidNavigator: credits.monthly_remaining + credits.purchased.",
         of_usage(lambda usage: usage.balance),
+    ),
+    gauge(
+        "credits_balance_unconfirmed",
+        "1 while a balance that fell to 0 waits for the next reading to confirm it, only there while it waits."
+        " VideoDB: credit_balance; VidNavigator: credits.monthly_remaining + credits.purchased.",
+        unconfirmed,
     ),
     gauge(
         "credits_monthly_limit",

@@ -104,6 +104,12 @@ def of_ledger(field: str) -> Callable[[View], Samples]:
     return samples
 
 
+def unconfirmed(view: View) -> Samples:
+    """Export 1 while a balance of 0 waits for the next reading, and nothing else."""
+    ledger = view.state.ledger
+    return () if view.usage is None or ledger is None or not ledger.doubted else (((), 1.0),)
+
+
 def failures(view: View) -> Samples:
     """Export the count of every reason, because a counter must start at 0."""
     counts = view.state.failures

@@ -111,6 +111,15 @@ SCENARIOS = (
     Scenario(
         "moved-to-another-shard", Life(rate=steady(0.9)), runs=(Run("shard-0", ends=60), Run("shard-1", begins=60))
     ),
+    Scenario(
+        "a-zero-that-is-taken-back",
+        Life(
+            "videodb",
+            monthly=5000,
+            rate=steady(5),
+            change=lambda data, hour: {**data, "credit_balance": 0} if 48 < hour < 48.16 else data,
+        ),
+    ),
     # Credits that end.
     Scenario(
         "running-out",
@@ -211,7 +220,7 @@ SCENARIOS = (
     Scenario(
         "revoked",
         Life(rate=steady(0.9), trouble=during(60, END, REFUSED)),
-        {("VideoApiKeyRejected", "critical"): (60.2, END), FAILING: (60.3, END), STALE: (60.4, END)},
+        {("VideoApiKeyRejected", "critical"): (60.6, END), FAILING: (60.3, END), STALE: (60.4, END)},
     ),
     Scenario(
         "rate-limited",

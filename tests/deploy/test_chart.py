@@ -365,8 +365,19 @@ def test_the_rules_keep_the_labels_that_the_values_give_to_accounts(
     made = of_kind(render(tmp_path, values), "PrometheusRule")
     exprs = [rule["expr"] for one in made for group in one["spec"]["groups"] for rule in group["rules"]]
     expected = identity if identity.startswith("provider") else f"provider, account, {identity}"
-    assert f"min by ({expected}) (video_api_credits_balance)" in exprs
+    assert f"max by ({expected}) (video_api_credits_monthly_limit)" in exprs
     assert not [expr for expr in exprs if re.search(r"\benv\b", expr)]
+
+
+@pytest.mark.parametrize(
+    ("interval", "accepted"),
+    [("15s", True), ("1m", True), ("1m30s", True), ("120s", True), ("2m", True), ("121s", False), ("5m", False)],
+)
+def test_a_scrape_interval_that_the_rules_do_not_hold_for_is_refused(
+    interval: str, accepted: bool, tmp_path: Path
+) -> None:
+    done = helm(tmp_path, {"accounts": [ONE], "serviceMonitor": {"enabled": True, "interval": interval}})
+    assert (done.returncode == 0) is accepted, done.stderr
 
 
 def test_a_pod_is_the_same_instance_after_a_restart_and_relabelings_of_the_values_follow(

@@ -24,6 +24,17 @@ def test_promtool_takes_it_with_all_rules(path: Path) -> None:
     assert f"{len(rules)} rule files found" in output
 
 
+def test_the_recommended_scrape_interval_is_the_same_everywhere() -> None:
+    configs = [*CONFIGS, ROOT / "deploy/compose/prometheus.yml"]
+    intervals = {yaml.safe_load(path.read_text())["global"]["scrape_interval"] for path in configs}
+    chart = yaml.safe_load((ROOT / "deploy/helm/video-api-exporter/values.yaml").read_text())
+    assert {*intervals, chart["serviceMonitor"]["interval"]} == {"30s"}
+    for page in ("alerting", "deployment"):
+        assert "every 30 seconds, and at least every 2 minutes" in " ".join(
+            (ROOT / f"docs/{page}.md").read_text().split()
+        )
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_it_scrapes_under_the_job_name_that_rules_and_dashboards_know(path: Path) -> None:
     (job,) = yaml.safe_load(path.read_text())["scrape_configs"]

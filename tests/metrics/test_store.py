@@ -16,7 +16,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.providers.base import ParseOptions, Price
 from exporter.providers.vidnavigator import parse_usage
-from exporter.readings import AccountKey, AccountState, Invoices, Ledger
+from exporter.readings import AccountKey, AccountState, Invoices, Ledger, Pool
 from tests.conftest import FakeClock, MakeAccount
 from tests.providers.responses import voyager
 
@@ -78,6 +78,21 @@ def test_a_threshold_share_keeps_its_amount_after_the_limit_is_withdrawn(
     clock.advance(10_000)
     assert shown.lines("credits_threshold") == before
     assert before[0].endswith('severity="warning"} 16.0')
+
+
+def test_a_balance_that_fell_to_0_is_unconfirmed_until_the_next_reading_and_not_longer_than_it_is_shown(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount
+) -> None:
+    account = make_account(stale_after=180.0)
+    shown.store.replace([account], (), {})
+    shown.store.publish(account, shown.polled(ledger=Ledger(doubted={"monthly": Pool(0.0)})))
+    waiting = shown.lines("credits_balance_unconfirmed")
+    assert waiting == ['video_api_credits_balance_unconfirmed{account="acct",provider="vidnavigator"} 1.0']
+    clock.advance(180.1)
+    assert shown.lines("credits_balance_unconfirmed") == []
+    for ledger in (Ledger(), None):
+        shown.store.publish(account, shown.polled(ledger=ledger))
+        assert shown.lines("credits_balance_unconfirmed") == []
 
 
 def test_a_failed_poll_does_not_refresh_old_figures(shown: Shown, clock: FakeClock, make_account: MakeAccount) -> None:
