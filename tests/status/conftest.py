@@ -25,7 +25,7 @@ from exporter.polling.ledger import advance
 from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
 from exporter.readings import AccountState, Failure, Pool, Usage
-from exporter.state.history import open_history
+from exporter.state.history import open_file
 from exporter.state.sqlite import StateFile
 from exporter.status.past import OpenHistory
 from exporter.status.routes import routes
@@ -130,7 +130,7 @@ def past(tmp_path: Path, clock: FakeClock) -> Iterator[StateFile]:
 @pytest.fixture
 def remembering(clock: FakeClock, make_account: MakeAccount, past: StateFile) -> Iterator[Site]:
     """Serve pages over a state file, which ``lived`` fills."""
-    site = Site(clock, make_account, partial(open_history, past.path))
+    site = Site(clock, make_account, partial(open_file, past.path))
     yield site
     site.server.stop(0.0)
 
