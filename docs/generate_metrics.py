@@ -68,9 +68,17 @@ def row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
+class Alone:
+    """A replica without others."""
+
+    replicas = accounts_held = 1
+    config_differs = False
+
+
 def own_families() -> Iterable[tuple[str, str, tuple[str, ...], str]]:
     """Yield name, type, labels and help of what the exporter says of itself."""
     metrics = SelfMetrics("", "", 0, 1, state_up=lambda: True)
+    metrics.tell_replicas(Alone())
     metrics.set_accounts(["example"])
     for provider in ("example",):
         metrics.poll_duration.labels(provider)

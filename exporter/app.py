@@ -19,10 +19,11 @@ from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.options import Options
+from exporter.polling.holding import Holding
 from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
+from exporter.polling.polls import Polls
 from exporter.polling.requests import Sender
-from exporter.polling.scheduler import Scheduler
 from exporter.polling.shards import accounts_of_shard
 from exporter.polling.slots import poll_order
 from exporter.providers import PROVIDERS
@@ -43,9 +44,6 @@ from exporter.web.server import Server
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 2.0
-"""Seconds that running polls have to end by themselves when the exporter stops. Then they are cut."""
-
 
 def serve(
     options: Options,
@@ -63,7 +61,7 @@ def serve(
     clock = SystemClock()
     state = open_state(config.state, clock, exclusive=True) if config.state else None
     try:
-        ended = App(options, environ, redactor, clock, config, state, log).run(announce)
+        ended = App(options, environ, redactor, state.clock if state else clock, config, state, log).run(announce)
     finally:
         if state is not None:
             state.accounts.close()
@@ -74,8 +72,10 @@ def serve(
     return 0
 
 
-def _self_metrics(options: Options, environ: Mapping[str, str], state: State | None, log: LogWriter) -> SelfMetrics:
-    return SelfMetrics(
+def _self_metrics(
+    options: Options, environ: Mapping[str, str], state: State | None, holding: Holding | None, log: LogWriter
+) -> SelfMetrics:
+    metrics = SelfMetrics(
         __version__,
         environ.get("VIDEO_API_EXPORTER_REVISION", ""),
         options.shard_index,
@@ -84,6 +84,9 @@ def _self_metrics(options: Options, environ: Mapping[str, str], state: State | N
         state_write_failures=lambda: state.accounts.write_failures if state is not None else 0,
         log_lines_dropped=lambda: log.dropped,
     )
+    if holding is not None:
+        metrics.tell_replicas(holding)
+    return metrics
 
 
 def _load(options: Options, environ: Mapping[str, str]) -> Config:
@@ -117,7 +120,8 @@ class App:
         self._polling = threading.Event()
         self._stopping = threading.Event()
         self._notifier = Notifier(environ)
-        self._metrics = _self_metrics(options, environ, state, log)
+        holding = _holding(options, clock, state)
+        self._metrics = _self_metrics(options, environ, state, holding, log)
         self._exposition = Exposition(FAMILIES, self._metrics.registry, clock)
         self._store = Store(self._exposition, clock, poll_order)
         self._large_pages = ThreadPoolExecutor(1, "large-page")
@@ -126,7 +130,7 @@ class App:
             providers=config.providers,
             sender=Sender(
                 self._transports.of,
-                Limits(clock, state.keys if state is not None else None),
+                _limits(clock, state),
                 redactor,
                 clock,
                 self._stopping.wait,
@@ -135,10 +139,9 @@ class App:
             save=state.accounts.save if state is not None else _save_nothing,
             metrics=self._metrics,
             is_stopping=self._stopping.is_set,
+            note_key=holding.note_key if holding is not None else None,
         )
-        self._scheduler = Scheduler(
-            lambda account: self._poller.poll(account).next_due, clock, self._metrics.poll_lag.observe
-        )
+        self._polls = Polls(self._poller, clock, self._metrics.poll_lag.observe, holding)
 
     def run(self, announce: Callable[[Sequence[str]], None]) -> bool:
         """Bind, then serve and poll until told to stop. Return whether every poll has ended."""
@@ -170,7 +173,7 @@ class App:
                 self._options.config_file,
             )
             garbage.collect()
-            self._scheduler.start()
+            self._polls.start()
             self._polling.set()
             self._notifier.send("READY=1", f"STATUS=accounts polled: {len(self._config.accounts)}")
             self._main_loop.run()
@@ -191,10 +194,7 @@ class App:
         self._store.replace(
             accounts, config.label_names, self._state.accounts.load(new) if self._state is not None else {}
         )
-        self._poller.use_providers(config.providers)
-        self._poller.forget(lambda key: self._store.account(key) is not None)
-        in_page = sorted(accounts, key=poll_order)  # the first round, which is due at once, goes along the page
-        self._scheduler.replace(in_page, config.concurrency, self._poller.first_due)
+        self._polls.use(config, accounts)
         self._metrics.set_accounts(account.provider for account in accounts)
         if self._state is not None:
             # Last, because it cannot be undone.
@@ -205,7 +205,7 @@ class App:
         self._config = config
 
     def _feed_watchdog(self) -> None:
-        if self._notifier.wants_watchdog and self._scheduler.trouble() is None:
+        if self._notifier.wants_watchdog and self._polls.scheduler.trouble() is None:
             self._notifier.send("WATCHDOG=1")
 
     def _load_again(self) -> Config:
@@ -248,10 +248,7 @@ class App:
         logger.info("stopping")
         self._stopping.set()
         self._notifier.send("STOPPING=1")
-        if self._scheduler.stop(GRACE_SECONDS):
-            return True
-        self._transports.abort()
-        if self._scheduler.stop(1.0):
+        if self._polls.stop(self._transports.abort):
             return True
         logger.warning("stopping, although some polls have not ended")
         return False
@@ -278,7 +275,7 @@ class App:
         return Response(200, body.data, body.content_type, headers)
 
     def _serve_healthy(self, _request: Request) -> Response:
-        trouble = self._scheduler.trouble()
+        trouble = self._polls.scheduler.trouble()
         return text_response(503, trouble) if trouble else text_response(200, "healthy")
 
     def _serve_ready(self, _request: Request) -> Response:
@@ -305,5 +302,20 @@ def _reload_response(errors: str | None) -> Response:
     return text_response(500, errors) if errors else text_response(200, "reloaded")
 
 
-def _save_nothing(_account: AccountKey, _state: AccountState) -> None:
+def _holding(options: Options, clock: Clock, state: State | None) -> Holding | None:
+    if state is None or state.replicas is None:
+        return None
+    return Holding(state.replicas, (options.shard_index, options.shard_count), clock)
+
+
+def _limits(clock: Clock, state: State | None) -> Limits:
+    if state is None:
+        return Limits(clock, None)
+    if state.replicas is None:
+        return Limits(clock, state.keys)
+    return Limits(clock, state.keys, state.replicas.share)
+
+
+def _save_nothing(_account: AccountKey, state: AccountState) -> AccountState:
     """Stand in for the state file where none is configured."""
+    return state

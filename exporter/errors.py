@@ -5,6 +5,7 @@
     ├── ConfigError           the configuration is wrong, has every problem, exit status 2
     ├── StartError            the program cannot start (port taken, state file in use), exit status 1
     ├── StateUnavailableError the state file cannot be used now, the caller continues from memory
+    ├── HeldElsewhereError    another replica polls the accounts of this key
     └── PollError             a poll of an account failed, ``reason`` is the value of the metric's label
         ├── CredentialError       credential        key file or variable unreadable, empty, not sendable
         ├── AuthError             auth              401
@@ -42,6 +43,10 @@ class StartError(ExporterError):
 
 class StateUnavailableError(ExporterError):
     """The state file cannot be read or written now. The failure is already counted and logged."""
+
+
+class HeldElsewhereError(ExporterError):
+    """Another replica holds the lease of this key, so that this process may not send a request with it."""
 
 
 @dataclass(frozen=True, order=True)

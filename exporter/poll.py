@@ -64,7 +64,7 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
             providers=config.providers,
             sender=Sender(transports.of, Limits(clock, keys), redactor, clock, stopping.wait),
             store=store,
-            save=lambda _account, _state: None,  # only the daemon keeps the ledger
+            save=lambda _account, state: state,  # only the daemon keeps the ledger
             metrics=metrics,
         )
         waits = _polled(poller, accounts, config.concurrency, [stopping.set, transports.abort])

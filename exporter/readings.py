@@ -158,6 +158,8 @@ class AccountState:
     each value of ``collect``. ``part_times`` tells when it came, ``part_asked`` when it was last asked for.
     ``refusals`` counts consecutive 401 and 403 answers to the key whose salted hash is ``refused_key``. The
     exporter does not use that key before ``refused_until``. ``last_status`` is the HTTP status of the last poll.
+    ``version`` counts the changes in a state that replicas share. A poll keeps it, so that it tells what the poll
+    was based on.
     """
 
     parts: Mapping[str, Part] = field(default_factory=dict)
@@ -177,6 +179,7 @@ class AccountState:
     refusals: int = 0
     refused_key: str = ""
     refused_until: float | None = None
+    version: int = field(default=0, compare=False)
 
     @property
     def usage(self) -> Usage | None:

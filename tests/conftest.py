@@ -17,6 +17,7 @@ from exporter.config.credentials import KeySource
 from exporter.config.thresholds import DEFAULTS
 from exporter.demo.vendors import Vendors
 from exporter.providers import PROVIDERS
+from tests.state.postgresql import Server, server
 
 settings.register_profile("any machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("any machine")
@@ -73,6 +74,12 @@ def clock() -> FakeClock:
 @pytest.fixture
 def vendors() -> Iterator[Vendors]:
     with Vendors() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    with server() as running:
         yield running
 
 

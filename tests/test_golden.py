@@ -132,7 +132,7 @@ def page(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> dict[st
             clock.advance,
         ),
         store=store,
-        save=lambda key, state: None,
+        save=lambda key, state: state,
         metrics=metrics,
     )
     for account in [*accounts, accounts[0]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
 from exporter.config.credentials import KeySource
@@ -54,3 +55,10 @@ class Config:
     label_names: tuple[str, ...]
     warnings: tuple[Problem, ...]
     history: Kept = field(default_factory=Kept)
+
+    @property
+    def digest(self) -> str:
+        """Return a text that is equal where all rules of all accounts are. It tells nothing of them."""
+        # The representation of an account leaves out where its key is.
+        rules = repr((self.accounts, self.label_names, self.concurrency, self.history))
+        return blake2b(rules.encode(errors="replace"), digest_size=16).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Protocol
 
 import prometheus_client
 from prometheus_client import (
@@ -21,6 +22,22 @@ from prometheus_client.registry import Collector
 
 _DURATION_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LAG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class ReplicaCounts(Protocol):
+    """What is exported of the replicas that share the polls."""
+
+    @property
+    def replicas(self) -> int:
+        """Return how many replicas of this shard live."""
+
+    @property
+    def accounts_held(self) -> int:
+        """Return how many accounts this replica polls."""
+
+    @property
+    def config_differs(self) -> bool:
+        """Return whether a replica that lives has another configuration."""
 
 
 class SelfMetrics:
@@ -80,6 +97,20 @@ class SelfMetrics:
         self._accounts.clear()
         for provider, count in sorted(counts.items()):
             self._accounts.labels(provider).set(count)
+
+    def tell_replicas(self, counts: ReplicaCounts) -> None:
+        """Export how replicas share the polls."""
+        for name, help_, value in (
+            ("replicas", "Replicas of this shard that live and share its polls.", lambda: counts.replicas),
+            ("accounts_held", "Accounts that this replica polls. Others poll the rest.", lambda: counts.accounts_held),
+            (
+                "replicas_config_differs",
+                "1 where replicas of this shard that live have different configurations.",
+                lambda: counts.config_differs,
+            ),
+        ):
+            help_ += " Absent without a PostgreSQL database."
+            Gauge("video_api_exporter_" + name, help_, registry=self.registry).set_function(value)
 
 
 def _name_build(registry: CollectorRegistry, version: str, revision: str) -> None:

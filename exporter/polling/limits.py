@@ -1,40 +1,46 @@
 """Decides before each request whether its key may send it, by its requests in any sliding minute and its cool-downs.
 
 One request too many gets a vendor's key banned for a minute, and production traffic with it. So each request is
-recorded before it is sent, in memory and in the state file. A ``poll`` by hand, a running daemon and the next start
-after a crash read it there. If the file cannot be used, memory alone decides. When a request ends, it counts for a
-minute from then on, because the vendor may have counted it at any moment until its end.
+recorded before it is sent, in memory and in the state. A ``poll`` by hand, a running daemon, other replicas and the
+next start after a crash read it there. If the state cannot be used, memory alone decides. When a request ends, it
+counts for a minute from then on, because the vendor may have counted it at any moment until its end.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakValueDictionary
 
-from exporter.errors import StateUnavailableError
+from exporter.errors import HeldElsewhereError, StateUnavailableError
 from exporter.runtime.clock import Clock
 from exporter.state.base import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, Keys, KeyTarget
 
+_UNSURE_SECONDS = 10.0
 _HAIR_SECONDS = 0.001  # a wait that ends by a rounding error too early would have to be repeated
 
 
 @dataclass(frozen=True)
 class Wait:
-    """The seconds for which nothing is sent, and the reason."""
+    """The seconds for which nothing is sent, and the reason. With ``elsewhere`` another replica polls the accounts."""
 
     seconds: float
-    reason: Literal["cooldown", "budget", "refused"]
+    reason: Literal["cooldown", "budget", "refused", "elsewhere"]
 
 
 class Limits:
     """The requests and cool-downs of every key, shared with other processes through ``records``. Thread-safe."""
 
-    def __init__(self, clock: Clock, records: Keys | None) -> None:
+    def __init__(self, clock: Clock, records: Keys | None, share: Callable[[], int] = lambda: 1) -> None:
+        """Divide each limit by ``share()`` while ``records`` cannot be used, and send nothing while that is 0."""
         self._clock = clock
         self._records = records
+        self._share = share
         self._mutex = threading.Lock()
+        self._turns: WeakValueDictionary[KeyTarget, threading.Lock] = WeakValueDictionary()
         self._requests: dict[KeyTarget, list[float]] = {}
         self._sweep_at = 0.0
         self._cooldowns: dict[KeyTarget, Cooldown] = {}
@@ -47,18 +53,24 @@ class Limits:
                 self._cooldowns[target] = theirs
             return self._decide(target, per_minute, others)
 
-        with self._mutex:
+        with self._turn_of(target):
             wait = self._decide(target, per_minute, [])
             if wait is None and self._records is not None:
-                with suppress(StateUnavailableError):  # then memory alone decides
+                try:
                     wait = self._records.admit(target, decide)
+                except HeldElsewhereError:
+                    wait = Wait(0.0, "elsewhere")
+                except StateUnavailableError:  # then memory alone decides
+                    share = self._share()
+                    unsure = Wait(_UNSURE_SECONDS, "budget")
+                    wait = self._decide(target, max(1, per_minute // share), []) if share else unsure
             if wait is None:
                 self._requests.setdefault(target, []).append(self._clock.monotonic())
             return wait
 
     def end_request(self, target: KeyTarget, began: float) -> None:
         """Count a request that was admitted by the monotonic second ``began`` as one of now."""
-        with self._mutex:
+        with self._turn_of(target):
             times = self._requests.setdefault(target, [])
             started = max((at for at in times if at <= began), default=None)
             if started is not None:
@@ -73,7 +85,7 @@ class Limits:
         seconds = min(seconds, MAX_COOLDOWN_SECONDS)
         if not seconds > 0:
             return
-        with self._mutex:
+        with self._turn_of(target):
             now = self._clock.monotonic()
             known = self._cooldown_of(target)
             if known is not None and known.until >= now + seconds:
@@ -85,8 +97,7 @@ class Limits:
 
     def cooldown(self, target: KeyTarget) -> float | None:
         """Return the seconds for which this key is still in cool-down, or None if it is not."""
-        with self._mutex:
-            known = self._cooldown_of(target)
+        known = self._cooldown_of(target)
         if known is None:
             return None
         left = known.until - self._clock.monotonic()
@@ -94,9 +105,13 @@ class Limits:
 
     def cooldown_until(self, target: KeyTarget) -> float | None:
         """Return the Unix time at which this key's present or last cool-down ends; None without any."""
-        with self._mutex:
-            known = self._cooldown_of(target)
+        known = self._cooldown_of(target)
         return None if known is None else known.ends_at
+
+    def _turn_of(self, target: KeyTarget) -> threading.Lock:
+        """Return the lock of a key. A slow transaction holds up the requests of its own key alone."""
+        with self._mutex:
+            return self._turns.setdefault(target, threading.Lock())
 
     def _decide(self, target: KeyTarget, per_minute: int, others: list[float]) -> Wait | None:
         now = self._clock.monotonic()
@@ -105,19 +120,21 @@ class Limits:
             return Wait(cooldown.until - now + _HAIR_SECONDS, "cooldown")
         self._sweep(now)
         since = now - WINDOW_SECONDS
-        times = sorted(at for at in (*self._requests.get(target, ()), *others) if at > since)
+        ours = self._requests[target] = [at for at in self._requests.get(target, ()) if at > since]
+        times = sorted([*ours, *(at for at in others if at > since)])
         if len(times) < per_minute:
             return None
         return Wait(times[-per_minute] - since + _HAIR_SECONDS, "budget")
 
     def _sweep(self, now: float) -> None:
-        """Forget once a minute what no longer counts: keys are rotated, memory must not gather them."""
+        """Forget once a minute the keys that are not in use: keys are rotated, memory must not gather them."""
         if now < self._sweep_at:
             return
         self._sweep_at = now + WINDOW_SECONDS
-        since = now - WINDOW_SECONDS
-        recent = ((target, [at for at in times if at > since]) for target, times in self._requests.items())
-        self._requests = {target: times for target, times in recent if times}
+        with self._mutex:  # then no thread begins to use a key
+            for target, times in list(self._requests.items()):
+                if target not in self._turns and not any(at > now - WINDOW_SECONDS for at in times):
+                    del self._requests[target]
 
     def _cooldown_of(self, target: KeyTarget) -> Cooldown | None:
         cooldown = self._cooldowns.get(target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +12,7 @@ from exporter.errors import AuthError, ForbiddenError, InternalError, PollError,
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.polling import ledger, refusals
+from exporter.polling.commits import Commits
 from exporter.polling.limits import Wait
 from exporter.polling.requests import PollSession, RequestBudgetError, Sender
 from exporter.polling.sharing import Sharing
@@ -51,23 +51,24 @@ class Poller:
         providers: Mapping[str, Provider],
         sender: Sender,
         store: Store,
-        save: Callable[[AccountKey, AccountState], None],
+        save: Callable[[AccountKey, AccountState], AccountState],
         metrics: SelfMetrics,
         is_stopping: Callable[[], bool] = lambda: False,
+        note_key: Callable[[AccountKey, KeyTarget], None] | None = None,
     ) -> None:
-        """``save`` commits a state before it can be scraped."""
+        """Save each state with ``save`` before it can be scraped, and tell ``note_key`` which key a poll uses."""
         self._providers = providers
         self._sender = sender
         self._limits = sender.limits
         self._clock = sender.clock
         self._slots = Slots(sender.clock)
         self._store = store
-        self._save = save
         self._metrics = metrics
         self._is_stopping = is_stopping
+        self._note_key = note_key
         self._memories: dict[AccountKey, _Memory] = {}
         self._sharing = Sharing()
-        self._keeping = threading.RLock()
+        self.commits = Commits(store, save)
 
     def first_due(self, account: Account) -> float:
         """Return the monotonic second at which an account is due. A restored one keeps the time of its next poll."""
@@ -86,10 +87,8 @@ class Poller:
         """Let refused keys be tried again, as a reload does."""
         for key, memory in list(self._memories.items()):
             memory.refused_until = float("-inf")
-            with self._keeping:  # a poll that ends now must not be undone by the state from before it
-                account, state = self._store.account(key), self._store.state(key)
-                if account is not None and state.refusals:
-                    self._keep(account, replace(state, refusals=0, refused_key="", refused_until=None))
+            if self._store.state(key).refusals:
+                self.commits.change(key, _without_refusals, save=True)
 
     def forget(self, keep: Callable[[AccountKey], bool]) -> None:
         """Forget the accounts that are no longer there."""
@@ -122,23 +121,30 @@ class Poller:
             return Result(next_due, Wait(memory.refused_until - start, "refused"))
         target = KeyTarget(account.provider, account.base_url, key)
         self._sharing.note(account.id, target)
+        if self._note_key is not None:
+            self._note_key(account.id, target)
         wait = self._limits.admit(target, account.max_requests_per_minute)
         if wait is not None:
             return self._put_off(account, state, target, wait, start)
         with self._metrics.polls_in_flight.track_inprogress():
-            provider = self._providers[account.provider]
-            session = PollSession(self._sender, account, provider, target, start + account.timeout)
-            try:
-                usage = self._fetch(account, "usage", session)
-            except PollError as error:
-                if self._is_stopping() and isinstance(error, UnreachableError):
-                    # The exporter cut this poll itself. It counts nowhere, and the account is due after the restart.
-                    return Result(start)
-                if isinstance(error, (AuthError, ForbiddenError)):
-                    state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(key))
-                return self._conclude(account, replace(state, last_status=session.status), start, error, target)
-            state = replace(_with_usage(account, state, usage, self._clock.wall()), last_status=session.status)
-            state = self._collect_others(account, state, memory, session)
+            return self._poll_with(account, state, target, start)
+
+    def _poll_with(self, account: Account, state: AccountState, target: KeyTarget, start: float) -> Result:
+        """Send the requests of a poll, of which the first is admitted."""
+        session = PollSession(self._sender, account, self._providers[account.provider], target, start + account.timeout)
+        try:
+            usage = self._fetch(account, "usage", session)
+        except PollError as error:
+            if session.wait is not None:
+                return self._put_off(account, state, target, session.wait, start)
+            if self._is_stopping() and isinstance(error, UnreachableError):
+                # The exporter cut this poll itself. It counts nowhere, and the account is due after the restart.
+                return Result(start)
+            if isinstance(error, (AuthError, ForbiddenError)):
+                state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(target.key))
+            return self._conclude(account, replace(state, last_status=session.status), start, error, target)
+        state = replace(_with_usage(account, state, usage, self._clock.wall()), last_status=session.status)
+        state = self._collect_others(account, state, self._memory(account), session)
         return self._conclude(account, state, start, None, target)
 
     def _fetch(self, account: Account, part: str, session: PollSession) -> Part:
@@ -175,6 +181,8 @@ class Poller:
     def _put_off(self, account: Account, state: AccountState, target: KeyTarget, wait: Wait, now: float) -> Result:
         """Put the poll off until the key may be used. It is not counted as a poll."""
         slot = self._slots.after(account.id, account.interval, now)
+        if wait.reason == "elsewhere":
+            return Result(slot, wait)
         next_due = min(slot, now + wait.seconds)
         put_off = self._with_cooldown(replace(state, next_poll=self._wall(max(next_due, now + wait.seconds))), target)
         self._store.publish(account, put_off, first_poll_done=wait.reason == "cooldown")
@@ -207,7 +215,7 @@ class Poller:
                 self._show_cooldown_of_others(key, target)
         self._metrics.poll_duration.labels(account.provider).observe(now - start)
         state = replace(state, polls=state.polls + 1, last_poll=self._clock.wall(), last_duration=now - start)
-        self._keep(account, state)
+        self.commits.commit(account, state)
         _tell(account, before, error, now - start)
         return Result(next_due)
 
@@ -221,17 +229,7 @@ class Poller:
     def _show_cooldown_of_others(self, account: AccountKey, target: KeyTarget) -> None:
         """Show a new cool-down at the other accounts of the key, which are polled later."""
         for key in self._sharing.others(account, target):
-            with self._keeping:  # a poll that ends now must not be undone by the state from before it
-                other = self._store.account(key)
-                if other is not None:
-                    self._store.publish(other, self._with_cooldown(self._store.state(key), target))
-
-    def _keep(self, account: Account, state: AccountState) -> None:
-        """Commit a state and then show it, unless a reload has replaced the account."""
-        with self._keeping:
-            if self._store.account(account.id) is account:
-                self._save(account.id, state)
-                self._store.publish(account, state)
+            self.commits.change(key, lambda state: self._with_cooldown(state, target), save=False)
 
     def _memory(self, account: Account) -> _Memory:
         key = account.id
@@ -279,9 +277,13 @@ def _with_usage(account: Account, state: AccountState, usage: Part, wall: float)
 
 def _with_outcome(state: AccountState, error: PollError | None) -> AccountState:
     if error is None:
-        return replace(state, failure=None, refusals=0, refused_key="", refused_until=None)
+        return replace(_without_refusals(state), failure=None)
     failure = Failure(error.reason, str(error))
     return replace(state, failure=failure, failures=_counted(state.failures, error.reason))
+
+
+def _without_refusals(state: AccountState) -> AccountState:
+    return replace(state, refusals=0, refused_key="", refused_until=None)
 
 
 def _counted(failures: Mapping[str, int], reason: str) -> Mapping[str, int]:

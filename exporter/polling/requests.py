@@ -18,7 +18,7 @@ from exporter.errors import (
     UnreachableError,
 )
 from exporter.polling.cooldown import cooldown_seconds
-from exporter.polling.limits import Limits
+from exporter.polling.limits import Limits, Wait
 from exporter.providers.base import Provider, Refuses, VendorResponse, refusal
 from exporter.runtime.clock import Clock
 from exporter.runtime.redaction import MESSAGE_RUN, READING_RUN, KeyParts, Redactor, change_texts, escape
@@ -29,6 +29,8 @@ ATTEMPTS = 3
 """How often one request is sent at most, with the first time."""
 FIRST_BACKOFF_SECONDS = 0.5
 """Seconds before the second attempt, on average. Each further wait is twice as long."""
+_ADMITTED_SECONDS = 3.0
+"""How long an admission holds. A process that was suspended since may no longer be the one that may send."""
 _MAX_MESSAGE_CHARACTERS = 300
 _MAX_TEXT_CHARACTERS = 20_000
 """Characters that are kept of any text in a response."""
@@ -82,7 +84,10 @@ class PollSession:
         self._provider = provider
         self._target = target
         self._deadline = deadline
-        self._admitted = True
+        self._admitted_at: float | None = sender.clock.monotonic()
+        self._has_sent = False
+        self.wait: Wait | None = None
+        """Why the first request may not be sent, although it was admitted. Then nothing was sent."""
         self.status: int | None = None
         """The HTTP status of the last response."""
 
@@ -107,7 +112,7 @@ class PollSession:
                 is_cooling_down = self._sender.limits.cooldown(self._target) is not None
                 if attempt == ATTEMPTS or backoff >= self._left() or is_cooling_down:
                     raise
-                if self._sender.pause(backoff) or not self._admit():
+                if self._sender.pause(backoff) or self._admit() is not None:
                     raise
         raise AssertionError("unreachable")
 
@@ -120,14 +125,19 @@ class PollSession:
     def _left(self) -> float:
         return self._deadline - self._sender.clock.monotonic()
 
-    def _admit(self) -> bool:
-        self._admitted = self._sender.limits.admit(self._target, self._account.max_requests_per_minute) is None
-        return self._admitted
+    def _admit(self) -> Wait | None:
+        wait = self._sender.limits.admit(self._target, self._account.max_requests_per_minute)
+        self._admitted_at = self._sender.clock.monotonic() if wait is None else None
+        return wait
 
     def _once(self, request: _Request) -> VendorResponse:
-        if not self._admitted and not self._admit():
-            raise RequestBudgetError("the key's requests of this minute are used up")
-        self._admitted = False
+        now, admitted_at = self._sender.clock.monotonic(), self._admitted_at
+        if admitted_at is None or now - admitted_at > _ADMITTED_SECONDS:
+            wait = self._admit()
+            if wait is not None:
+                self.wait = None if self._has_sent else wait
+                raise RequestBudgetError("the key may send no further request now")
+        self._has_sent, self._admitted_at = True, None
         left = self._left()
         if left <= 0:
             raise PollTimeoutError("no time was left for this request")

@@ -84,7 +84,7 @@ class Scheduler:
         self._last_ends: dict[str, float] = {}
         """The monotonic second at which a poll of each pool last ended."""
         self._last_beat = clock.monotonic()
-        self._running = 0
+        self._running: set[_Job] = set()
         self._idle = threading.Condition(self._lock)
         self._stopping = threading.Event()
         self._scheduler = BackgroundScheduler(
@@ -165,7 +165,7 @@ class Scheduler:
                 return
             job.id = None
             account = job.account
-            self._running += 1
+            self._running.add(job)
         self._observe_lag(max(0.0, self._clock.monotonic() - due))
         next_due = due + account.interval
         try:
@@ -175,7 +175,7 @@ class Scheduler:
         finally:
             with self._lock:
                 self._last_ends[self._pool_of(account)] = self._clock.monotonic()
-                self._running -= 1
+                self._running.discard(job)
                 self._idle.notify_all()
         with self._lock:
             if self._stopping.is_set() or self._jobs.get(key) is not job:
@@ -184,6 +184,11 @@ class Scheduler:
                 job.due = next_due
             self._submit(key, job)
 
+    def running(self) -> set[AccountKey]:
+        """Return the accounts that are being polled now, also those that are no longer to be polled."""
+        with self._lock:
+            return {job.account.id for job in self._running}
+
     def stop(self, timeout: float) -> bool:
         """Start no further poll; return whether the running polls ended within ``timeout`` seconds."""
         with self._lock:
@@ -191,7 +196,7 @@ class Scheduler:
         if self._scheduler.running:
             self._shut_down()
         with self._lock:
-            return self._idle.wait_for(lambda: self._running == 0, timeout)
+            return self._idle.wait_for(lambda: not self._running, timeout)
 
     def _shut_down(self) -> None:
         # APScheduler fails with a traceback if it is shut down while it hands out jobs. So it is paused first, and

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
 from exporter.readings import AccountKey, AccountState, Kept, PollRecord, Series
+from exporter.runtime.clock import Clock
 
 WINDOW_SECONDS = 60.0
 """How long a request counts."""
@@ -30,6 +31,18 @@ class KeyTarget:
     provider: str
     base_url: str
     key: str = field(repr=False)
+
+
+Group = KeyTarget | AccountKey
+"""What one replica polls. It is all accounts of a key, or an account whose key cannot be read."""
+
+
+class Peer(NamedTuple):
+    """A replica that lives. ``groups`` are the digests of the groups that it knows, and ``config`` one of its rules."""
+
+    id: int
+    config: str
+    groups: frozenset[int]
 
 
 class Cooldown(NamedTuple):
@@ -56,8 +69,8 @@ class AccountStates(Protocol):
     def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
         """Return the states of these accounts, as far as they are there and readable."""
 
-    def save(self, account: AccountKey, state: AccountState) -> None:
-        """Commit the state of one account. One that cannot be written now is written later."""
+    def save(self, account: AccountKey, state: AccountState) -> AccountState:
+        """Commit the state of one account, or write it later. Return what is there now, as another may have saved."""
 
     def forget(self, keep: Iterable[AccountKey]) -> None:
         """Drop the accounts that are not in ``keep`` and were not saved for as long as they are kept."""
@@ -102,7 +115,8 @@ class Keys(Protocol):
     ) -> Refusal | None:
         """Record a request unless ``decide`` refuses it, and return the result of ``decide``.
 
-        ``decide`` gets the cool-down of the key, and the times of requests by other processes in monotonic seconds.
+        Raises HeldElsewhereError where another replica polls the accounts of the key. ``decide`` gets the cool-down of
+        the key, and the times of requests by other processes in monotonic seconds.
         """
 
     def end_request(self, target: KeyTarget, began: float) -> None:
@@ -112,9 +126,50 @@ class Keys(Protocol):
         """Write a cool-down, unless the state has a longer one. Return the cool-down that is there now."""
 
 
+class Replicas(Protocol):
+    """The processes that share a state. ``share`` and ``reset`` never raise, the rest StateUnavailableError."""
+
+    id: int
+    """The number of this replica, which is new at each start."""
+
+    @property
+    def connections(self) -> int:
+        """Return how often the state was connected. A lease may be lost meanwhile."""
+
+    @property
+    def salt(self) -> bytes:
+        """Return what is mixed into digests. It is another one if the database was replaced."""
+
+    def share(self) -> int:
+        """Return by how many each key's limit is divided while the state is away, or 0 if nothing may be sent."""
+
+    def digest(self, group: Group) -> int:
+        """Return a number for a group, from which its key cannot be guessed."""
+
+    def beat(self, shard: tuple[int, int], config: str, groups: Collection[int]) -> tuple[Peer, ...]:
+        """Tell that this replica lives, and return all that live in its shard. Peers are known by their identity."""
+
+    def take(self, groups: Iterable[Group], *, inherit: bool) -> set[Group]:
+        """Take the leases that are free, with ``inherit`` also those of the dead. Return the groups that are ours."""
+
+    def keep_only(self, groups: Iterable[Group]) -> None:
+        """Release all leases but those of ``groups``."""
+
+    def changes(self) -> dict[AccountKey, AccountState]:
+        """Return the states that others saved since the last call."""
+
+    def call_on_news(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` soon after another replica saved a state or released a lease."""
+
+    def leave(self) -> None:
+        """Release all leases, and let the others know at once that this replica ends."""
+
+
 @dataclass(frozen=True)
 class State:
-    """What outlives the process."""
+    """What outlives the process. ``clock`` tells the time that all who share it have."""
 
     accounts: AccountStates
     keys: Keys
+    clock: Clock
+    replicas: Replicas | None = None

@@ -11,7 +11,10 @@ from exporter.state.source import StateSource
 
 
 def open_state(source: StateSource, clock: Clock, *, exclusive: bool) -> State:
-    """Open the state. With ``exclusive``, which is for the daemon, one that another daemon has raises StartError."""
+    """Open the state. ``exclusive`` is for the daemon.
+
+    A file that another daemon has then raises StartError. In a database, the daemon is one of the replicas.
+    """
     # The import of what is not used would cost each start its time.
     if source.kind != "path":
         return _open_database(source, clock, exclusive=exclusive)
@@ -19,7 +22,7 @@ def open_state(source: StateSource, clock: Clock, *, exclusive: bool) -> State:
     from exporter.state.sqlite import StateFile
 
     file = StateFile.open(Path(source.value), clock, exclusive=exclusive)
-    return State(file, KeyRecords(file, clock))
+    return State(file, KeyRecords(file, clock), clock)
 
 
 def open_history(source: StateSource) -> AbstractContextManager[AccountHistory]:
@@ -35,10 +38,14 @@ def open_history(source: StateSource) -> AbstractContextManager[AccountHistory]:
 
 def _open_database(source: StateSource, clock: Clock, *, exclusive: bool) -> State:
     from exporter.state.postgresql.accounts import PostgresAccounts
+    from exporter.state.postgresql.clock import DatabaseClock
     from exporter.state.postgresql.keys import PostgresKeys
     from exporter.state.postgresql.link import Link
+    from exporter.state.postgresql.replicas import PostgresReplicas
 
-    link = Link(source, exclusive=exclusive)
-    accounts, keys = PostgresAccounts(link), PostgresKeys(link, clock)
+    common = DatabaseClock(clock)
+    link = Link(source, common)
+    accounts, keys = PostgresAccounts(link), PostgresKeys(link, common, is_replica=exclusive)
+    replicas = PostgresReplicas(link, common, keys, accounts) if exclusive else None
     link.open(keys.catch_up, accounts.catch_up)
-    return State(accounts, keys)
+    return State(accounts, keys, common, replicas)

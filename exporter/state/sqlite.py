@@ -114,7 +114,7 @@ class StateFile:
             self.read(read)
         return states
 
-    def save(self, account: AccountKey, state: AccountState) -> None:
+    def save(self, account: AccountKey, state: AccountState) -> AccountState:
         """Commit the state of one account with its history. If it cannot be written now, the next save writes it."""
         row = _Row(encode(state), retention.reading_of(state), state.polls, retention.poll_of(state))
         with self._mutex:
@@ -122,6 +122,7 @@ class StateFile:
             with suppress(StateUnavailableError):
                 self.write(self._put_accounts)
                 self._unsaved.clear()
+        return state
 
     def forget(self, keep: Iterable[AccountKey]) -> None:
         """Drop the accounts that are not in ``keep`` and have not been saved for 30 days, nor for as long as history.

@@ -161,7 +161,7 @@ def _poller(
             lambda seconds: clock.set(clock.monotonic() + seconds),
         ),
         store=store,
-        save=lambda key, state: None,
+        save=lambda key, state: state,
         metrics=metrics,
     )
 

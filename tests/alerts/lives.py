@@ -161,8 +161,9 @@ class _Exporter:
         )
         self.due = self.poller.first_due(account)
 
-    def _save(self, _key: AccountKey, state: AccountState) -> None:
+    def _save(self, _key: AccountKey, state: AccountState) -> AccountState:
         self.state = state
+        return state
 
     def scrape(self, now: float) -> Iterator[tuple[str, dict[str, str], float]]:
         """Poll what is due by now; yield name, labels and value of what is exported."""

@@ -57,7 +57,7 @@ class Vendor:
         self.store.replace([self.account], (), {})
         sender = Sender(Transports().of, Limits(clock, None), Redactor(), clock, clock.advance)
         self.poller = Poller(
-            providers=config.providers, sender=sender, store=self.store, save=lambda *_: None, metrics=metrics
+            providers=config.providers, sender=sender, store=self.store, save=lambda _, state: state, metrics=metrics
         )
 
     def _respond(self, exchange: Exchange) -> None:

@@ -88,9 +88,13 @@ class Bench:
                 lambda account: self.vendor, Limits(self.clock, None), self.redactor, self.clock, self._pause
             ),
             store=self.store,
-            save=lambda key, state: self.saved.append((key, state)),
+            save=self._save,
             metrics=self.metrics,
         )
+
+    def _save(self, key: AccountKey, state: AccountState) -> AccountState:
+        self.saved.append((key, state))
+        return state
 
     def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -141,7 +145,12 @@ def test_the_key_is_sent_in_the_vendors_header(bench: Bench) -> None:
 
 def test_nothing_can_be_scraped_before_it_is_committed(bench: Bench) -> None:
     seen: list[float | None] = []
-    bench.poller._save = lambda key, state: seen.append(bench.value("credits_balance"))
+
+    def save(_key: AccountKey, state: AccountState) -> AccountState:
+        seen.append(bench.value("credits_balance"))
+        return state
+
+    bench.poller.commits._save = save
     bench.poll(good())
     assert seen == [None]
 

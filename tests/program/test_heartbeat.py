@@ -41,7 +41,7 @@ def test_it_is_healthy_for_two_minutes_without_a_heartbeat_and_no_longer(app: Ap
     assert health(app) == 200
     clock.advance(0.1)
     assert health(app) == 503
-    app._scheduler._last_beat = clock.monotonic()
+    app._polls.scheduler._last_beat = clock.monotonic()
     assert health(app) == 200
 
 

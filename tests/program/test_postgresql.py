@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from tests.program.running import Program, run, running, until, write_config
-from tests.state.postgresql import Server, server
+from tests.program.running import Program, running, until, write_config
+from tests.state.postgresql import Server
 
 pytestmark = pytest.mark.needs("pg_ctlcluster")
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Server]:
-    with server() as one:
-        yield one
 
 
 @pytest.fixture
@@ -89,13 +82,3 @@ def test_it_starts_without_its_database_and_takes_it_when_it_is_there(config: Pa
     finally:
         if postgresql.process is None:
             postgresql.start()
-
-
-def test_a_second_exporter_on_the_database_ends_with_one_clear_line(config: Path) -> None:
-    with running(f"--config.file={config}") as program:
-        program.ready()
-        second = run(f"--config.file={config}", "--web.listen-address=127.0.0.1:0")
-        assert second.returncode == 1
-        assert "in use by another exporter" in second.stderr
-        by_hand = run("poll", f"--config.file={config}")
-        assert by_hand.returncode == 0, by_hand.stderr

@@ -1,20 +1,12 @@
-"""One PostgreSQL for all tests of the state."""
+"""A database for each test of the state."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 
 from exporter.state.postgresql import link
 from tests.program.running import PATIENT
-from tests.state.postgresql import Server, server
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Server]:
-    with server() as running:
-        yield running
+from tests.state.postgresql import Server
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,18 +16,27 @@ from exporter.errors import StateUnavailableError
 from exporter.readings import AccountKey, AccountState, Kept
 from exporter.state.base import KEEP_REMOVED_SECONDS
 from exporter.state.codec import decoder, encode, name_of
+from exporter.state.merging import merged
 from exporter.state.postgresql import history
 from exporter.state.postgresql.link import Link
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 500
-_LOAD = "SELECT account, state FROM accounts WHERE account = ANY(%s)"
+_LOAD = "SELECT account, state, version FROM accounts WHERE account = ANY(%s)"
 _PUT = (
-    "INSERT INTO accounts(account, state) VALUES (%s, %s)"
-    " ON CONFLICT (account) DO UPDATE SET state = excluded.state, saved_at = excluded.saved_at"
+    "INSERT INTO accounts(account, state, version) VALUES (%s, %s, %s)"
+    " ON CONFLICT (account) DO UPDATE SET state = excluded.state, version = excluded.version,"
+    " saved_at = excluded.saved_at, changed = excluded.changed"
+    " WHERE accounts.version = excluded.version - 1 RETURNING account"
 )
 _FORGET = "DELETE FROM accounts WHERE saved_at < clock_timestamp() - %s * interval '1 second' AND account <> ALL(%s)"
+# A transaction that began earlier may be committed later. So the next call looks again from the oldest one on that was
+# still running. All before it had ended, and this statement saw what they changed.
+_CHANGED = (
+    "SELECT account, version, pg_snapshot_xmin(pg_current_snapshot())::text FROM accounts"
+    " WHERE changed >= %s::text::xid8"
+)
 
 
 class PostgresAccounts:
@@ -38,6 +48,10 @@ class PostgresAccounts:
         self._lock = threading.Lock()
         self._latest: dict[AccountKey, AccountState] = {}
         self._unsaved: dict[AccountKey, AccountState] = {}
+        self._news: dict[AccountKey, AccountState] = {}
+        self._wanted: dict[str, AccountKey] = {}
+        self._since = 0, "0"
+        """The number of the connection, and its oldest transaction whose changes may be unknown here."""
         self._salt = b""
         self._closed = False
 
@@ -59,28 +73,53 @@ class PostgresAccounts:
         with suppress(StateUnavailableError):
             for start in range(0, len(names), _BATCH):
                 batch = names[start : start + _BATCH]
-                for name, content in self._link.run(partial(_get, names=batch)):
+                for name, content, version in self._link.run(partial(_get, names=batch)):
                     try:
-                        states[by_name[name]] = decode(content)
+                        states[by_name[name]] = replace(decode(content), version=version)
                     except ValueError as error:  # a bad row must not affect the others
                         logger.warning("state database: skipping account %s, counters at 0: %s", name, error)
         with self._lock:
-            self._latest.update(states)
+            self._latest.update({account: state for account, state in states.items() if account not in self._unsaved})
         return states
 
-    def save(self, account: AccountKey, state: AccountState) -> None:
-        """Commit the state of one account. A state that cannot be written now is kept until it can."""
+    def changes(self) -> dict[AccountKey, AccountState]:
+        """Return the states that others saved since the last call, of the accounts that ``forget`` was told to keep."""
+        self._write_unsaved()
+        connection = self._link.connections
+        since = self._since[1] if self._since[0] == connection else "0"
+        changed = self._link.run(lambda db: db.execute(_CHANGED, (since,)).fetchall())
+        with self._lock:
+            # What is unsaved here is merged when it is written.
+            new = [
+                account
+                for name, version, _ in changed
+                if (account := self._wanted.get(name)) is not None
+                and account not in self._unsaved
+                and ((known := self._latest.get(account)) is None or known.version != version)
+            ]
+        states = self.load(new)
+        if changed:
+            self._since = connection, changed[0][2]
+        with self._lock:
+            news, self._news = self._news, {}
+        return {**news, **states}  # what was loaded just now is the newest
+
+    def save(self, account: AccountKey, state: AccountState) -> AccountState:
+        """Commit the state of one account, merged with what another has saved. It may be written later."""
         with self._lock:
             if self._closed:
-                return
+                return state
             self._latest[account] = self._unsaved[account] = state
         self._write_unsaved()
+        with self._lock:
+            return self._latest.get(account, state)
 
     def forget(self, keep: Iterable[AccountKey]) -> None:
         """Drop the accounts that are not in ``keep``, and their history, once it is as old as history may be."""
         kept = list(keep)
         with self._lock:
             self._latest = {account: state for account in kept if (state := self._latest.get(account)) is not None}
+            self._wanted = {name_of(account): account for account in kept}
         with suppress(StateUnavailableError):
             names, seconds = [name_of(account) for account in kept], max(KEEP_REMOVED_SECONDS, *self.kept)
             self._link.run(lambda db: db.execute(_FORGET, (seconds, names)))
@@ -105,21 +144,57 @@ class PostgresAccounts:
         with suppress(StateUnavailableError):
             while self._unsaved:
                 # Taken inside the transaction, so that no thread writes a state over a newer one of another thread.
-                batch = self._link.run(self._put_some)
+                batch, saved = self._link.run(self._put_some)
                 with self._lock:
                     for account, state in batch.items():
                         if self._unsaved.get(account) is state:  # else a newer one came meanwhile
                             del self._unsaved[account]
+                            self._latest[account] = saved[account]
+                        if saved[account].version != state.version + 1:
+                            self._news[account] = saved[account]
 
-    def _put_some(self, db: psycopg.Connection[Any]) -> dict[AccountKey, AccountState]:
+    def _put_some(
+        self, db: psycopg.Connection[Any]
+    ) -> tuple[dict[AccountKey, AccountState], dict[AccountKey, AccountState]]:
+        """Write some states that are not written yet. Return them, and what is in the database now."""
         with self._lock:
-            batch = dict(list(self._unsaved.items())[:_BATCH])
+            batch = dict(sorted(self._unsaved.items(), key=lambda each: name_of(each[0]))[:_BATCH])
         # In the order of the names, so that no two processes wait for each other's rows.
-        rows = sorted((name_of(account), encode(state).decode()) for account, state in batch.items())
-        db.cursor().executemany(_PUT, rows)
+        saved = _put(db, {account: replace(state, version=state.version + 1) for account, state in batch.items()})
+        if conflicts := {account: state for account, state in batch.items() if account not in saved}:
+            saved |= _put(db, _merged_with_others(db, conflicts))
         history.record(db, ((name_of(account), state) for account, state in batch.items()), self.kept)
-        return batch
+        self._link.tell_news(db)
+        return batch, saved
 
 
-def _get(db: psycopg.Connection[Any], names: list[str]) -> list[tuple[str, str]]:
+def _put(db: psycopg.Connection[Any], states: dict[AccountKey, AccountState]) -> dict[AccountKey, AccountState]:
+    """Write states over those of the version before, and return those that were written."""
+    by_name = {name_of(account): account for account in states}
+    rows = [(name, encode(states[account]).decode(), states[account].version) for name, account in by_name.items()]
+    cursor, written = db.cursor(), {}
+    cursor.executemany(_PUT, rows, returning=True)
+    while rows:
+        for (name,) in cursor.fetchall():
+            written[by_name[name]] = states[by_name[name]]
+        if not cursor.nextset():
+            break
+    return written
+
+
+def _merged_with_others(
+    db: psycopg.Connection[Any], states: dict[AccountKey, AccountState]
+) -> dict[AccountKey, AccountState]:
+    """Return states of the next version, merged with what another has saved. Their rows stay locked."""
+    by_name, decode = {name_of(account): account for account in states}, decoder()
+    result = {}
+    for name, content, version in db.execute(_LOAD + " ORDER BY account FOR UPDATE", (list(by_name),)).fetchall():
+        state = states[by_name[name]]
+        with suppress(ValueError):  # what cannot be read is replaced
+            state = merged(state, decode(content))
+        result[by_name[name]] = replace(state, version=version + 1)
+    return result
+
+
+def _get(db: psycopg.Connection[Any], names: list[str]) -> list[tuple[str, str, int]]:
     return db.execute(_LOAD, (names,)).fetchall()

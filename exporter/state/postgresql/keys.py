@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from exporter.errors import HeldElsewhereError
 from exporter.runtime.clock import Clock
 from exporter.state.base import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, KeyTarget, Refusal
 from exporter.state.postgresql.link import Link
@@ -20,12 +21,12 @@ _ROW = (
     "SELECT extract(epoch FROM cooldown_until - clock_timestamp())::float8, extract(epoch FROM cooldown_until)::float8,"
     " writers, ARRAY(SELECT extract(epoch FROM clock_timestamp() - at)::float8"
     "  FROM unnest(times) WITH ORDINALITY AS all_times(at, n) ORDER BY n)"
-    " FROM keys WHERE key = %s FOR UPDATE"
+    ", holder FROM keys WHERE key = %s FOR UPDATE"
 )
 _NEW_ROW = "INSERT INTO keys(key) VALUES (%s) ON CONFLICT DO NOTHING"
 _ADD = (
     "UPDATE keys SET writers = writers[%(first)s:] || %(writer)s::int8, used_at = clock_timestamp(),"
-    " times = times[%(first)s:] || clock_timestamp() WHERE key = %(key)s"
+    " times = times[%(first)s:] || clock_timestamp(), holder = coalesce(%(holder)s, holder) WHERE key = %(key)s"
 )
 _END = "UPDATE keys SET times[%s] = clock_timestamp() WHERE key = %s"
 _COOL_DOWN = (
@@ -49,6 +50,7 @@ class _KeyRow:
     cooldown: Cooldown | None
     writers: list[int]
     times: list[float]
+    holder: int | None
 
 
 class PostgresKeys:
@@ -57,44 +59,53 @@ class PostgresKeys:
     A cool-down that could not be written is written when the database is back.
     """
 
-    def __init__(self, link: Link, clock: Clock) -> None:
+    def __init__(self, link: Link, clock: Clock, *, is_replica: bool) -> None:
+        """With ``is_replica`` send only with keys whose lease this process holds. The command ``poll`` needs none."""
         self._link = link
         self._clock = clock
-        self._writer = secrets.randbits(63)
+        self.writer = secrets.randbits(63)
+        """The number of this process, which is also that of the replica."""
+        self._holder = self.writer if is_replica else None
         self._lock = threading.Lock()
         self._unsaved: dict[KeyTarget, Cooldown] = {}
         self._restored: dict[bytes, Cooldown] = {}
 
     def restored(self, target: KeyTarget) -> Cooldown | None:
         """Return the cool-down that the database had at the last connection. Never raises."""
-        return self._restored.get(self._digest(target)) if self._restored else None
+        return self._restored.get(self.digest(target)) if self._restored else None
 
     def admit(
         self, target: KeyTarget, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
     ) -> Refusal | None:
-        """Record a request unless ``decide`` refuses it, and return the result of ``decide``."""
-        key = self._digest(target)
+        """Record a request unless ``decide`` refuses it, and return the result of ``decide``.
+
+        A free lease is taken. Only ``PostgresReplicas`` takes one from a replica that died.
+        """
+        key = self.digest(target)
 
         def work(db: psycopg.Connection[Any]) -> Refusal | None:
             row, now = self._read(db, key), self._clock.monotonic()
-            others = [at for writer, at in zip(row.writers, row.times, strict=True) if writer != self._writer]
+            if self._holder is not None and row.holder not in (None, self._holder):
+                raise HeldElsewhereError("another replica polls the accounts of this key")
+            others = [at for writer, at in zip(row.writers, row.times, strict=True) if writer != self.writer]
             refusal = decide(row.cooldown, others)
             if refusal is None:
                 # From the first one on that still counts; array indexes start at 1.
                 count = len(row.times)
                 first = next((n for n, at in enumerate(row.times) if now - at < WINDOW_SECONDS), count)
-                db.execute(_ADD, {"first": first + 1, "writer": self._writer, "key": key})
+                values = {"first": first + 1, "writer": self.writer, "holder": self._holder, "key": key}
+                db.execute(_ADD, values)
             return refusal
 
         return self._link.run(work)
 
     def end_request(self, target: KeyTarget, began: float) -> None:
         """Date this process's last request of ``began`` or before (monotonic seconds) to now."""
-        key = self._digest(target)
+        key = self.digest(target)
 
         def work(db: psycopg.Connection[Any]) -> None:
             row = self._read(db, key)
-            ours = [n for n, writer in enumerate(row.writers) if writer == self._writer and row.times[n] <= began]
+            ours = [n for n, writer in enumerate(row.writers) if writer == self.writer and row.times[n] <= began]
             if ours:
                 db.execute(_END, (max(ours, key=lambda n: row.times[n]) + 1, key))
 
@@ -117,7 +128,7 @@ class PostgresKeys:
             self._write(target, cooldown)
 
     def _write(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
-        key = self._digest(target)
+        key = self.digest(target)
 
         def work(db: psycopg.Connection[Any]) -> Cooldown:
             db.execute(_COOL_DOWN, (key, max(0.0, cooldown.until - self._clock.monotonic())))
@@ -136,14 +147,15 @@ class PostgresKeys:
             db.execute(_NEW_ROW, (key,))
             row = db.execute(_ROW, (key,)).fetchone()
             assert row is not None  # noqa: S101  # nobody deletes a row that was used just now
-        left, ends_at, writers, ages = row
+        left, ends_at, writers, ages, holder = row
         now = self._clock.monotonic()
         cooldown = None if left is None else self._cooldown(left, ends_at)
-        return _KeyRow(cooldown, list(writers), [now - max(0.0, age) for age in ages])
+        return _KeyRow(cooldown, list(writers), [now - max(0.0, age) for age in ages], holder)
 
     def _cooldown(self, left: float, ends_at: float) -> Cooldown:
         return Cooldown(self._clock.monotonic() + min(left, MAX_COOLDOWN_SECONDS), ends_at)
 
-    def _digest(self, target: KeyTarget) -> bytes:
+    def digest(self, target: KeyTarget) -> bytes:
+        """Return what the row of a key is known by. The key cannot be guessed from it."""
         identity = json.dumps([target.provider, target.base_url, target.key])
         return hmac.digest(self._link.salt, identity.encode(), "sha256")

@@ -15,8 +15,9 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from exporter.errors import StartError, StateUnavailableError
+from exporter.errors import StateUnavailableError
 from exporter.state.postgresql import schema
+from exporter.state.postgresql.clock import DatabaseClock
 from exporter.state.source import StateSource
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ T = TypeVar("T")
 DEADLINE = 2.0
 """Seconds that a poll waits for the database at most, for its turn and for the answer each."""
 _CONNECT_SECONDS = 5
-_TAKE_SECONDS = 3.0
 _PREPARE_SECONDS = 30.0
 _RETRY_SECONDS = 1.0
 _LOOK_SECONDS = 0.25
@@ -35,7 +35,7 @@ _SETTINGS = (
     "SET statement_timeout = 10000",
     "SET idle_in_transaction_session_timeout = 5000",
     "SET synchronous_commit = off",
-    # The lock of a machine that is gone is free within some seconds.
+    # What a machine that is gone has locked is free within some seconds.
     "SET tcp_keepalives_idle = 5",
     "SET tcp_keepalives_interval = 2",
     "SET tcp_keepalives_count = 3",
@@ -43,38 +43,54 @@ _SETTINGS = (
 )
 
 
+_CHANNEL = "video_api_exporter"
+_TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+
 class Link:
-    """A connection that a thread of its own keeps. Thread-safe: one transaction at a time.
+    """A connection that a thread of its own keeps. Thread-safe: one transaction at a time."""
 
-    With ``exclusive``, which is for the daemon, the connection holds a lock that one exporter alone can have.
-    """
-
-    def __init__(self, source: StateSource, *, exclusive: bool) -> None:
+    def __init__(self, source: StateSource, clock: DatabaseClock) -> None:
         self._source = source
-        self._exclusive = exclusive
+        self._clock = clock
         self._on_connect: list[Callable[[], None]] = []
+        self._on_news: Callable[[], None] | None = None
         self._mutex = threading.Lock()
         self._cutting = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
         self._due: float | None = None
-        self._is_taken = False
         self._tried = threading.Event()
         self._closing = threading.Event()
         self._complaint = ""
         self.salt = b""
         self.failures = 0
+        self.connections = 0
 
     def open(self, *on_connect: Callable[[], None]) -> None:
-        """Connect, and call ``on_connect`` after each connection. Raises StartError if another exporter is connected.
+        """Connect, and call ``on_connect`` after each connection.
 
         A database that does not answer within some seconds is connected later.
         """
         self._on_connect += on_connect
         threading.Thread(target=self._keep, name="state", daemon=True).start()
-        self._tried.wait(_CONNECT_SECONDS + _TAKE_SECONDS + 1)
-        if self._is_taken:
-            self._closing.set()
-            raise StartError("the state database is in use by another exporter. Give each exporter its own database")
+        self._tried.wait(_CONNECT_SECONDS + 1)
+
+    def call_on_news(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` soon after another process has told news."""
+        self._on_news = wake
+        with suppress(StateUnavailableError):  # the next connection listens from its start
+            self.run(lambda db: db.execute(f"LISTEN {_CHANNEL}"))
+
+    def tell_news(self, db: psycopg.Connection[Any]) -> None:
+        """Tell the other processes when the transaction is committed."""
+        db.execute(f"NOTIFY {_CHANNEL}")
+
+    def learn_time(self, db: psycopg.Connection[Any]) -> None:
+        """Set our clock by that of the database."""
+        since = self._clock.monotonic()
+        row = db.execute(_TIME).fetchone()
+        if row is not None:
+            self._clock.learn(row[0], since)
 
     @property
     def is_up(self) -> bool:
@@ -106,7 +122,7 @@ class Link:
             self._mutex.release()
 
     def close(self) -> None:
-        """Close the connection, which releases the lock."""
+        """Close the connection."""
         self._closing.set()
         if self._mutex.acquire(timeout=DEADLINE):
             try:
@@ -158,24 +174,18 @@ class Link:
             for setting in _SETTINGS:
                 db.execute(setting)
             salt = schema.prepare(db)
-            if self._exclusive and not self._take(db):
-                self._is_taken = True
-                raise schema.Unfit("another exporter uses it. Give each exporter its own database")
+            self.learn_time(db)
+            db.add_notify_handler(lambda notice: self._pass_on(db, notice.pid))
+            if self._on_news is not None:
+                db.execute(f"LISTEN {_CHANNEL}")
         finally:
             timer.cancel()
-        self.salt, self._connection, self._is_taken = salt, db, False
+        self.salt, self._connection = salt, db
+        self.connections += 1
         if self._complaint:
             logger.info("the state database can be used again")
             self._complaint = ""
         threading.Thread(target=self._tell, name="state-catch-up", daemon=True).start()
-
-    def _take(self, db: psycopg.Connection[Any]) -> bool:
-        """Take the lock. The server may notice late that the connection of the exporter before has ended."""
-        end = time.monotonic() + _TAKE_SECONDS
-        while not schema.take(db):
-            if time.monotonic() > end or self._closing.wait(_LOOK_SECONDS):
-                return False
-        return True
 
     def _tell(self) -> None:
         # In a thread of its own, because the keeper has to cut this too where no answer comes.
@@ -190,7 +200,7 @@ class Link:
                 _cut(db)
 
     def _notice_end(self) -> None:
-        """Find out that the server has ended an idle connection, before a poll does. Waits for nothing."""
+        """Read what the server sent on an idle connection, which is news, or its end. Waits for nothing."""
         if not self._mutex.acquire(blocking=False):
             return
         try:
@@ -198,10 +208,16 @@ class Link:
             if db is not None and select.select([db.fileno()], [], [], 0)[0]:
                 try:
                     db.pgconn.consume_input()
+                    while (notice := db.pgconn.notifies()) is not None:
+                        self._pass_on(db, notice.be_pid)
                 except psycopg.Error as error:
                     self._lose(db, error)
         finally:
             self._mutex.release()
+
+    def _pass_on(self, db: psycopg.Connection[Any], sender: int) -> None:
+        if self._on_news is not None and sender != db.info.backend_pid:
+            self._on_news()
 
     def _lose(self, db: psycopg.Connection[Any], error: Exception) -> None:
         with suppress(psycopg.Error, OSError):

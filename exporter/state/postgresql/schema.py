@@ -11,7 +11,7 @@ import psycopg
 SCHEMA = "video_api_exporter"
 _OLDEST_SERVER = 140000
 _LOCK = 0x76616578
-"""Names the advisory locks: (this, 1) while tables are made, (this, 2) while a daemon uses them."""
+"""Names the advisory lock (this, 1), which is held while tables are made."""
 _NEW_META = "INSERT INTO meta(version, oldest_writer, salt) VALUES (%s, %s, %s)"
 _LATER = "it has schema {version} of a later release, and this release uses {newest}"
 _END_OTHERS = (
@@ -36,11 +36,19 @@ MIGRATIONS = (
         """
 CREATE TABLE meta(version int NOT NULL, oldest_writer int NOT NULL, salt bytea NOT NULL);
 CREATE TABLE accounts(
-    account text COLLATE "C" PRIMARY KEY, state text NOT NULL, saved_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    account text COLLATE "C" PRIMARY KEY, state text NOT NULL, saved_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    version int8 NOT NULL DEFAULT 1, changed xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
+CREATE INDEX accounts_changed ON accounts(changed);
 CREATE TABLE keys(
     key bytea PRIMARY KEY, writers int8[] NOT NULL DEFAULT '{}', times timestamptz[] NOT NULL DEFAULT '{}',
-    cooldown_until timestamptz, used_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    cooldown_until timestamptz, used_at timestamptz NOT NULL DEFAULT clock_timestamp(), holder int8
+) WITH (fillfactor = 50);
+CREATE INDEX keys_holder ON keys(holder);
+CREATE TABLE replicas(
+    id int8 PRIMARY KEY, host text NOT NULL, release text NOT NULL, shard int NOT NULL, shards int NOT NULL,
+    config text NOT NULL, changes int NOT NULL, groups int8[] NOT NULL,
+    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 CREATE TABLE latest(
     account text COLLATE "C" PRIMARY KEY REFERENCES accounts ON DELETE CASCADE,
@@ -109,11 +117,6 @@ def _migrate(db: psycopg.Connection[Any], migrations: Sequence[Migration]) -> No
         db.execute(_NEW_META, (newest, oldest_writer, secrets.token_bytes(32)))
     elif version < newest:
         db.execute("UPDATE meta SET version = %s, oldest_writer = %s", (newest, oldest_writer))
-
-
-def take(db: psycopg.Connection[Any]) -> bool:
-    """Take the lock of the daemon until the connection ends. Return False if another exporter has it."""
-    return bool(_value(db, "SELECT pg_try_advisory_lock(%s, 2)", _LOCK))
 
 
 def _value(db: psycopg.Connection[Any], query: str, *parameters: object) -> Any:

@@ -1,0 +1,44 @@
+"""Saves the states of accounts and shows them, one at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from exporter.config.accounts import Account
+from exporter.metrics.store import Store
+from exporter.readings import AccountKey, AccountState
+
+
+class Commits:
+    """Saves each state with ``save`` before the store shows it. Thread-safe.
+
+    A poll that ends must not be undone by a change that was made of the state before it. So all changes take turns.
+    """
+
+    def __init__(self, store: Store, save: Callable[[AccountKey, AccountState], AccountState]) -> None:
+        self._store = store
+        self._save = save
+        self._turn = threading.RLock()
+
+    def commit(self, account: Account, state: AccountState) -> None:
+        """Save a state and then show it, unless a reload has replaced the account."""
+        with self._turn:
+            if self._store.account(account.id) is account:
+                self._store.publish(account, self._save(account.id, state))
+
+    def change(self, key: AccountKey, changed: Callable[[AccountState], AccountState], *, save: bool) -> None:
+        """Show what ``changed`` makes of the present state of an account, and save it where that is wanted."""
+        with self._turn:
+            account = self._store.account(key)
+            if account is not None:
+                state = changed(self._store.state(key))
+                self._store.publish(account, self._save(key, state) if save else state)
+
+    def receive(self, states: Mapping[AccountKey, AccountState]) -> None:
+        """Show the states that other replicas saved."""
+        for key, state in states.items():
+            with self._turn:
+                account = self._store.account(key)
+                if account is not None and state.version > self._store.state(key).version:
+                    self._store.publish(account, state)

@@ -1,0 +1,92 @@
+"""The accounts of each key, which one replica polls together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+
+from exporter.config.accounts import Account
+from exporter.errors import PollError
+from exporter.readings import AccountKey
+from exporter.runtime.clock import Clock
+from exporter.state.base import Group, KeyTarget, Peer
+
+READ_SECONDS = 10.0
+"""Seconds that the key files have. Then an account whose file is on a dead mount counts as one without a key."""
+
+
+def owner(group: int, peers: Sequence[Peer]) -> int | None:
+    """Return the id of the replica that polls a group, which is one that knows it.
+
+    This is rendezvous hashing. A replica that comes or goes moves only the groups that it gets or had.
+    """
+    knowing = (peer.id for peer in peers if group in peer.groups)
+    return max(knowing, key=lambda id_: blake2b(b"%d %d" % (group, id_), digest_size=8).digest(), default=None)
+
+
+class Groups:
+    """The group of each account, by its key as it was last read. Thread-safe.
+
+    Keys are read when the accounts are replaced, and told by polls.
+    """
+
+    def __init__(self, clock: Clock, digest: Callable[[Group], int], wake: Callable[[], None]) -> None:
+        """Call ``wake`` when groups have changed."""
+        self._clock = clock
+        self._digest = digest
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._accounts: Sequence[Account] = ()
+        self._groups: dict[AccountKey, Group] = {}
+        self._read_by = float("inf")
+        self._digests: dict[int, Group] = {}
+        self._digested: object = None
+        self.version = 0
+        """Another number after each change."""
+
+    def replace(self, accounts: Sequence[Account]) -> None:
+        """Have the groups of these accounts alone, and read their keys again."""
+        ids = {account.id for account in accounts}
+        with self._lock:
+            self._accounts = accounts
+            self._groups = {key: group for key, group in self._groups.items() if key in ids}
+            self._read_by = self._clock.monotonic() + READ_SECONDS
+            self.version += 1
+        # In a thread of its own, because a file on a dead mount is never read.
+        threading.Thread(target=self._read_keys, args=(accounts,), name="keys", daemon=True).start()
+
+    def of(self, account: AccountKey) -> Group:
+        """Return the group of an account. It is the account itself as long as its key is not known."""
+        return self._groups.get(account, account)
+
+    def note(self, account: AccountKey, group: Group) -> bool:
+        """Note the group of an account, and return whether it had another one."""
+        with self._lock:
+            if self._groups.get(account) == group:
+                return False
+            self._groups[account] = group
+            self.version += 1
+        self._wake()
+        return True
+
+    def digests(self, salt: bytes) -> Mapping[int, Group]:
+        """Return all groups whose accounts are known, by their digests, which are others with another salt."""
+        with self._lock:
+            if self._clock.monotonic() > self._read_by:
+                self._groups = {account.id: self.of(account.id) for account in self._accounts}
+                self._read_by, self.version = float("inf"), self.version + 1
+            if self._digested != (self.version, salt):
+                self._digested = self.version, salt
+                self._digests = {self._digest(group): group for group in self._groups.values()}
+            return self._digests
+
+    def _read_keys(self, accounts: Sequence[Account]) -> None:
+        for account in accounts:
+            try:
+                group: Group = KeyTarget(account.provider, account.base_url, account.key.read())
+            except PollError:
+                group = account.id
+            if self._accounts is not accounts:
+                return
+            self.note(account.id, group)

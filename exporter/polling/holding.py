@@ -1,0 +1,217 @@
+"""Decides which accounts this replica polls, where several share a PostgreSQL database.
+
+Each replica computes, from the list of those that live, which of them polls a group of accounts. A lease in the
+database makes it certain. A replica releases it when no poll of the group runs any more. Then the next one takes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from exporter.config.accounts import Account
+from exporter.errors import StateUnavailableError
+from exporter.polling.groups import Groups, owner
+from exporter.polling.limits import Wait
+from exporter.readings import AccountKey, AccountState
+from exporter.runtime.clock import Clock
+from exporter.state.base import Group, KeyTarget, Peer, Replicas
+
+logger = logging.getLogger(__name__)
+
+_BEAT_SECONDS = 1.0
+_PAUSE_SECONDS = 0.1
+"""Seconds from one step to the next at least, however much the others save."""
+SETTLING_SECONDS = 10.0
+"""Seconds after a connection in which others may still have to connect, so that none counts as dead."""
+_TIDY_SECONDS = 10.0
+
+
+class Holding:
+    """The groups that this replica holds, which a thread of its own keeps."""
+
+    def __init__(self, replicas: Replicas, shard: tuple[int, int], clock: Clock) -> None:
+        self._replicas = replicas
+        self._shard = shard
+        self._clock = clock
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._accounts: Sequence[Account] = ()
+        self._config = ""
+        self._groups = Groups(clock, replicas.digest, self._wake.set)
+        self._peers: tuple[Peer, ...] = ()
+        self._ours: set[Group] = set()
+        self._ours_from: object = None
+        self._held: set[Group] = set()
+        self._leaving: set[Group] = set()
+        self._refused: set[Group] = set()
+        self._scheduled = 0
+        self._scheduled_from: object = None
+        self._connection, self._salt = 0, b""
+        self._beat_at = self._settled_at = self._moves_at = self._tidy_at = float("-inf")
+        self._config_differs = False
+
+    def attach(
+        self,
+        schedule: Callable[[Sequence[Account]], None],
+        receive: Callable[[Mapping[AccountKey, AccountState]], None],
+        running: Callable[[], set[AccountKey]],
+    ) -> None:
+        """Give ``schedule`` the accounts to poll, and ``receive`` what others saved. Needed before the first use.
+
+        ``running`` returns the accounts that are being polled now.
+        """
+        self._schedule, self._receive, self._running = schedule, receive, running
+
+    @property
+    def replicas(self) -> int:
+        """Return how many replicas of this shard live, as far as it is known."""
+        return max(1, len(self._peers))
+
+    @property
+    def accounts_held(self) -> int:
+        """Return how many accounts this replica polls."""
+        return self._scheduled
+
+    @property
+    def config_differs(self) -> bool:
+        """Return whether a replica that lives has another configuration."""
+        return self._config_differs
+
+    def use(self, accounts: Sequence[Account], config: str) -> None:
+        """Poll these accounts from now on, as far as they are ours. ``config`` is equal where all rules are."""
+        with self._lock:
+            self._accounts, self._config = accounts, config
+        self._groups.replace(accounts)
+        self._schedule_held()
+
+    def start(self) -> None:
+        """Begin to take part."""
+        self._replicas.call_on_news(self._wake.set)
+        self._thread = threading.Thread(target=self._keep, name="replicas", daemon=True)
+        self._thread.start()
+
+    def note_key(self, account: AccountKey, target: KeyTarget) -> None:
+        """Note the key that a poll of an account uses now."""
+        if self._groups.of(account) != target and self._groups.note(account, target):
+            self._tidy_at = float("-inf")
+
+    def note_wait(self, account: AccountKey, wait: Wait | None) -> None:
+        """Poll an account no longer if its poll found that another replica holds it."""
+        if wait is not None and wait.reason == "elsewhere":
+            with self._lock:
+                self._refused.add(self._groups.of(account))
+            self._wake.set()
+
+    def pause(self) -> None:
+        """Change nothing any more."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
+
+    def leave(self) -> None:
+        """Let the others poll the accounts of this replica at once. Its polls must have ended."""
+        try:
+            self._replicas.leave()
+        except StateUnavailableError:
+            logger.info("the other replicas could not be told of the stop. They find out in some seconds")
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.step()
+            except StateUnavailableError:
+                self._go_on_alone()
+            except Exception:
+                logger.exception("unexpected exception while sharing accounts with other replicas")
+            self._stopping.wait(_PAUSE_SECONDS)
+            self._wake.wait(_BEAT_SECONDS - _PAUSE_SECONDS)
+            self._wake.clear()
+
+    def step(self) -> None:
+        """Tell that we live, and take and release what follows from who else lives. Raises StateUnavailableError."""
+        with self._lock:
+            self._held -= self._refused
+            self._refused.clear()
+            config = self._config
+        digests = self._groups.digests(self._replicas.salt)
+        self._peers = self._replicas.beat(self._shard, config, digests.keys())
+        self._tell_of_configs(config)
+        self._recover()
+        now, ours = self._clock.monotonic(), self._find_ours(digests)
+        if now >= self._moves_at:
+            self._leaving |= self._held - ours
+            self._held &= ours
+            self._release(now)
+            wanted = ours - self._held - self._leaving
+            self._held |= self._taken(wanted, inherit=now >= self._settled_at)
+        # First what others learnt of the accounts, because it tells when they are due.
+        self._receive(self._replicas.changes())
+        self._schedule_held()
+
+    def _find_ours(self, digests: Mapping[int, Group]) -> set[Group]:
+        """Return the groups that this replica should poll."""
+        if self._ours_from != (digests, self._peers):
+            self._ours_from = digests, self._peers
+            self._ours = {group for digest, group in digests.items() if owner(digest, self._peers) == self._replicas.id}
+        return self._ours
+
+    def _recover(self) -> None:
+        """Find out which leases are still ours after we were away."""
+        now, connection = self._clock.monotonic(), self._replicas.connections
+        was_silent, self._beat_at = now - self._beat_at > SETTLING_SECONDS, now
+        if connection == self._connection and not was_silent:
+            return
+        if self._connection or self._held:  # else it is the start, and nothing is ours yet
+            self._settled_at = now + SETTLING_SECONDS
+            if self._salt not in (b"", self._replicas.salt):
+                # A database in the place of the last one knows no leases, although the others poll.
+                self._moves_at = self._settled_at
+        self._connection, self._salt = connection, self._replicas.salt
+        self._held = self._taken(self._held, inherit=False)
+        self._tidy_at = now
+
+    def _taken(self, groups: set[Group], *, inherit: bool) -> set[Group]:
+        """Return those of these groups that we may poll. An account without a key needs no lease."""
+        keyless = {group for group in groups if not isinstance(group, KeyTarget)}
+        return keyless | self._replicas.take(groups - keyless, inherit=inherit)
+
+    def _release(self, now: float) -> None:
+        """Release the leases of the groups that another replica polls from now on, as soon as no poll uses them."""
+        if self._leaving:
+            self._schedule_held()
+        elif now < self._tidy_at:
+            return
+        in_use = {self._groups.of(account) for account in self._running()}
+        left = self._leaving - in_use
+        if left or now >= self._tidy_at:
+            self._leaving -= left
+            self._replicas.keep_only(self._held | self._leaving | in_use)
+            self._tidy_at = now + _TIDY_SECONDS
+
+    def _go_on_alone(self) -> None:
+        """Poll what we held while the database is away. Where it was away from the start, poll all accounts."""
+        if not self._connection:
+            self._held = {self._groups.of(account.id) for account in self._accounts}
+            self._schedule_held()
+
+    def _schedule_held(self) -> None:
+        with self._lock:
+            scheduled_from = self._accounts, self._groups.version, frozenset(self._held)
+            if scheduled_from != self._scheduled_from:
+                self._scheduled_from = scheduled_from
+                held = [account for account in self._accounts if self._groups.of(account.id) in self._held]
+                self._scheduled = len(held)
+                self._schedule(held)
+
+    def _tell_of_configs(self, config: str) -> None:
+        differs = any(peer.config != config for peer in self._peers)
+        if differs and not self._config_differs:
+            logger.warning("replicas have different configurations. Each polls only the accounts that it knows")
+        elif self._config_differs and not differs:
+            logger.info("all replicas have the same configuration")
+        self._config_differs = differs

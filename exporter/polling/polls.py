@@ -1,0 +1,68 @@
+"""The polls of the daemon: those of all accounts, or where replicas share them, of the accounts that this one holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from exporter.config.accounts import Account, Config
+from exporter.polling.holding import Holding
+from exporter.polling.poller import Poller
+from exporter.polling.scheduler import Scheduler
+from exporter.polling.slots import poll_order
+from exporter.runtime.clock import Clock
+
+GRACE_SECONDS = 2.0
+"""Seconds that running polls have to end by themselves when the exporter stops. Then they are cut."""
+
+
+class Polls:
+    """Keeps the poller, its scheduler and, where replicas share the polls, the ``holding`` in step."""
+
+    def __init__(
+        self, poller: Poller, clock: Clock, observe_lag: Callable[[float], object], holding: Holding | None
+    ) -> None:
+        self._poller = poller
+        self._holding = holding
+        self._concurrency = 1
+        self.scheduler = Scheduler(self._poll, clock, observe_lag)
+        if holding is not None:
+            holding.attach(self._schedule, poller.commits.receive, self.scheduler.running)
+
+    def use(self, config: Config, accounts: Sequence[Account]) -> None:
+        """Poll these accounts by the rules of this configuration from now on."""
+        self._concurrency = config.concurrency
+        self._poller.use_providers(config.providers)
+        if self._holding is None:
+            self._schedule(accounts)
+        else:
+            self._holding.use(accounts, config.digest)
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self.scheduler.start()
+        if self._holding is not None:
+            self._holding.start()
+
+    def stop(self, cut: Callable[[], None]) -> bool:
+        """Stop polling, and ``cut`` what runs for too long. Return whether every poll has ended."""
+        if self._holding is not None:
+            self._holding.pause()
+        if not self.scheduler.stop(GRACE_SECONDS):
+            cut()
+            if not self.scheduler.stop(1.0):
+                return False
+        if self._holding is not None:
+            self._holding.leave()
+        return True
+
+    def _schedule(self, accounts: Sequence[Account]) -> None:
+        held = {account.id for account in accounts}
+        self._poller.forget(held.__contains__)
+        in_page = sorted(accounts, key=poll_order)  # the first round, which is due at once, goes along the page
+        self.scheduler.replace(in_page, self._concurrency, self._poller.first_due)
+
+    def _poll(self, account: Account) -> float:
+        result = self._poller.poll(account)
+        if self._holding is not None:
+            self._holding.note_wait(account.id, result.wait)
+        return result.next_due

@@ -1,0 +1,445 @@
+"""Replicas on one real PostgreSQL: each key is polled by one of them, and all know what each learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from exporter.config.accounts import Account
+from exporter.errors import StateUnavailableError
+from exporter.polling.holding import Holding
+from exporter.polling.limits import Limits
+from exporter.readings import AccountKey, AccountState, Ledger, Usage
+from exporter.runtime.clock import SystemClock
+from exporter.state.base import KeyTarget, Replicas, State
+from exporter.state.opening import open_state
+from exporter.state.source import StateSource
+from tests.conftest import MakeAccount
+from tests.program.running import PATIENT, until
+from tests.state.postgresql import Server
+
+pytestmark = [pytest.mark.needs("pg_ctlcluster"), pytest.mark.usefixtures("patient")]
+
+MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
+KEY = KeyTarget("videodb", "https://api.example", "k" * 20)
+
+
+class Clock(SystemClock):
+    """The machine's clocks, moved by hand."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.wrong = 0.0
+
+    def monotonic(self) -> float:
+        return SystemClock.monotonic() + self.passed
+
+    def wall(self) -> float:
+        return SystemClock.wall() + self.wrong
+
+
+class Member:
+    """A replica whose steps a test makes. It polls nothing."""
+
+    def __init__(self, url: str, shard: tuple[int, int] = (0, 1)) -> None:
+        self.clock = Clock()
+        self.state: State = open_state(StateSource("url", url), self.clock, exclusive=True)
+        assert self.state.replicas is not None
+        self.replicas: Replicas = self.state.replicas
+        self.limits = Limits(self.state.clock, self.state.keys, self.replicas.share)
+        self.holding = Holding(self.replicas, shard, self.state.clock)
+        self.held: set[AccountKey] = set()
+        self.running: set[AccountKey] = set()
+        self.received: dict[AccountKey, AccountState] = {}
+        self.holding.attach(self._schedule, self.received.update, lambda: self.running)
+
+    def _schedule(self, accounts: Sequence[Account]) -> None:
+        self.held = {account.id for account in accounts}
+
+    def use(self, accounts: Sequence[Account], config: str = "") -> None:
+        self.state.accounts.forget(account.id for account in accounts)
+        self.holding.use(accounts, config)
+
+    def step(self) -> None:
+        self.holding.step()
+
+
+class Members:
+    """Replicas on one database, stepped in turn until nothing changes."""
+
+    def __init__(self, server: Server, stack: ExitStack) -> None:
+        self.server = server
+        self.url = server.new_database()
+        self._stack = stack
+        self.all: list[Member] = []
+
+    def add(self, accounts: Sequence[Account] = (), config: str = "") -> Member:
+        member = Member(self.url)
+        self._stack.enter_context(closing(member.state.accounts))
+        self.all.append(member)
+        member.use(accounts, config)
+        return member
+
+    def run(self, statement: Any, *values: object) -> None:
+        with psycopg.connect(self.url, autocommit=True) as db:
+            db.execute(statement, values)
+
+    def pass_time(self, seconds: int) -> None:
+        """Let the replicas, whose heartbeats are in the database, be silent for some seconds."""
+        self.run("UPDATE video_api_exporter.replicas SET seen_at = seen_at - %s * interval '1 second'", seconds)
+
+    def settle(self, *members: Member) -> None:
+        def held() -> list[set[AccountKey]]:
+            for member in members or self.all:
+                member.step()
+            return [member.held for member in members or self.all]
+
+        until(lambda: sum(map(len, held())) > 0 and held() == held() == held(), "settled")
+
+
+@pytest.fixture
+def members(postgresql: Server) -> Iterator[Members]:
+    with ExitStack() as stack:
+        yield Members(postgresql, stack)
+
+
+@pytest.fixture
+def accounts(make_account: MakeAccount) -> list[Account]:
+    return [make_account(name=f"account {number}") for number in range(60)]
+
+
+def test_each_account_is_polled_by_one_replica_and_each_replica_has_a_share(
+    members: Members, accounts: list[Account]
+) -> None:
+    for _ in range(3):
+        members.add(accounts)
+    members.settle()
+    held = [member.held for member in members.all]
+    assert sorted(account for one in held for account in one) == sorted(account.id for account in accounts)
+    assert all(len(one) > 5 for one in held)
+    assert [member.holding.replicas for member in members.all] == [3, 3, 3]
+
+
+def test_a_replica_that_comes_moves_only_the_accounts_that_it_gets(members: Members, accounts: list[Account]) -> None:
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    before = first.held, second.held
+    third = members.add(accounts)
+    members.settle()
+    assert first.held < before[0] and second.held < before[1]
+    assert third.held == (before[0] - first.held) | (before[1] - second.held)
+
+
+def test_the_accounts_of_a_dead_replica_are_taken_after_ten_seconds(members: Members, accounts: list[Account]) -> None:
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    before = second.held
+    members.pass_time(9)
+    second.step()
+    assert second.held == before
+    members.pass_time(11)
+    second.step()
+    assert len(second.held) == len(accounts)
+    assert second.holding.replicas == 1
+    first.clock.passed += 20  # it was suspended, and goes on
+    first.step()
+    assert first.held == set()
+
+
+def test_the_accounts_of_a_replica_that_stops_are_taken_at_once(members: Members, accounts: list[Account]) -> None:
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    first.holding.leave()
+    second.step()
+    assert len(second.held) == len(accounts)
+
+
+def test_a_group_moves_when_its_running_poll_has_ended(members: Members, accounts: list[Account]) -> None:
+    first = members.add(accounts)
+    members.settle()
+    first.running = set(first.held)
+    second = members.add(accounts)
+
+    def is_told() -> bool:
+        second.step()
+        first.step()
+        return len(first.held) < len(accounts)
+
+    until(is_told, "told to leave")
+    second.step()
+    assert second.held == set()
+    first.running = set()
+    members.settle()
+    assert len(second.held) == len(accounts) - len(first.held) > 0
+
+
+def test_accounts_of_one_key_stay_together(members: Members, make_account: MakeAccount) -> None:
+    shared = [make_account(name=f"account {number}", key="k" * 20) for number in range(20)]
+    for _ in range(3):
+        members.add(shared)
+    members.settle()
+    assert sorted(len(member.held) for member in members.all) == [0, 0, 20]
+
+
+def test_replicas_of_other_shards_are_no_peers(members: Members, accounts: list[Account]) -> None:
+    with closing(Member(members.url, (1, 2)).state.accounts):
+        first = members.add(accounts)
+        members.settle()
+        assert (first.holding.replicas, len(first.held)) == (1, 60)
+
+
+def test_each_replica_polls_only_what_it_knows_and_tells_that_the_configurations_differ(
+    members: Members, accounts: list[Account], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = members.add(accounts[:40], "one"), members.add(accounts[20:], "other")
+    members.settle()
+    assert first.held <= {account.id for account in accounts[:40]}
+    assert second.held <= {account.id for account in accounts[20:]}
+    assert first.held | second.held == {account.id for account in accounts}
+    assert not first.held & second.held
+    assert first.holding.config_differs and second.holding.config_differs
+    assert caplog.text.count("different configurations") == 2  # one of each replica
+    second.use(accounts[:40], "one")
+    members.settle()
+    assert not first.holding.config_differs
+
+
+def test_an_account_whose_key_cannot_be_read_is_polled_by_one_replica(
+    members: Members, make_account: MakeAccount
+) -> None:
+    keyless = [make_account(name=f"account {number}", key=" ") for number in range(20)]
+    first, second = members.add(keyless), members.add(keyless)
+    members.settle()
+    assert first.held and second.held
+    assert sorted([*first.held, *second.held]) == sorted(account.id for account in keyless)
+
+
+def test_no_request_is_admitted_without_the_lease(members: Members, accounts: list[Account]) -> None:
+    first, second = members.add(), members.add()
+    assert first.limits.admit(KEY, 5) is None  # it was free
+    wait = second.limits.admit(KEY, 5)
+    assert wait is not None and wait.reason == "elsewhere"
+    first.holding.leave()
+    assert second.limits.admit(KEY, 5) is None
+
+
+def test_a_poll_that_finds_its_lease_lost_ends_the_polls_of_the_account(
+    members: Members, accounts: list[Account]
+) -> None:
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    account = next(account for account in accounts if account.id in first.held)
+    target = KeyTarget(account.provider, account.base_url, account.key.read())
+    key = first.replicas.digest(target).to_bytes(8, "big", signed=True)
+    members.run("UPDATE video_api_exporter.keys SET holder = %s WHERE substr(key, 1, 8) = %s", second.replicas.id, key)
+    wait = first.limits.admit(target, 5)
+    first.holding.note_wait(account.id, wait)
+    first.step()
+    assert account.id not in first.held
+    second.holding._tidy_at = 0  # a lease that nobody uses is released
+    second.step()
+    first.step()
+    assert account.id in first.held
+
+
+def test_an_account_that_has_another_key_now_is_polled_by_who_polls_that_key(
+    members: Members, accounts: list[Account]
+) -> None:
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    account, other = accounts[0].id, next(account for account in accounts if account.id in second.held)
+    target = KeyTarget(other.provider, other.base_url, other.key.read())
+    for member in members.all:
+        member.holding.note_key(account, target)
+    members.settle()
+    assert account in second.held and account not in first.held
+
+
+def test_what_one_replica_saves_the_others_receive(members: Members, make_account: MakeAccount) -> None:
+    accounts = [make_account(*MEDIA), make_account(*ARCHIVE)]
+    first, second = members.add(accounts), members.add(accounts)
+    first.state.accounts.save(MEDIA, AccountState(polls=3))
+    second.step()
+    assert second.received == {MEDIA: AccountState(polls=3)}
+    second.received.clear()
+    second.step()
+    assert second.received == {}
+
+
+def test_a_state_of_a_transaction_that_began_earlier_and_ends_later_is_received(
+    members: Members, make_account: MakeAccount
+) -> None:
+    first, second = members.add([make_account(*MEDIA)]), members.add([make_account(*MEDIA)])
+    first.state.accounts.save(MEDIA, AccountState(polls=1))
+    with psycopg.connect(members.url) as slow:
+        slow.execute("SELECT pg_current_xact_id()")
+        first.state.accounts.save(MEDIA, AccountState(polls=2, version=1))
+        second.step()
+        assert second.received[MEDIA].polls == 2
+        slow.execute(
+            "UPDATE video_api_exporter.accounts SET version = 9, changed = pg_current_xact_id(),"
+            " state = jsonb_set(state::jsonb, '{polls}', '9')::text"
+        )
+        slow.commit()
+    second.step()
+    assert second.received[MEDIA].polls == 9
+
+
+def test_a_replica_is_woken_by_what_another_saves_and_not_by_itself(
+    members: Members, make_account: MakeAccount
+) -> None:
+    first, second = members.add([make_account(*MEDIA)]), members.add([make_account(*MEDIA)])
+    woken: list[str] = []
+    first.replicas.call_on_news(lambda: woken.append("first"))
+    second.replicas.call_on_news(lambda: woken.append("second"))
+    first.state.accounts.save(MEDIA, AccountState(polls=1))
+    until(lambda: woken, "woken")
+    assert set(woken) == {"second"}
+
+
+def usage(at: float, balance: float, polls: int, spent: str) -> AccountState:
+    return AccountState(
+        parts={"usage": Usage(balance=balance)},
+        part_times={"usage": at},
+        last_poll=at,
+        last_success=at,
+        polls=polls,
+        ledger=Ledger(spent=Decimal(spent)),
+    )
+
+
+def test_two_states_of_one_account_become_the_newest_reading_with_the_greatest_counters(
+    members: Members, make_account: MakeAccount
+) -> None:
+    accounts = [make_account(*MEDIA)]
+    first, second = members.add(accounts), members.add(accounts)
+    first.state.accounts.save(MEDIA, usage(1000.0, 50.0, polls=7, spent="30"))
+    saved = second.state.accounts.save(MEDIA, usage(2000.0, 40.0, polls=5, spent="20"))
+    assert saved.usage == Usage(balance=40.0)
+    assert (saved.polls, saved.ledger, saved.last_poll) == (7, Ledger(spent=Decimal(30)), 2000.0)
+    later = first.state.accounts.save(MEDIA, replace(usage(1500.0, 45.0, polls=8, spent="31"), version=1))
+    assert later.usage == Usage(balance=40.0)
+    assert (later.polls, later.ledger, later.last_poll) == (8, Ledger(spent=Decimal(31)), 2000.0)
+    second.step()
+    assert second.received[MEDIA] == later
+
+
+def test_clocks_that_differ_by_minutes_tell_the_time_of_the_database(members: Members, accounts: list[Account]) -> None:
+    first, second = members.add(), members.add()
+    before = first.state.clock.wall()
+    first.clock.wrong, second.clock.wrong = 600.0, -3600.0
+    for member in members.all:
+        member.step()
+        assert 0 <= member.state.clock.wall() - before < PATIENT
+    first.limits.cool_down(KEY, 600)
+    until_ = first.limits.cooldown_until(KEY)
+    assert until_ is not None and 0 < until_ - before < 600 + PATIENT
+
+
+def test_while_the_database_is_away_each_replica_has_its_share_of_a_limit(
+    members: Members, accounts: list[Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = members.add(accounts)
+    members.add(accounts)
+    members.settle()
+    held = set(first.held)
+    account = next(account for account in accounts if account.id in first.held)
+    target = KeyTarget(account.provider, account.base_url, account.key.read())
+    members.server.stop()
+    try:
+        assert [first.limits.admit(target, 5) is None for _ in range(4)] == [True, True, False, False]
+        with pytest.raises(StateUnavailableError):
+            first.step()
+        assert first.held == held
+    finally:
+        members.server.start()
+    until(lambda: all(member.state.accounts.is_up for member in members.all), "connected again")
+    members.settle()
+    assert first.held == held
+
+
+def test_after_a_restart_of_the_database_no_replica_takes_what_another_still_polls(
+    members: Members, accounts: list[Account]
+) -> None:
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    before = set(first.held), set(second.held)
+    members.server.stop()
+    until(lambda: not any(member.state.accounts.is_up for member in members.all), "noticed")
+    members.server.start()
+    members.pass_time(60)
+    until(lambda: all(member.state.accounts.is_up for member in members.all), "connected again")
+    first.step()
+    assert first.held == before[0]
+    second.step()
+    assert second.held == before[1]
+    first.clock.passed += 11
+    members.settle()
+    assert (first.held, second.held) == before
+
+
+def test_an_empty_database_in_its_place_leaves_the_accounts_where_they_are(
+    members: Members, accounts: list[Account]
+) -> None:
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    before = set(first.held), set(second.held)
+    members.run("DROP SCHEMA video_api_exporter CASCADE")
+    members.server.cut_connections(members.url)
+    until(lambda: not any(member.state.accounts.is_up for member in members.all), "noticed")
+    until(lambda: all(member.state.accounts.is_up for member in members.all), "connected again")
+    for member in members.all:
+        member.step()
+    assert (first.held, second.held) == before  # until all have had the time to connect
+    for member in members.all:
+        member.clock.passed += 11
+    members.settle()
+    assert sorted([*first.held, *second.held]) == sorted(account.id for account in accounts)
+
+
+def test_a_process_that_was_suspended_sends_nothing_until_the_database_says_that_it_may(
+    members: Members, accounts: list[Account]
+) -> None:
+    first = members.add(accounts)
+    members.settle()
+    account = next(account for account in accounts if account.id in first.held)
+    target = KeyTarget(account.provider, account.base_url, account.key.read())
+    members.server.stop()
+    try:
+        until(lambda: not first.state.accounts.is_up, "noticed")
+        assert first.limits.admit(target, 50) is None
+        first.clock.passed += 30
+        assert first.limits.admit(target, 50) is not None
+        with pytest.raises(StateUnavailableError):
+            first.step()
+        assert first.limits.admit(target, 50) is not None
+        first.clock.passed += 9
+        with pytest.raises(StateUnavailableError):
+            first.step()
+        first.clock.passed += 2
+        assert first.limits.admit(target, 50) is None
+    finally:
+        members.server.start()
+
+
+def test_where_the_database_was_away_from_the_start_all_accounts_are_polled_until_it_is_there(
+    members: Members, accounts: list[Account]
+) -> None:
+    first = members.add(accounts)
+    members.settle()
+    members.server.stop()
+    try:
+        second = members.add(accounts)
+        second.holding._go_on_alone()
+        assert len(second.held) == len(accounts)
+    finally:
+        members.server.start()
+    until(lambda: all(member.state.accounts.is_up for member in members.all), "connected")
+    members.settle()
+    assert first.held and second.held and not first.held & second.held
