@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path as FilePath
 
 from exporter.config import checking, provider_schema, yaml
+from exporter.config.block import Block
 from exporter.config.document import UNREADABLE, Location, Map, Path
 from exporter.config.provider_schema import ProviderBlock, RequestBlock
 from exporter.config.report import Report
@@ -157,6 +158,8 @@ class KnownProviders:
         block = self._block(location, raw)
         if block is None:
             return
+        if not any(_reads_something(request) for request in (block.usage, *(block.usage.more or {}).values())):
+            self._report.warn(location.at("usage"), f"reads no figure. Give at least one of {', '.join(_FIGURES)}")
         declaration = declaration_of(name, block)
         self.declarations[name] = declaration
         self.known[name] = provider_of(declaration)
@@ -197,6 +200,18 @@ def _contradictions(block: ProviderBlock) -> Iterator[tuple[Path, str]]:
             yield ("examples", position, "more", name), "is the name of no request under `usage.more`"
 
 
+_FIGURES = ("credits", "quotas", "operations", "storage", "channels", "period", "plan")
+
+
+def _reads_something(request: RequestBlock) -> bool:
+    return any(_given(getattr(request, name)) for name in _FIGURES)
+
+
+def _given(block: object) -> bool:
+    """Return whether a block of figures has any."""
+    return bool(block.model_fields_set) if isinstance(block, Block) else bool(block)
+
+
 def _of_auth(block: ProviderBlock) -> Iterator[tuple[Path, str]]:
     auth = block.auth
     if sum(value is not None for value in (auth.header, auth.basic, auth.query)) != 1:
@@ -218,6 +233,8 @@ def _of_request(block: ProviderBlock, request: RequestBlock, *where: str) -> Ite
         except ValueError as error:
             yield (*where, "quotas", position, "name"), str(error)
             return
+        if not entry.model_fields_set - {"name", "unit", "each"}:
+            yield (*where, "quotas", position), "has no figure. Give at least one, such as used, limit or remaining"
     if request.json_ is not None and request.method != "POST":
         yield (*where, "json"), "is sent with `method: POST` alone. Add it"
     yield from _undeclared(block, _request_rule(request, block).variables, *where)

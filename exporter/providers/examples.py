@@ -73,9 +73,15 @@ def _difference(name: str, wanted: object, series: list[tuple[str, Mapping[str, 
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         yield f"must be a number, unlimited, or {ABSENT}"
     elif len(found) != 1:
-        yield f"the example gives {'several values' if found else 'no value'}, not one"
+        yield "the example gives several values, not one" if found else _missing(match[1], series)
     elif found[0] != number and not isclose(found[0], number, rel_tol=1e-9):
         yield f"the example gives {found[0]:.12g}"
+
+
+def _missing(name: str, series: list[tuple[str, Mapping[str, str], float]]) -> str:
+    known = sorted({known for known, _, _ in series})
+    other = "" if name in known else f". It gives {', '.join(known[:10])}" + (", …" if len(known) > 10 else "")
+    return f"the example gives no such value{other}"
 
 
 def series_of(usage: Usage) -> Iterator[tuple[str, Mapping[str, str], float]]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import jmespath
-from jmespath import exceptions, functions, visitor
+from jmespath import exceptions, functions, lexer, visitor
 
 MAX_CHARACTERS = 1024
 """Characters of an expression."""
@@ -53,6 +54,7 @@ class Expression:
         if len(source) > MAX_CHARACTERS:
             raise ValueError(f"is an expression of more than {MAX_CHARACTERS} characters")
         try:
+            _check_comparisons(source)
             self._parsed: Any = jmespath.compile(source).parsed
             self.path = _plain_path(self._parsed)
             for node in _nodes(self._parsed):
@@ -159,6 +161,22 @@ def _check_function(node: Mapping[str, Any]) -> None:
         raise ValueError(f"gives {name}() {given} arguments, but it takes {len(wanted)}{' or more' if is_open else ''}")
 
 
+_COMPARATORS = ("eq", "ne", "lt", "lte", "gt", "gte")
+_WORDS = ("true", "false")  # a field named null is not there, so null compares as it is meant
+
+
+def _check_comparisons(source: str) -> None:
+    """Refuse what is meant as a literal and names a field, because such a comparison is never true."""
+    tokens = [(token["type"], token["value"]) for token in lexer.Lexer().tokenize(source)]
+    for (kind_before, before), (kind_after, after) in pairwise(tokens):
+        if kind_before in _COMPARATORS and kind_after == "quoted_identifier":
+            raise ValueError("compares with a field, because double quotes hold a name. Put a text in single quotes")
+        word = after if kind_before in _COMPARATORS else before if kind_after in _COMPARATORS else None
+        if word in _WORDS and "unquoted_identifier" in (kind_before, kind_after):
+            raise ValueError(f"compares with a field named {word}. Put a literal in backquotes, as in ok == `{word}`")
+
+
+_ARITHMETIC = re.compile(r"[\w)\]] *[*/+] *[\w(`]|[\w)\]] +- +[\w(`]")
 _BARE_NUMBER = re.compile(r"[=<>]\s*-?[0-9]")
 
 
@@ -167,6 +185,10 @@ def _located(position: int, hint: str) -> str:
 
 
 def _hint(source: str) -> str:
+    if source.lstrip().startswith(("$", ".")):
+        return ". A path begins with a name, as in data.balance"
+    if _ARITHMETIC.search(source):
+        return ". There is no arithmetic. `scale` multiplies, and `limit` and `used` are subtracted by themselves"
     if _BARE_NUMBER.search(source):
         return ". A number in a comparison stands in backquotes, as in code == `200`"
     if "-" in source and '"' not in source:

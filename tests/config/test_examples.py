@@ -59,7 +59,7 @@ PROVIDER = f"""providers:
         ("{'credits balance': 5}", "is not the name of a metric"),
         ("{credits_balance: absent}", "the example gives 5, not absent"),
         ("{credits_balance: lots}", "must be a number, unlimited, or absent"),
-        ("{credits_purchased: 1}", "expect.*: the example gives no value, not one"),
+        ("{credits_purchased: 1}", "expect.*: the example gives no such value. It gives credits_balance"),
         ("{quota_used: 1}", "the example gives several values, not one"),
         ("{credits_monthly_limit: 80}", "the example gives inf"),
     ],

@@ -128,6 +128,15 @@ def test_a_wrong_quota_of_a_further_request_is_told_with_its_index_and_line(tmp_
     ]
 
 
+def test_a_provider_that_reads_no_figure_is_a_warning_and_a_quota_without_one_a_mistake(tmp_path: Path) -> None:
+    nothing = GOOD.replace("      credits: {balance: amount}\n", "").replace("    examples:", "    # examples:")
+    [warning] = read(nothing, tmp_path).warnings
+    assert "usage: reads no figure. Give at least one of credits, quotas, operations" in str(warning)
+    bare = GOOD.replace("credits: {balance: amount}", "quotas: [{name: a, unit: b}]")
+    [told] = [line for line in mistakes(bare, tmp_path) if "quotas[0]" in line]
+    assert told.endswith("quotas[0]: has no figure. Give at least one, such as used, limit or remaining")
+
+
 FURTHER = "      more: {%s: {path: /k, credits: {limit: a}}}\n    examples: [{more: %s, "
 
 

@@ -319,3 +319,42 @@ def test_an_expression_of_any_depth_is_refused_or_works(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as refused:
             declaration(HEAD + f'usage: {{path: /v1, credits: {{balance: "{text}"}}}}', tmp_path)
         assert ".usage.credits.balance: " in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("ok == true", "compares with a field named true. Put a literal in backquotes, as in ok == `true`"),
+        ("data[?false != ok]", "compares with a field named false. Put a literal in backquotes, as in ok == `false`"),
+        ('status == "ok"', "compares with a field, because double quotes hold a name. Put a text in single quotes"),
+        ('pots[?unit == "usd"].n', "compares with a field, because double quotes hold a name. Put a text in single"),
+        (
+            "cents / 100",
+            "There is no arithmetic. `scale` multiplies, and `limit` and `used` are subtracted by themselves",
+        ),
+        ("limit - used", "There is no arithmetic."),
+        ("$.data.balance", "A path begins with a name, as in data.balance"),
+        (".balance", "A path begins with a name, as in data.balance"),
+    ],
+)
+def test_what_other_languages_write_is_told_with_what_is_right_here(expression: str, told: str) -> None:
+    with pytest.raises(ValueError, match=r".") as refused:
+        Expression(expression)
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "ok == `true`",
+        "ok == 'true'",
+        "\"a-b\" == 'x'",
+        "x != null",
+        "true",
+        "a[?true].b",
+        "a == b",
+        "items(@)[*].value",
+    ],
+)
+def test_comparisons_that_mean_what_they_say_are_taken(expression: str) -> None:
+    assert Expression(expression).source == expression
