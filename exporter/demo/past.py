@@ -32,7 +32,6 @@ from exporter.transport.client import RawResponse
 PAST_DAYS = -BIRTH / DAY
 """Days that the demo has behind it."""
 _HOURLY_DAYS = 8
-_EARLIER_HOURS = 12
 _LAST_POLL_SECONDS = 60.0  # before the start, so that every account is due at the start
 _RESPONSE_SECONDS = 0.2
 
@@ -96,8 +95,11 @@ def live(world: World, config_file: Path, state_path: Path, is_stopping: Callabl
 
 
 def _moments(start: float) -> Iterator[float]:
-    """Yield the time of each round of polls. The state keeps the hours of the last days alone."""
-    hours = PAST_DAYS * 24
-    while hours >= 0:
-        yield start - _LAST_POLL_SECONDS - hours * HOUR
-        hours -= _EARLIER_HOURS if hours > _HOURLY_DAYS * 24 else 1
+    """Yield the time of each round of polls. The state keeps the hours of the last days alone.
+
+    Before them one poll at noon and one at the end of the day (UTC) are enough, so that all days are equally long.
+    """
+    for hours in range(round(PAST_DAYS * 24), -1, -1):
+        moment = start - _LAST_POLL_SECONDS - hours * HOUR
+        if hours <= _HOURLY_DAYS * 24 or moment // HOUR % 12 == 11:
+            yield moment

@@ -80,6 +80,13 @@ def test_periods_and_top_ups_show_in_the_past(past: tuple[World, History]) -> No
     assert max(day for day in days(history, "videodb", "video-live").added if day is not None) > 200
 
 
+def test_whole_days_between_two_resets_cost_about_the_same(past: tuple[World, History]) -> None:
+    _, history = past
+    spent = [float(total or 0) for total in days(history, "vidnavigator", "media-prod").spent]
+    each = [after - before for before, after in pairwise(spent[-15:-1])]
+    assert max(each) < 1.1 * min(each)
+
+
 def test_a_demo_that_is_stopped_lives_no_further(tmp_path: Path) -> None:
     with lived(tmp_path, rounds=1) as (_, history):
         assert len(days(history, "vidnavigator", "media-prod")) == 1
