@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 OpenHistory = Callable[[], AbstractContextManager[AccountHistory]]
-NO_STATE = "The history needs a state. Set state.path in the configuration and restart the exporter."
+NO_STATE = "The history needs a state. Set state.path or state.url in the configuration and restart the exporter."
 UNREADABLE = "The history cannot be read from the state now. The exporter's log has the reason."
 
 

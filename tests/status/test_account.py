@@ -172,11 +172,11 @@ class TestState:
             page, table = site.get("/accounts/vidnavigator/media"), site.get("/accounts/vidnavigator/media?format=csv")
         finally:
             site.server.stop(0.0)
-        assert page.status == 200 and "Set state.path in the configuration" in page.text
+        assert page.status == 200 and "Set state.path or state.url in the configuration" in page.text
         assert 'class="chart"' not in page.text and "60 of 80 a month" in page.text
         assert (table.status, table.text) == (
             503,
-            "The history needs a state. Set state.path in the configuration and restart the exporter.\n",
+            "The history needs a state. Set state.path or state.url in the configuration and restart the exporter.\n",
         )
 
     def test_a_state_that_cannot_be_read_gives_the_page_without_charts(
