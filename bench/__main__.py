@@ -145,6 +145,15 @@ def page(options: argparse.Namespace) -> None:
     options.tell(report.page_table(keep(options, "page", {"runs": runs})))
 
 
+def spending(options: argparse.Namespace) -> None:
+    """Time and CPU of the command ``report`` for a month and for 13 months."""
+    from bench import report
+    from bench.spending import spending as measure
+
+    count = (options.accounts or [10_000])[0]
+    options.tell(report.spending_table(keep(options, "report", measure(count))))
+
+
 def alerts(options: argparse.Namespace) -> None:
     """What the alert rules do for accounts whose end is known, beside rules as people write them."""
     from bench.alerts.table import measure, table
@@ -172,12 +181,13 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "profile": profile,
     "declared": declared,
     "page": page,
+    "report": spending,
     "alerts": alerts,
     "write": write,
 }
 
 
-LONG = ("declared", "page", "write")
+LONG = ("declared", "page", "report", "write")
 """Parts that run only when they are asked for, so that the others take ten minutes in all."""
 
 

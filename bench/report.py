@@ -200,6 +200,14 @@ def page_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def spending_table(result: dict[str, Any]) -> str:
+    """Return what the command ``report`` costs."""
+    lines = [f"| report on {result['accounts']:,} accounts | seconds of CPU | seconds |", "| --- | ---: | ---: |"]
+    for name, title in (("month", "this month"), ("thirteen_months", "13 months")):
+        lines.append(f"| {title} | {_figure(result[name]['cpu'])} | {_figure(result[name]['wall'])} |")
+    return "\n".join(lines)
+
+
 def write(page: Path, read: Callable[[str], dict[str, Any]]) -> None:
     """Write the kept figures into the page."""
     page.write_text(filled(page.read_text(), read))

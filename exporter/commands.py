@@ -11,11 +11,11 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from exporter import __version__
 from exporter.errors import ConfigError, Problem, StartError, UsageError
@@ -24,6 +24,9 @@ from exporter.options import DEFAULT_LISTEN, Options
 from exporter.runtime import signals
 from exporter.runtime.files import reason
 from exporter.runtime.output import OutputError, write
+
+if TYPE_CHECKING:
+    from exporter.runtime.redaction import Redactor
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -116,6 +119,8 @@ def _parser() -> argparse.ArgumentParser:
         "try-provider", "Show what each field of a recorded response becomes. Sends nothing.", _try_provider
     )
     _add_responses(tried)
+    report = command("report", "Print what was spent in a span of days, from the history in the state.", _report)
+    _add_span(report)
     demo = command("demo", "Serve the metrics of simulated vendors, without a key.", _demo)
     demo.add_argument("--speed", type=float, default=1.0, help="simulated seconds a second (default: 1)")
     _add_copy(command("state", "Copy what the exporter keeps over a restart.", _copy_state))
@@ -124,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         (poll, ("config.file", "log.level", "log.format")),
         (providers, ("config.file",)),
         (tried, ("config.file",)),
+        (report, ("config.file", "log.level", "log.format")),
         (demo, ("web.", "log.")),
     ):
         add_flags(child, names, "127.0.0.1" + DEFAULT_LISTEN if child is demo else DEFAULT_LISTEN)
@@ -159,6 +165,19 @@ def _add_copy(state: _Parser) -> None:
         metavar="DATABASE",
         help="connection string without a password, or a file that holds a whole one",
     )
+
+
+def _add_span(report: argparse.ArgumentParser) -> None:
+    report.add_argument("--month", metavar="YYYY-MM", help="the month to report on (default: this one)")
+    report.add_argument("--from", dest="first", metavar="DATE", help="the first day, in place of --month")
+    report.add_argument("--to", dest="last", metavar="DATE", help="the last day, with --from (default: today)")
+    report.add_argument(
+        "--by",
+        default="account",
+        metavar="WHAT",
+        help="account, provider, operation, day, month or label:NAME, such as label:team (default: account)",
+    )
+    report.add_argument("--output", choices=("table", "csv", "json", "html"), default="table")
 
 
 def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -220,18 +239,37 @@ def _config_schema(arguments: argparse.Namespace, _environ: Mapping[str, str]) -
 def _poll(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from exporter.config.proxies import logins
     from exporter.poll import poll_once
-    from exporter.runtime.logs import configure
     from exporter.runtime.redaction import Redactor
 
     redactor = Redactor(logins(environ))
-    # The table explains failures, so log only errors unless another level is asked for.
+    path = Path(str(value("config.file", arguments, environ)))
+    with _errors_logged(arguments, environ, redactor):
+        return poll_once(path, arguments.accounts, arguments.output, environ, redactor)
+
+
+@contextmanager
+def _errors_logged(arguments: argparse.Namespace, environ: Mapping[str, str], redactor: Redactor) -> Iterator[None]:
+    """Log errors, or what another level asks for, because what the command prints explains the rest."""
+    from exporter.runtime.logs import configure
+
     asked = value("log.level", arguments, {"VIDEO_API_EXPORTER_LOG_LEVEL": "error", **environ})
     log = configure(str(asked), str(value("log.format", arguments, environ)), redactor)
-    path = Path(str(value("config.file", arguments, environ)))
     try:
-        return poll_once(path, arguments.accounts, arguments.output, environ, redactor)
+        yield
     finally:
         log.close(1.0)
+
+
+def _report(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    import time
+
+    from exporter.report.command import report
+    from exporter.runtime.redaction import Redactor
+
+    path = Path(str(value("config.file", arguments, environ)))
+    days = (arguments.month, arguments.first, arguments.last)
+    with _errors_logged(arguments, environ, Redactor(())):
+        return report(path, days, arguments.by, arguments.output, environ, time.time())
 
 
 def _providers(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -176,6 +176,8 @@ def open_for_reading(path: Path, *, thorough: bool = True) -> sqlite3.Connection
         except (*FAULTS, Unusable) as error:
             db.close()
             failure = error
+            if str(error) == "database is locked":  # as immutable it would lack what is in the -wal
+                break
         else:
             return db
     raise failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -116,6 +117,8 @@ class History:
 @contextmanager
 def open_file(path: Path) -> Iterator[History]:
     """Open the history in a state file. Raises StateUnavailableError."""
+    if not os.path.lexists(path):
+        raise _unreadable(path, "there is no such file. The exporter makes it when it starts")
     try:
         db = open_for_reading(path, thorough=False)
     except (*FAULTS, Unusable) as error:

@@ -1,0 +1,51 @@
+"""What a report says, whatever it is written as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from exporter.report.booking import Booked
+from exporter.report.coverage import notes
+from exporter.report.rows import Grouping, Inflow, ReportRow, Table, inflows
+from exporter.report.span import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """A report, made ``at`` a Unix time. ``accounts`` is the number of those that have numbers."""
+
+    span: Span
+    by: str
+    at: float
+    accounts: int
+    rows: Sequence[ReportRow]
+    totals: Sequence[ReportRow]
+    inflows: Sequence[Inflow]
+    notes: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        """Return what a row is."""
+        return self.by.partition(":")[2] or self.by
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the span has not ended, so that there are forecasts."""
+        return self.span.end > self.at
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether there is any number."""
+        return any(row.spent is not None for row in self.totals)
+
+
+def spending(accounts: Sequence[Booked], grouping: Grouping, span: Span, now: float) -> Spending:
+    """Return the report on these accounts at a time in Unix seconds."""
+    table = Table(grouping, span, now)
+    for booked in accounts:
+        table.add(booked)
+    rows = table.rows()
+    told = notes(accounts, grouping, span, now, rows)
+    count = sum(bool(booked.steps) for booked in accounts)
+    return Spending(span, grouping.by, now, count, rows, table.totals(), inflows(accounts, grouping), told)

@@ -1,0 +1,234 @@
+"""What the command prints: rows, notes and outputs, and its sentences for what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exporter import commands
+from exporter.errors import UsageError
+from exporter.state.schema import SCHEMA_VERSION
+from exporter.state.sqlite import StateFile
+from tests.conftest import FakeClock
+from tests.report.conftest import ACCOUNTS, CLIPS, MEDIA, SEARCH, Reporter
+from tests.report.lives import DAY, OCTOBER, World
+
+
+@pytest.fixture
+def month(accounts: World) -> World:
+    """Three accounts that are polled every day of October and of five days around it."""
+    for day in range(-3, 34):
+        accounts.poll(MEDIA, OCTOBER + day * DAY + 80000, 1000.0 - day)
+        accounts.poll(SEARCH, OCTOBER + day * DAY + 80000, 1000.0 - day / 4 + (500 if day >= 10 else 0))
+        accounts.poll(CLIPS, OCTOBER + day * DAY + 80000, 100.5, period=float(day >= 20))
+    return accounts
+
+
+def figures(rows: list[dict[str, object]]) -> list[tuple[object, ...]]:
+    return [tuple(row[name] for name in ("name", "spent", "added", "money", "currency")) for row in rows]
+
+
+def test_rows_are_as_asked_and_currencies_are_apart(month: World, reporter: Reporter) -> None:
+    media, search = (Decimal(31), 0, Decimal("3.1"), "USD"), (Decimal("7.5"), Decimal("499.75"), Decimal("1.5"), "EUR")
+    clips = (0, Decimal("100.5"), None, None)
+    assert figures(reporter.rows(month="2026-10")) == [
+        ("vidnavigator/search", *search),
+        ("vidnavigator/media", *media),
+        ("videodb/clips", *clips),
+    ]
+    assert figures(reporter.rows("provider", month="2026-10")) == [
+        ("vidnavigator", *search),
+        ("vidnavigator", *media),
+        ("videodb", *clips),
+    ]
+    assert figures(reporter.rows("label:team", month="2026-10")) == [
+        ("search", *search),
+        ("media", *media),
+        ("media", *clips),
+    ]
+    assert reporter.err == "Note: 1 account has no price, so the cost is not known: videodb/clips.\n"
+
+
+def test_days_and_months_are_rows(month: World, reporter: Reporter) -> None:
+    days = [row for row in reporter.rows("day", first="2026-10-05", last="2026-10-07") if row["currency"] == "USD"]
+    assert figures(days) == [(f"2026-10-0{day}", 1, 0, Decimal("0.1"), "USD") for day in (5, 6, 7)]
+    months = [row for row in reporter.rows("month", first="2026-09-29", last="2026-11-02") if row["currency"] == "USD"]
+    assert [(row["name"], row["spent"]) for row in months] == [("2026-09", 2), ("2026-10", 31), ("2026-11", 2)]
+
+
+def test_a_day_without_a_reading_is_not_known(accounts: World, reporter: Reporter) -> None:
+    for day in (-1, 0, 3):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 100.0 - day)
+    rows = reporter.rows("day", first="2026-10-01", last="2026-10-05")
+    assert [row["spent"] for row in rows] == [1, None, None, 3, None]
+    assert "1 account was not read on some days" in reporter.err
+    assert "vidnavigator/media (2 Oct 2026 to 3 Oct 2026)" in reporter.err
+    assert "1 account was not read up to the end" in reporter.err
+    assert "vidnavigator/media (last on 4 Oct 2026)" in reporter.err
+
+
+def test_a_month_that_has_not_ended_is_told_with_what_it_will_come_to(month: World, reporter: Reporter) -> None:
+    table = reporter(month="2026-11", now=OCTOBER + 34 * DAY)
+    assert "30 Nov 2026 has not ended. The numbers are those until 3 Nov 2026, 22:13 UTC." in table
+    assert "EXPECTED BY 30 NOV 2026" in table
+    media = next(line for line in table.splitlines() if line.startswith("vidnavigator/media"))
+    assert media.split()[1:] == ["3.00", "0.00", "0.00", "credits", "0.30", "USD", "3.01", "USD"]
+
+
+def test_what_was_added_and_lapsed_is_listed_by_day(month: World, reporter: Reporter) -> None:
+    table = reporter(month="2026-10")
+    assert "11 Oct 2026  499.75    0.00  credits  vidnavigator/search" in table
+    assert "21 Oct 2026  100.50  100.50  credits  videodb/clips" in table
+
+
+def test_an_account_without_a_reading_has_no_numbers(accounts: World, reporter: Reporter) -> None:
+    for day in range(3):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 9.0)
+    rows = {row["name"]: row["spent"] for row in reporter.rows(month="2026-10")}
+    assert rows == {"vidnavigator/media": 0, "vidnavigator/search": None, "videodb/clips": None}
+    assert "2 accounts have no two readings to compare" in reporter.err
+    assert reporter.status == 0
+
+
+def test_an_account_that_was_removed_counts_and_is_told(month: World, reporter: Reporter, folder: Path) -> None:
+    lines = ACCOUNTS.splitlines(keepends=True)
+    (folder / "config.yaml").write_text("".join(line for line in lines if "search" not in line))
+    rows = {row["name"]: row["spent"] for row in reporter.rows("label:team", month="2026-10")}
+    assert rows == {"media": 0, "(none)": Decimal("7.5")}
+    assert (
+        "1 account was removed from the configuration, which has labels and price: vidnavigator/search." in reporter.err
+    )
+
+
+def test_csv_has_the_columns_of_the_json_and_no_formula(accounts: World, reporter: Reporter) -> None:
+    for day in range(2):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 10.0 - 0.000001 * day, used={"=1+1": day})
+    table = list(csv.reader(io.StringIO(reporter("account", "csv", month="2026-10"))))
+    assert table[0] == ["name", "unit", "spent", "added", "lapsed", "money", "currency"]
+    assert table[1] == ["vidnavigator/media", "credits", "0.000001", "0", "0", "0.0000001", "USD"]
+    assert table[2] == ["vidnavigator/search", "credits", "", "", "", "", "EUR"]
+    accounts.poll(MEDIA, OCTOBER + 2 * DAY, 5.0, used={"=1+1": 3})
+    assert "'=1+1,credits,3,,,0.3,USD" in reporter("operation", "csv", month="2026-10")
+
+
+def test_json_has_three_keys(month: World, reporter: Reporter) -> None:
+    document = json.loads(reporter("account", "json", month="2026-10"))
+    assert list(document) == ["from", "to", "rows"]
+    assert (document["from"], document["to"]) == ("2026-10-01", "2026-10-31")
+
+
+@pytest.mark.parametrize(
+    ("span", "sentence"),
+    [
+        ({"month": "2026-13"}, "--month must be a month such as 2026-10"),
+        ({"month": "October"}, "--month must be a month such as 2026-10"),
+        ({"month": "2026-10", "first": "2026-10-01"}, "give either --month or --from and --to"),
+        ({"first": "2026-02-30"}, "--from must be a day such as 2026-10-01"),
+        ({"first": "2026-10-01", "last": "20261031"}, "--to must be a day such as 2026-10-31"),
+        ({"last": "2026-10-31"}, "--to needs --from"),
+        ({"first": "2026-10-31", "last": "2026-10-01"}, "--to is before --from"),
+        ({"first": "2026-12-01"}, "the span has not begun. Today is 2026-11-06 in UTC"),
+        ({"month": "2027-01"}, "the span has not begun"),
+        ({"by": "team"}, "--by must be account, provider, operation, day, month or label:NAME, such as label:team"),
+        ({"by": "label:"}, "--by must be account"),
+        ({"by": "label:env"}, "there is no such label in config.yaml. The labels are team"),
+    ],
+)
+def test_a_wrong_span_or_label_is_told(span: dict[str, str], sentence: str, folder: Path, reporter: Reporter) -> None:
+    with pytest.raises(UsageError, match=f"^report: {sentence}"):
+        reporter(**span)  # type: ignore[arg-type]  # the names are those of the function
+
+
+def test_without_a_state_there_is_no_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "config.yaml").write_text(ACCOUNTS.replace("state: {path: state.db}", ""))
+    assert commands.run(["report"]) == 2
+    assert capsys.readouterr().err == "report: config.yaml has no `state:`, so there is no history to report on\n"
+
+
+def broken(path: Path, how: str) -> None:
+    if how == "missing":
+        path.unlink()
+        return
+    if how == "damaged":
+        path.write_bytes(os.urandom(9000))
+        return
+    with closing(sqlite3.connect(path)) as db:
+        if how == "later":
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+        elif how == "earlier":
+            db.executescript("DROP TABLE history; DROP TABLE polls; PRAGMA user_version = 1")
+        else:
+            db.execute("PRAGMA application_id = 5")
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("missing", "there is no such file. The exporter makes it when it starts"),
+        ("damaged", "file is not a database"),
+        ("later", "it has schema 3 of a later release, and this release reads 2"),
+        ("earlier", "not the schema that this release writes"),
+        ("foreign", "another program's SQLite file"),
+    ],
+)
+def test_a_state_that_cannot_be_read_exits_1_with_a_sentence(
+    how: str, sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "state.db"
+    StateFile.open(path, FakeClock(), exclusive=True).close()
+    broken(path, how)
+    assert commands.run(["report"]) == 1
+    assert capsys.readouterr() == ("", f"report: state file {path} cannot be read: {sentence}\n")
+
+
+def test_a_file_that_another_program_locks_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    StateFile.open(folder / "state.db", FakeClock(), exclusive=True).close()
+    with closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
+        assert commands.run(["report"]) == 1
+    assert "cannot be read: database is locked" in capsys.readouterr().err
+
+
+def test_a_span_that_the_history_does_not_cover_exits_1_and_says_so(month: World, reporter: Reporter) -> None:
+    rows = reporter.rows(month="2026-01")
+    assert reporter.status == 1
+    assert {row["spent"] for row in rows} == {None}
+    assert "3 accounts have no two readings to compare" in reporter.err
+
+
+def test_a_report_writes_nothing_beside_a_daemon(month: World, reporter: Reporter, folder: Path) -> None:
+    def content() -> dict[Path, bytes]:
+        # SQLite counts its readers in shared memory.
+        return {each: each.read_bytes() for each in folder.iterdir() if not each.name.endswith("-shm")}
+
+    before = content()
+    for output in ("table", "csv", "json", "html"):
+        assert reporter(output=output, month="2026-10")
+    assert content() == before
+
+
+@pytest.mark.parametrize(("target", "status"), [("/dev/full", 1), ("pipe", 1)])
+def test_output_that_breaks_is_no_traceback(target: str, status: int, month: World, folder: Path) -> None:
+    month.file.close()
+    command = [sys.executable, "-m", "exporter", "report", "--month=2026-10", "--output=html"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    if target == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(target, os.O_WRONLY)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
+    os.close(writer)
+    assert done.returncode == status
+    assert done.stderr == ("" if target == "pipe" else "standard output: No space left on device\n")
