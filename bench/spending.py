@@ -19,8 +19,8 @@ from bench.processes import ROOT, workplace
 from exporter.readings import AccountState, Ledger, Pool, Quota, Usage
 from exporter.runtime.clock import SystemClock
 from exporter.state import chunks
+from exporter.state.base import DAY
 from exporter.state.codec import name_of
-from exporter.state.history import DAY
 from exporter.state.sqlite import StateFile
 
 DAYS = 400

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from exporter.readings import AccountKey, Series
-from exporter.state.history import DAY
+from exporter.state.base import DAY
 
 ZERO = Decimal(0)
 WEEK = 7 * DAY

@@ -20,7 +20,8 @@ from exporter.report.spending import Spending, spending
 from exporter.report.texts import as_csv, as_json, as_table
 from exporter.runtime import garbage
 from exporter.runtime.output import write
-from exporter.state.history import DAY, History, open_history
+from exporter.state.base import DAY, AccountHistory
+from exporter.state.opening import open_history
 
 Days = tuple[str | None, str | None, str | None]
 """The values of --month, --from and --to."""
@@ -46,7 +47,7 @@ def report(path: Path, days: Days, by: str, output: str, environ: Mapping[str, s
         # A step for each day costs time, and says nothing where only sums are printed.
         daily = output in ("table", "html") or by in ("day", "month", "operation")
         try:
-            with open_history(Path(config.state.value)) as history:
+            with open_history(config.state) as history:
                 accounts = list(_accounts(history, config, span, now, daily=daily))
         except StateUnavailableError as error:
             raise StartError(f"report: {error}") from error
@@ -58,7 +59,7 @@ def report(path: Path, days: Days, by: str, output: str, environ: Mapping[str, s
     return 0 if found.is_known else 1
 
 
-def _accounts(history: History, config: Config, span: Span, now: float, *, daily: bool) -> Iterator[Booked]:
+def _accounts(history: AccountHistory, config: Config, span: Span, now: float, *, daily: bool) -> Iterator[Booked]:
     """Yield the accounts of the configuration, and those that were removed but have readings in the span."""
     missing = dict.fromkeys(account.id for account in config.accounts)
     end = min(span.end, now + 1)  # readings of a clock that ran ahead are not of the past

@@ -10,7 +10,7 @@ from exporter.report.operations import NOT_SPLIT
 from exporter.report.rows import Grouping, ReportRow
 from exporter.report.span import Span, day_of, in_words, moment
 from exporter.runtime.redaction import escape
-from exporter.state.history import DAY
+from exporter.state.base import DAY
 
 _NAMED = 5
 """The most accounts that a sentence names."""

@@ -18,7 +18,7 @@ from exporter.report.span import Span, day_of, in_words, moment
 from exporter.report.spending import Spending
 from exporter.report.texts import named
 from exporter.runtime.redaction import escape
-from exporter.state.history import DAY
+from exporter.state.base import DAY
 
 _MOST_DAYS = 124
 """Longer spans have a bar for each month."""

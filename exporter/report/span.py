@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 from exporter.errors import UsageError
-from exporter.state.history import DAY
+from exporter.state.base import DAY
 
 _EPOCH = date(1970, 1, 1)
 

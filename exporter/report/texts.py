@@ -14,7 +14,7 @@ from exporter.report.figures import Writer
 from exporter.report.span import day_of, in_words
 from exporter.report.spending import Spending
 from exporter.runtime.redaction import escape
-from exporter.state.history import DAY
+from exporter.state.base import DAY
 
 _NAMED = 3
 COLUMNS = ("name", "unit", "spent", "added", "lapsed", "money", "currency")
