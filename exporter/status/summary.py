@@ -206,7 +206,7 @@ def _attention(
 
 def _money(view: View, credits: CreditSummary, usage: Usage) -> Iterator[Attention]:
     if credits.level == "exhausted":
-        text = f"No {credits.unit} {'are' if credits.unit == 'credits' else 'is'} left."
+        text = f"No {credits.unit} {'are' if credits.unit.endswith('s') else 'is'} left."
         yield Attention("critical", text, "VideoApiCreditsExhausted")
     elif credits.level in ("critical", "warning"):
         below = credits.critical_below if credits.level == "critical" else credits.warning_below

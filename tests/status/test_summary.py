@@ -94,6 +94,8 @@ def test_every_reason_has_an_explanation() -> None:
         (usage(3.9), {}, "critical", "Credits are below the critical level of 4."),
         (usage(9e5, monthly_limit=5e6), {}, "warning", "Credits are below the warning level of 1,000,000."),
         (usage(0.0), {}, "critical", "No credits are left."),
+        (usage(0.0, unit="characters"), {}, "critical", "No characters are left."),
+        (usage(0.0, unit="USD"), {}, "critical", "No USD is left."),
         (usage(None), {}, "warning", "The vendor's response has no balance."),
         (Usage(subscribed=False), {}, "critical", "There is no subscription."),
         (
