@@ -130,7 +130,7 @@ def _levels(scale: Scale, levels: Sequence[LevelLine]) -> str:
         free = min(at - 3, free - _LETTER)
         parts.append(
             f'<line class="level {level.kind}" x2="100%" y1="{at}" y2="{at}"/>'
-            f'<text class="level {level.kind}" x="100%" y="{free}">{escape(level.text)}</text>'
+            f'<text class="level {level.kind}" x="4" y="{free}">{escape(level.text)}</text>'
         )
     return "".join(parts)
 

@@ -29,14 +29,14 @@ DAYS, MONTHS = 8, 400
 """Days of the charts of hours and of the charts of days."""
 _YOUNG_DAYS = 30
 """Days that the charts of days have at least."""
-_SPANS = (("24 hours", 1), ("8 days", 8), ("30 days", 30), ("13 months", MONTHS))
+_SPANS = (("last 24 hours", 1), ("last 8 days", 8), ("last 30 days", 30))
 _PACES = (("hour", 1), ("6 hours", 6), ("day", 24), ("week", 168))
 _FORECASTS = ("VideoApiCreditsRunOutSoon", "VideoApiCreditsRunOutBeforeReset", "VideoApiSpendSpike")
 """The alerts that judge how fast the credits go. Their rules look at more than a page can."""
 
 
 class OperationRow(NamedTuple):
-    """An operation with what it used in the last 8 days and in all days, and its share of the latter."""
+    """An operation with what it used in the last days and in the months, and its share of the latter."""
 
     name: str
     colour: int
@@ -115,8 +115,7 @@ def _values(view: View, history: AccountPast, missing: str, now: float) -> dict[
     """Return what the template shows."""
     account = summary(view, now)
     days, months = _parts(history, now)
-    used, lately = by_operation(months.changes), by_operation(days.changes)
-    operations = list(used)[: figures.OPERATIONS]
+    operations = list(by_operation(months.changes))[: figures.OPERATIONS]
     shown = row(account, now)
     return {
         "account": account,
@@ -128,8 +127,9 @@ def _values(view: View, history: AccountPast, missing: str, now: float) -> dict[
         "facts": list(_facts(view, account, now)),
         "missing": missing or _begins(history),
         "sections": _sections(account, days, months, operations),
-        "operations": list(_shares(used, lately, operations)),
-        "spent": list(_spent(view, days, months)),
+        "operations": _operations(days, months),
+        "months": months.words.removeprefix("the "),
+        "spent": list(_spent(view, days, months, now)),
         "paces": list(_paces(account, days, now)),
         "unit": account.credits.unit,
         "has_price": view.account.price is not None,
@@ -142,7 +142,7 @@ def _values(view: View, history: AccountPast, missing: str, now: float) -> dict[
 def _parts(history: AccountPast, now: float) -> tuple[Stretch, Stretch]:
     first = history.days.at[0] if len(history.days) else now
     begin = max(now - MONTHS * DAY, min(first, now - _YOUNG_DAYS * DAY))
-    words = "the last 13 months" if begin == now - MONTHS * DAY else "each day so far"
+    words = "the last 13 months" if begin == now - MONTHS * DAY else f"since {date_text(begin, exact=False)}"
     return (
         Stretch("days", "the last 8 days", HOUR, now - DAYS * DAY, now, history.hours, movements(history.hours, HOUR)),
         Stretch("months", words, DAY, begin, now, history.days, movements(finest(history.hours, history.days), DAY)),
@@ -206,23 +206,37 @@ def _recharge(view: View) -> str:
     return f"{amount(recharge.amount)} below {amount(recharge.threshold)}"
 
 
-def _shares(used: dict[str, float], lately: dict[str, float], operations: list[str]) -> Iterator[OperationRow]:
+def _operations(days: Stretch, months: Stretch) -> list[OperationRow]:
+    """Return the use by operation, the largest first, and what no operation tells of."""
+    lately, used = by_operation(days.changes), by_operation(months.changes)
+    spent = [sum(change.spent for change in part.changes) for part in (days, months)]
+    unsplit = spent[1] - sum(used.values())
+    if used and unsplit > 0.005 * spent[1]:  # below that it is the rounding of the vendor
+        lately[figures.UNSPLIT], used[figures.UNSPLIT] = max(0.0, spent[0] - sum(lately.values())), unsplit
     whole = sum(used.values())
-    for number, (name, months) in enumerate(used.items()):
-        part = months / whole if whole else 0.0
-        colour = number + 1 if name in operations else 0
-        days = amount(lately.get(name, 0.0))
-        yield OperationRow(name, colour, days, amount(months), percent(part), Bar("", f"{part * 100:.4g}", ""))
+    return [
+        OperationRow(
+            name,
+            min(number, figures.OPERATIONS) + 1,
+            amount(lately.get(name, 0.0)),
+            amount(each),
+            percent(each / whole),
+            Bar("", f"{each / whole * 100:.4g}", ""),
+        )
+        for number, (name, each) in enumerate(used.items())
+    ]
 
 
-def _spent(view: View, days: Stretch, months: Stretch) -> Iterator[tuple[str, ...]]:
-    """Yield what was spent, added and lapsed in several spans, as far as the history goes."""
+def _spent(view: View, days: Stretch, months: Stretch, now: float) -> Iterator[tuple[str, ...]]:
+    """Yield what was spent, added and lapsed in several spans, as far as the history goes back."""
     price = view.account.price
-    for words, length in _SPANS:
-        part = days if length <= DAYS else months
-        spent, added, lapsed = totals(part.changes, part.now - length * DAY)
+    for words, length in (*_SPANS, (months.words.removeprefix("the "), MONTHS)):
+        begin, part = now - length * DAY, days if length <= DAYS else months
+        if length < MONTHS and (not part.changes or part.changes[0].after > begin):
+            continue
+        spent, added, lapsed = totals(part.changes, begin)
         worth = (money(spent, price),) if price is not None else ()
-        yield f"Last {words}", amount(spent), *worth, amount(added), amount(lapsed)
+        yield words[0].upper() + words[1:], amount(spent), *worth, amount(added), amount(lapsed)
 
 
 def _paces(account: Summary, days: Stretch, now: float) -> Iterator[tuple[str, str, str]]:

@@ -17,9 +17,9 @@ from exporter.status.summary import Fill, Summary
 from exporter.status.words import amount, percent
 
 OPERATIONS = LAYERS - 1
-"""Operations that have a colour of their own."""
+"""Operations that have a colour of their own. All others share one."""
 _TREND_POINTS = 42
-REST = "not split by operation"
+UNSPLIT = "not split by operation"
 
 
 class Figure(NamedTuple):
@@ -161,7 +161,7 @@ def _ahead(now: float, end: float, last: float, runway: float | None) -> Sequenc
     if runway is None or not 0 < runway < float("inf"):
         return ()
     until = min(end, now + runway)
-    return [(now, last), (until, last * (1 - (until - now) / runway))]
+    return [(now, last), (until, last * max(0.0, 1 - (until - now) / runway))]
 
 
 def _layers(changes: Sequence[Movement], operations: Sequence[str]) -> list[Layer]:
@@ -174,5 +174,5 @@ def _layers(changes: Sequence[Movement], operations: Sequence[str]) -> list[Laye
         Layer(name, number + 1, values) for number, (name, values) in enumerate(zip(operations, split, strict=True))
     ]
     if any(rest) or not layers:
-        layers.append(Layer(REST if layers else "Spent", LAYERS if layers else 1, rest))
+        layers.append(Layer("others" if layers else "spent", LAYERS if layers else 1, rest))
     return layers

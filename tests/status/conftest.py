@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from email.message import Message
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Dialog, Locator, Page, expect, sync_playwright
 
 from exporter.config.accounts import Account
 from exporter.metrics.catalogue import FAMILIES
@@ -33,7 +35,16 @@ from exporter.web.server import Server
 from tests.conftest import FakeClock, MakeAccount
 from tests.providers.responses import voyager
 
+# No proxy, no updates, no telemetry: the browser talks to the page's server alone.
+SWITCHES = (
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1440, "height": 900}
 LIMIT = 80.0
+
+expect.set_options(timeout=20_000)
 
 
 def usage(balance: float | None = 60.0, **changes: Any) -> Usage:
@@ -167,3 +178,68 @@ def lived(site: Site, past: StateFile, account: Account, hours: int = 30, **chan
             site.clock.advance(3600)
     assert site.store.publish(account, state)
     return state
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Run one Chromium, with an empty profile, for the tests of a file."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(SWITCHES))
+        yield running
+        running.close()
+
+
+class Tab:
+    """An open page, and everything that it asked for or complained of."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", self._dismiss)
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.complaints.append(dialog.message)
+        dialog.dismiss()
+
+    def open(self, path: str = "/") -> Tab:
+        self.page.goto(self.url + path)
+        return self
+
+    @property
+    def names(self) -> Locator:
+        return self.page.locator("tbody bdi")
+
+    def shows(self, *names: str) -> None:
+        expect(self.names).to_have_text(list(names))
+
+    def mark(self) -> None:
+        """Leave something behind that only a new document would lack."""
+        self.page.evaluate("window.unchanged = true")
+
+    def is_the_same_document(self) -> bool:
+        return bool(self.page.evaluate("window.unchanged === true"))
+
+
+OpenTab = Callable[..., Tab]
+
+
+@pytest.fixture
+def tab(browser: Browser, site: Site) -> Iterator[OpenTab]:
+    """Make tabs; each must have talked to the page's own server alone, and without a complaint unless it says so."""
+    tabs: list[Tab] = []
+
+    def make(**options: Any) -> Tab:
+        context = browser.new_context(**{"viewport": DESKTOP, **options})
+        tabs.append(Tab(context.new_page(), site.url))
+        return tabs[-1]
+
+    yield make
+    for each in tabs:
+        each.page.context.close()
+        assert [url for url in each.requests if not url.startswith(site.url + "/")] == []
+        assert each.complaints == []

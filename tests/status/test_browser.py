@@ -3,93 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Locator, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 from exporter.readings import Failure, Quota
-from tests.status.conftest import Site, usage
+from tests.status.conftest import DESKTOP, PHONE, OpenTab, Site, usage
 
-# No proxy, no updates, no telemetry: the browser talks to the page's server alone.
-SWITCHES = (
-    *("--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 pytestmark = pytest.mark.needs("chromium")
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1440, "height": 900}
 MARKUP = """<img src=x onerror="document.title='owned'"></th></table><script>alert(1)</script>'&amp;{{7*7}}"""
-
-expect.set_options(timeout=20_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Run one Chromium, with an empty profile, for the tests of this file."""
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(SWITCHES))
-        yield running
-        running.close()
-
-
-class Tab:
-    """An open page, and everything that it asked for or complained of."""
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        self.url = url
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", self._dismiss)
-
-    def _dismiss(self, dialog: Dialog) -> None:
-        self.complaints.append(dialog.message)
-        dialog.dismiss()
-
-    def open(self, path: str = "/") -> Tab:
-        self.page.goto(self.url + path)
-        return self
-
-    @property
-    def names(self) -> Locator:
-        return self.page.locator("tbody bdi")
-
-    def shows(self, *names: str) -> None:
-        expect(self.names).to_have_text(list(names))
-
-    def mark(self) -> None:
-        """Leave something behind that only a new document would lack."""
-        self.page.evaluate("window.unchanged = true")
-
-    def is_the_same_document(self) -> bool:
-        return bool(self.page.evaluate("window.unchanged === true"))
-
-
-OpenTab = Callable[..., Tab]
-
-
-@pytest.fixture
-def tab(browser: Browser, site: Site) -> Iterator[OpenTab]:
-    """Make tabs; each must have talked to the page's own server alone, and without a complaint unless it says so."""
-    tabs: list[Tab] = []
-
-    def make(**options: Any) -> Tab:
-        context = browser.new_context(**{"viewport": DESKTOP, **options})
-        tabs.append(Tab(context.new_page(), site.url))
-        return tabs[-1]
-
-    yield make
-    for each in tabs:
-        each.page.context.close()
-        assert [url for url in each.requests if not url.startswith(site.url + "/")] == []
-        assert each.complaints == []
 
 
 def fleet(site: Site) -> None:
