@@ -16,7 +16,7 @@ DEPLOY_TOOLS := $(IMAGE_TOOLS) promtool systemd-analyze
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit lint type golden docs bench soak audit mutate stack dashboards preview \
+.PHONY: help demo test unit lint type golden docs bench soak audit mutate stack dashboards preview pictures \
         test-dashboards test-image test-deploy release-check manifests lock clean
 
 help: ## list these targets
@@ -94,6 +94,10 @@ test-dashboards: grafana/node_modules/.made ## the dashboards by Grafana's own t
 preview: $(VENV)/.run grafana/node_modules/.made ## pictures of the dashboards in build/preview/
 	@scripts/tools chromium prometheus promtool
 	@$(BIN)/python -m grafana.preview $(ARGS)
+
+pictures: $(VENV)/.dev ## pictures of the pages in docs/images/, taken over the demo
+	@scripts/tools chromium
+	@$(BIN)/python scripts/pictures.py $(ARGS)
 
 manifests: $(VENV)/.tools ## render deploy/kubernetes/ from the chart
 	scripts/manifests >deploy/kubernetes/video-api-exporter.yaml
