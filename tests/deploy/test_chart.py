@@ -21,6 +21,8 @@ from tests.deploy.containers import check
 
 CHART = ROOT / "deploy/helm/video-api-exporter"
 EVERYTHING = CHART / "ci/all-values.yaml"
+REPLICAS = CHART / "ci/replicas-values.yaml"
+COPY = ROOT / "deploy/kubernetes/copy-state.yaml"
 MANIFESTS = ROOT / "deploy/kubernetes/video-api-exporter.yaml"
 HELM = str(TOOLS / "helm")
 MEBIBYTE = 1024 * 1024
@@ -54,7 +56,9 @@ def only(objects: list[Object], kind: str) -> Object:
 
 
 def pod(objects: list[Object]) -> Object:
-    return only(objects, "StatefulSet")["spec"]["template"]["spec"]  # type: ignore[no-any-return]  # YAML
+    """Return the pod of the StatefulSet, or of the first Deployment."""
+    made = [*of_kind(objects, "StatefulSet"), *of_kind(objects, "Deployment")][0]
+    return made["spec"]["template"]["spec"]  # type: ignore[no-any-return]  # YAML
 
 
 def container(objects: list[Object], name: str = "exporter") -> Object:
@@ -66,18 +70,28 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     return render(tmp_path_factory.mktemp("everything"))
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
+    """Return two shards of three replicas on one database."""
+    return render(tmp_path_factory.mktemp("shared"), yaml.safe_load(REPLICAS.read_text()))
+
+
 # What helm and Kubernetes say
 
 
-def test_helm_lint_is_clean() -> None:
-    output = check([HELM, "lint", "--strict", str(CHART), f"--values={EVERYTHING}"])
+@pytest.mark.parametrize("values", [EVERYTHING, REPLICAS], ids=lambda path: path.stem)
+def test_helm_lint_is_clean(values: Path) -> None:
+    output = check([HELM, "lint", "--strict", str(CHART), f"--values={values}"])
     assert "[WARNING]" not in output
     assert "[ERROR]" not in output
 
 
 @pytest.mark.parametrize("version", ["1.28", "1.33", "1.37"])
-def test_kubernetes_knows_every_field(version: str, everything: list[Object], tmp_path: Path) -> None:
-    core = [made for made in everything if "monitoring.coreos.com" not in made["apiVersion"]]
+def test_kubernetes_knows_every_field(
+    version: str, everything: list[Object], shared: list[Object], tmp_path: Path
+) -> None:
+    copy = yaml.safe_load(COPY.read_text())
+    core = [made for made in [*everything, *shared, copy] if "monitoring.coreos.com" not in made["apiVersion"]]
     file = tmp_path / "rendered.yaml"
     file.write_text(yaml.dump_all(core))
     done = subprocess.run(
@@ -120,9 +134,11 @@ def forbid_others(schema: Any) -> None:
             forbid_others(part)
 
 
-def test_checkov_finds_nothing_without_an_explanation(everything: list[Object], tmp_path: Path) -> None:
+def test_checkov_finds_nothing_without_an_explanation(
+    everything: list[Object], shared: list[Object], tmp_path: Path
+) -> None:
     file = tmp_path / "rendered.yaml"
-    file.write_text(yaml.dump_all(everything))
+    file.write_text(yaml.dump_all([*everything, *of_kind(shared, "Deployment")]))
     settings = ROOT / "deploy/helm/checkov.yaml"
     done = subprocess.run(
         [str(TOOLS / "checkov"), f"--config-file={settings}", f"--file={file}", "--output=json"],
@@ -261,6 +277,64 @@ def test_state_is_kept_in_a_claim_unless_that_is_switched_off(everything: list[O
     without = render(tmp_path, {"accounts": [ONE], "persistence": {"enabled": False}})
     assert "volumeClaimTemplates" not in only(without, "StatefulSet")["spec"]
     assert {"name": "state", "emptyDir": {}} in pod(without)["volumes"]
+
+
+def test_replicas_of_a_shard_are_a_deployment_that_keeps_its_state_in_the_database(
+    shared: list[Object], tmp_path: Path
+) -> None:
+    deployments = of_kind(shared, "Deployment")
+    assert [made["metadata"]["name"] for made in deployments] == ["x-video-api-exporter-0", "x-video-api-exporter-1"]
+    assert not of_kind(shared, "StatefulSet")
+    for shard, made in enumerate(deployments):
+        spec, labels = made["spec"], made["spec"]["template"]["metadata"]["labels"]
+        assert spec["replicas"] == 3
+        assert {"--shard.count=2", f"--shard.index={shard}"} <= set(container([made])["args"])
+        # A pod of one shard is no pod of the other, and all are the Service's.
+        assert labels["app.kubernetes.io/component"] == f"shard-{shard}"
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+        assert only(shared, "Service")["spec"]["selector"].items() <= labels.items()
+        (apart,) = pod([made])["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        assert apart["podAffinityTerm"]["labelSelector"]["matchLabels"] == spec["selector"]["matchLabels"]
+        assert not [volume for volume in pod([made])["volumes"] if "emptyDir" in volume]
+    (one,) = of_kind(render(tmp_path, {**yaml.safe_load(REPLICAS.read_text()), "shards": 1}), "Deployment")
+    assert one["metadata"]["name"] == "x-video-api-exporter"
+
+
+def test_a_rollout_of_replicas_takes_none_away_before_a_new_one_was_scraped(shared: list[Object]) -> None:
+    for made in of_kind(shared, "Deployment"):
+        assert made["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        # The ServiceMonitor's interval is 30 s.
+        assert made["spec"]["minReadySeconds"] >= 2 * 30
+
+
+def test_the_connection_string_is_a_file_from_its_secret(shared: list[Object], tmp_path: Path) -> None:
+    (config,) = [made for made in of_kind(shared, "ConfigMap") if made["metadata"]["name"].endswith("-config")]
+    assert json.loads(config["data"]["config.yaml"])["state"] == {"url_file": "/etc/video-api-state/url"}
+    (volume,) = [each for each in pod(shared)["volumes"] if each["name"] == "state"]
+    assert volume["secret"] == {"secretName": "video-api-state", "defaultMode": 0o440}
+    ports = [port["port"] for rule in only(shared, "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]]
+    assert 5432 in ports
+    folder = lay_out(shared, tmp_path)
+    text = (folder / "config.yaml").read_text().replace("/etc/video-api-state", str(tmp_path))
+    (folder / "config.yaml").write_text(text)
+    (tmp_path / "url").write_text("postgresql://exporter@db.example/exporter\n")
+    done = check([sys.executable, "-m", "exporter", "check-config", f"--config.file={folder / 'config.yaml'}"])
+    assert "OK, 1 account" in done
+
+
+def test_the_job_that_copies_a_state_names_what_the_chart_made(everything: list[Object]) -> None:
+    job = yaml.safe_load(COPY.read_text())["spec"]["template"]["spec"]
+    made = job["containers"][0]
+    source, target = made["args"][2].removeprefix("--from="), made["args"][3].removeprefix("--to=")
+    assert made["args"][:2] == ["state", "copy"]
+    assert [mount["mountPath"] for mount in made["volumeMounts"]] == [
+        str(Path(each).parent) for each in (source, target)
+    ]
+    (config,) = [each for each in of_kind(everything, "ConfigMap") if each["metadata"]["name"].endswith("-config")]
+    assert json.loads(config["data"]["config.yaml"])["state"] == {"path": source}
+    claim = only(everything, "StatefulSet")["spec"]["volumeClaimTemplates"][0]["metadata"]["name"]
+    assert job["volumes"][0]["persistentVolumeClaim"]["claimName"] == f"{claim}-video-api-video-api-exporter-0"
+    assert made["image"].endswith(f":{__version__}")
 
 
 def test_probes_ask_the_health_address(everything: list[Object]) -> None:
@@ -448,6 +522,11 @@ def with_key(**key: Any) -> Object:
         ({"accounts": [ONE], "shards": 0}, "'/shards': minimum: got 0, want 1"),
         ({"accounts": [ONE], "shards": 1.5}, "'/shards'"),
         ({"accounts": [ONE], "shard": 2}, "'shard' not allowed"),
+        ({"accounts": [ONE], "replicas": 2}, "replicas: more than 1 need a database to share"),
+        (
+            {"accounts": [ONE], "state": {"postgresql": {"existingSecret": {"name": "s"}}}},
+            "state.postgresql.existingSecret.key is missing",
+        ),
         ({"accounts": [ONE], "config": {"state": {"path": "/x"}}}, "config.state: is set by the chart"),
         ({"accounts": [{"name": "a"}]}, "'/accounts/0': missing property 'provider'"),
         ({"accounts": [{**ONE, "existingSecret": {"key": "k"}}]}, NAMELESS),

@@ -13,7 +13,11 @@ from tests.deploy.conftest import ROOT, TOOLS
 from tests.deploy.containers import check
 
 STACK = ROOT / "deploy/compose"
-FILES = {"demo": ["compose.yaml"], "accounts": ["compose.yaml", "compose.accounts.yaml"]}
+FILES = {
+    "demo": ["compose.yaml"],
+    "accounts": ["compose.yaml", "compose.accounts.yaml"],
+    "postgres": ["compose.yaml", "compose.accounts.yaml", "compose.postgres.yaml"],
+}
 
 
 @pytest.fixture(params=FILES)
@@ -35,7 +39,7 @@ def mounts(stack: dict[str, Any]) -> list[Path]:
 
 
 def test_ports_are_published_on_loopback_only(stack: dict[str, Any]) -> None:
-    ports = [port for service in stack["services"].values() for port in service["ports"]]
+    ports = [port for service in stack["services"].values() for port in service.get("ports", ())]
     assert len(ports) == 4
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
@@ -58,7 +62,8 @@ def test_every_service_has_a_health_check(stack: dict[str, Any]) -> None:
 def test_every_image_is_an_exact_version(stack: dict[str, Any]) -> None:
     for service in stack["services"].values():
         tag = service["image"].rpartition(":")[2]
-        assert tag.lstrip("v").count(".") == 2, service["image"]
+        # PostgreSQL's releases have two numbers.
+        assert tag.lstrip("v").count(".") == (1 if service["image"].startswith("postgres:") else 2), service["image"]
 
 
 def test_every_file_that_is_mounted_is_in_the_project(stack: dict[str, Any]) -> None:
@@ -78,10 +83,20 @@ def test_secrets_are_files(stack: dict[str, Any]) -> None:
             assert "PASSWORD" not in variable or value.startswith("/run/secrets/")
 
 
+def test_two_replicas_share_a_database() -> None:
+    files = [f"--file={STACK / name}" for name in FILES["postgres"]]
+    stack = json.loads(check([str(TOOLS / "docker-compose"), *files, "config", "--format", "json"]))
+    exporter, postgres = stack["services"]["exporter"], stack["services"]["postgres"]
+    assert exporter["deploy"]["replicas"] == 2
+    assert [port["published"] for port in exporter["ports"]] == ["10390-10391"]
+    assert {"vidnavigator", "videodb", "postgresql"} == {secret["source"] for secret in exporter["secrets"]}
+    assert [secret["source"] for secret in postgres["secrets"]] == ["postgresql-password"]
+
+
 def test_its_prometheus_has_the_rules_and_scrapes_the_exporter() -> None:
     text = (STACK / "prometheus.yml").read_text()
     assert "/etc/prometheus/rules/*.yml" in text
-    assert "exporter:10390" in text
+    assert "names: [exporter]" in text
     check(["promtool", "check", "config", str(STACK / "prometheus.yml")])
 
 

@@ -38,6 +38,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "video-api-exporter.fullname" . }}-keys
 {{- end }}
 
+{{/* Not empty where replicas share a database. */}}
+{{- define "video-api-exporter.isShared" -}}
+{{- with .Values.state.postgresql.existingSecret -}}{{- if or .name .key -}}true{{- end -}}{{- end -}}
+{{- end }}
+
 {{/* What the chart cannot deploy, in words. The exporter itself judges what is in an account beside its key. */}}
 {{- define "video-api-exporter.check" -}}
 {{- if not .Values.accounts -}}
@@ -46,9 +51,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if lt (int .Values.shards) 1 -}}
 {{- fail (printf "\n\nshards: %v is not a number of pods: give 1 or more\n" .Values.shards) -}}
 {{- end -}}
+{{- if lt (int .Values.replicas) 1 -}}
+{{- fail (printf "\n\nreplicas: %v is not a number of pods: give 1 or more\n" .Values.replicas) -}}
+{{- end -}}
+{{- if include "video-api-exporter.isShared" . -}}
+{{- range $part := list "name" "key" -}}
+{{- if not (get $.Values.state.postgresql.existingSecret $part) -}}
+{{- fail (printf "\n\nstate.postgresql.existingSecret.%s is missing: name the Secret, and its key that holds the connection string\n" $part) -}}
+{{- end -}}
+{{- end -}}
+{{- else if gt (int .Values.replicas) 1 -}}
+{{- fail "\n\nreplicas: more than 1 need a database to share: set state.postgresql.existingSecret, or give the number of pods as shards\n" -}}
+{{- end -}}
 {{- range $key := list "accounts" "account_files" "state" -}}
 {{- if hasKey $.Values.config $key -}}
-{{- fail (printf "\n\nconfig.%s: is set by the chart: use `accounts` and `persistence`\n" $key) -}}
+{{- fail (printf "\n\nconfig.%s: is set by the chart: use `accounts`, and `persistence` or `state.postgresql`\n" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- range $index, $account := .Values.accounts -}}
