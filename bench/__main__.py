@@ -80,6 +80,16 @@ def tls(options: argparse.Namespace) -> None:
     options.tell(report.tls_table(keep(options, "tls", {"runs": runs})))
 
 
+def postgresql(options: argparse.Namespace) -> None:
+    """CPU of a poll with its state in a file and in PostgreSQL, and what it asks of the database, by replicas."""
+    from bench import report
+    from bench.postgresql import compare
+
+    count = (options.accounts or [500])[0]
+    rows = compare(count, tuple(options.replicas), min(20.0, options.window))
+    options.tell(report.state_table(keep(options, "postgresql", {"rows": rows})["rows"]))
+
+
 def pauses(options: argparse.Namespace) -> None:
     """Longest time for which making a page holds the interpreter and an event loop."""
     from bench import report
@@ -180,6 +190,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "growth": growth,
     "profile": profile,
     "declared": declared,
+    "postgresql": postgresql,
     "page": page,
     "report": spending,
     "alerts": alerts,
@@ -187,7 +198,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-LONG = ("declared", "page", "report", "write")
+LONG = ("declared", "page", "postgresql", "report", "write")
 """Parts that run only when they are asked for, so that the others take ten minutes in all."""
 
 
@@ -256,6 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", nargs="+", help="some of them only")
     parser.add_argument("--window", type=float, default=45, help="seconds for which polls are watched")
     parser.add_argument("--rates", type=int, nargs="*", default=[200, 400, 600, 800], help="polls a second to try")
+    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4], help="how many share a database")
     parser.add_argument("--minutes", type=float, default=0.5, help="how long memory is watched")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that all started programs are stopped

@@ -33,6 +33,7 @@ class Daemon:
     ) -> None:
         """``poll`` is the block ``poll`` of the configuration. The latency is in seconds."""
         self._declared = declared
+        self.state = f"path: {directory}/state.db"
         self.count, self._poll, self._directory, self._stack = count, poll, directory, stack
         self._keys = [secrets.token_hex(16) for _ in range(count)]
         keys = directory / "keys"
@@ -50,9 +51,9 @@ class Daemon:
         self.configure(count)
 
     def configure(self, count: int) -> None:
-        """Write a configuration with the first ``count`` accounts, and a state file."""
+        """Write a configuration with the first ``count`` accounts, and a state."""
         lines = configuration(count, self.vendor_url, self._keys[:count], self._poll, declared=self._declared)
-        self.config.write_text("".join(lines) + f"state: {{path: {self._directory}/state.db}}\n")
+        self.config.write_text("".join(lines) + f"state: {{{self.state}}}\n")
 
     def start(self, env: Mapping[str, str] | None = None) -> None:
         port = free_port()

@@ -79,39 +79,45 @@ class Process:
         raise RuntimeError(f"{text!r} not seen in {seconds} s: {self.log.read_text(errors='replace')[-2000:]}")
 
     def cpu(self) -> float:
-        """Return the CPU seconds so far, of all threads and children.
-
-        The kernel counts live threads in nanoseconds, and ended threads in clock ticks of 10 ms.
-        """
-        total = 0.0
-        for pid in self._family():
-            live = 0
-            for task in _list(f"/proc/{pid}/task"):
-                with contextlib.suppress(OSError):
-                    live += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                total += max(live / 1e9, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
-        return total
+        """Return the CPU seconds so far, of all threads and children."""
+        return cpu_seconds(self.pid)
 
     def memory(self, field: str = "VmRSS") -> float:
         """Return the resident MB (10^6 bytes), children included. ``VmHWM`` gives the peak."""
         total = 0
-        for pid in self._family():
+        for pid in _family(self.pid):
             with contextlib.suppress(OSError):
                 for line in Path(f"/proc/{pid}/status").read_text().splitlines():
                     if line.startswith(field + ":"):
                         total += int(line.split()[1])
         return total * 1024 / 1e6
 
-    def _family(self) -> Iterator[int]:
-        waiting = [self.pid]
-        while waiting:
-            pid = waiting.pop()
-            yield pid
-            for task in _list(f"/proc/{pid}/task"):
-                with contextlib.suppress(OSError):
-                    waiting += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of a program so far, of all its threads and children.
+
+    The kernel counts live threads in nanoseconds, and ended threads in clock ticks of 10 ms.
+    """
+    total = 0.0
+    for each in _family(pid):
+        live = 0
+        for task in _list(f"/proc/{each}/task"):
+            with contextlib.suppress(OSError):
+                live += int(Path(f"/proc/{each}/task/{task}/schedstat").read_text().split()[0])
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            total += max(live / 1e9, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+    return total
+
+
+def _family(pid: int) -> Iterator[int]:
+    waiting = [pid]
+    while waiting:
+        pid = waiting.pop()
+        yield pid
+        for task in _list(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                waiting += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
 
 
 def _list(path: str) -> list[str]:

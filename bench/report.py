@@ -133,6 +133,27 @@ def tls_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def state_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return what a poll costs with its state in a file and in a database, compared with the file."""
+    names = {
+        "polls_per_second": "polls a second",
+        "cpu_per_poll_ms": "exporters' CPU ms a poll",
+        "ratio": "÷ file",
+        "server_cpu_per_poll_ms": "database's CPU ms a poll",
+        "statements_per_poll": "statements a poll",
+        "round_trips_per_poll": "round trips a poll",
+        "bytes_per_poll": "bytes a poll",
+    }
+    lines = ["| state | " + " | ".join(names.values()) + " |", "| --- |" + " ---: |" * len(names)]
+    for row in rows:
+        values = {**row, "ratio": row["cpu_per_poll_ms"] / rows[0]["cpu_per_poll_ms"]}
+        many = "" if row["replicas"] == 1 else "s"
+        title = "file" if row["state"] == "file" else f"PostgreSQL, {row['replicas']} exporter{many}"
+        cells = [_figure(values[name]) if row["state"] != "file" or values[name] else "" for name in names]
+        lines.append("| " + " | ".join([title, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def pause_table(result: dict[str, Any]) -> str:
     """Return for how long each step held the interpreter and an event loop at the most."""
     lines = [f"**{result['accounts']:,} accounts**\n", "| | ms in all | a thread waited ms | an event loop waited ms |"]

@@ -21,15 +21,13 @@ from exporter.state.retention import Execute, Packed, in_order, keep, poll_of, r
 from exporter.state.source import StateSource
 
 _ACCOUNTS = "SELECT account, account, reading FROM accounts LEFT JOIN latest USING (account)"
-_PUT_POLLS = (
-    "INSERT INTO polls(account, slot, at, seconds, status, reason, message)"
+# One statement for the usual case: a later reading of the same hour. Every other row is locked and not returned.
+_PUT = (
+    "WITH polled AS (INSERT INTO polls(account, slot, at, seconds, status, reason, message)"
     " SELECT * FROM unnest(%s::text[], %s::int[], %s::float8[], %s::float8[], %s::int[], %s::text[], %s::text[])"
     " ON CONFLICT (account, slot) DO UPDATE SET at = excluded.at, seconds = excluded.seconds,"
-    " status = excluded.status, reason = excluded.reason, message = excluded.message"
-)
-# The usual case in one statement: a later reading of the same hour. Every other row is locked and not returned.
-_PUT_LATEST = (
-    "INSERT INTO latest(account, read_at, reading) SELECT * FROM unnest(%s::text[], %s::int8[], %s::bytea[])"
+    " status = excluded.status, reason = excluded.reason, message = excluded.message)"
+    " INSERT INTO latest(account, read_at, reading) SELECT * FROM unnest(%s::text[], %s::int8[], %s::bytea[])"
     " ON CONFLICT (account) DO UPDATE SET read_at = excluded.read_at, reading = excluded.reading"
     " WHERE latest.read_at / %s = excluded.read_at / %s AND latest.read_at <= excluded.read_at RETURNING account"
 )
@@ -47,18 +45,12 @@ def record(db: psycopg.Connection[Any], states: Iterable[tuple[str, AccountState
         for name, state in ordered
         if (poll := poll_of(state)) is not None
     ]
-    if polls:
-        db.execute(_PUT_POLLS, [list(column) for column in zip(*polls, strict=True)])
-    readings = {name: reading for name, state in ordered if (reading := reading_of(state)) is not None}
-    if readings:
-        columns = [
-            list(readings),
-            [each.at for each in readings.values()],
-            [each.content for each in readings.values()],
-        ]
-        written = {name for (name,) in db.execute(_PUT_LATEST, (*columns, HOUR, HOUR)).fetchall()}
-        for name in readings.keys() - written:
-            _move(db, name, readings[name], kept)
+    readings = [(name, *reading) for name, state in ordered if (reading := reading_of(state)) is not None]
+    columns = [[row[n] for row in rows] for rows, width in ((polls, 7), (readings, 3)) for n in range(width)]
+    written = {name for (name,) in db.execute(_PUT, (*columns, HOUR, HOUR))}
+    for name, at, content in readings:
+        if name not in written:
+            _move(db, name, Packed(at, content), kept)
 
 
 def _move(db: psycopg.Connection[Any], name: str, new: Packed, kept: Kept) -> None:
