@@ -48,6 +48,9 @@ class Process:
             self._popen.kill()
             self._popen.wait()
 
+    def signal(self, number: int) -> None:
+        self._popen.send_signal(number)
+
     def check(self) -> None:
         """Raise RuntimeError with the end of the log if the program has ended by itself."""
         if self._popen.poll() is not None:

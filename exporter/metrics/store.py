@@ -93,7 +93,7 @@ class Store:
             account,
             state,
             Renderer(self._names, values),
-            first_poll_done=before.first_poll_done if before else state.polls > 0,
+            first_poll_done=before.first_poll_done if before else _was_tried(state),
             expiry=before.expiry if before and before.account.stale_after == account.stale_after else {},
         )
         self._show(key, entry)
@@ -189,6 +189,10 @@ class Store:
             invoices if isinstance(invoices, Invoices) else None,
             recharge if isinstance(recharge, AutoRecharge) else None,
         )
+
+
+def _was_tried(state: AccountState) -> bool:
+    return state.polls > 0 or state.cooldown_until is not None
 
 
 def _fragment(entry: _Entry, family: Family, view: View) -> bytes | None:

@@ -185,7 +185,10 @@ class Poller:
             return Result(slot, wait)
         next_due = min(slot, now + wait.seconds)
         put_off = self._with_cooldown(replace(state, next_poll=self._wall(max(next_due, now + wait.seconds))), target)
-        self._store.publish(account, put_off, first_poll_done=wait.reason == "cooldown")
+        if wait.reason == "cooldown" and put_off.cooldown_until != state.cooldown_until:
+            self.commits.commit(account, put_off)  # for the replicas that do not poll the account
+        else:
+            self._store.publish(account, put_off, first_poll_done=wait.reason == "cooldown")
         logger.debug("put off for %.1f s: %s", wait.seconds, wait.reason, extra=_about(account))
         return Result(next_due, wait)
 

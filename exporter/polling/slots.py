@@ -21,7 +21,7 @@ class Slots:
 
     def after(self, account: AccountKey, interval: float, monotonic: float) -> float:
         """Return the account's first slot after this time, in monotonic seconds."""
-        phase = _fraction(account) * interval
+        phase = fraction(account) * interval
         wall = monotonic + self._wall_minus_monotonic
         passed = (wall - phase) % interval
         return monotonic + interval - passed
@@ -29,9 +29,10 @@ class Slots:
 
 def poll_order(account: Account) -> tuple[float, float]:
     """Return a key that sorts accounts of one interval as their polls follow each other."""
-    return account.interval, _fraction(account.id)
+    return account.interval, fraction(account.id)
 
 
-def _fraction(account: AccountKey) -> float:
+def fraction(account: AccountKey) -> float:
+    """Return the phase of an account, from 0 to 1, in its interval."""
     digest = blake2b("\0".join(account).encode("utf-8", "replace"), digest_size=7).digest()
     return int.from_bytes(digest, "big") / (1 << 56)
