@@ -235,10 +235,9 @@ class Poller:
             self.commits.change(key, lambda state: self._with_cooldown(state, target), save=False)
 
     def _memory(self, account: Account) -> _Memory:
-        key = account.id
-        memory = self._memories.get(key)
+        memory = self._memories.get(account.id)
         if memory is None:
-            memory = self._memories[key] = _restored(self._store.state(key), self._clock)
+            memory = self._memories[account.id] = _restored(self._store.state(account.id), self._clock)
         return memory
 
     def _wall(self, monotonic: float) -> float:
