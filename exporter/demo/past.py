@@ -13,11 +13,11 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.config.accounts import Account
+from exporter.config.credentials import KeySource
 from exporter.config.load import load
 from exporter.demo.apis import DAY
 from exporter.demo.life import BIRTH, HOUR, DataAt
 from exporter.demo.world import DemoAccount, World
-from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
@@ -73,9 +73,13 @@ def live(world: World, config_file: Path, state_path: Path, is_stopping: Callabl
     config, start = load(config_file, PROVIDERS, {}), world.calendar.start
     clock = SetClock(start - PAST_DAYS * DAY)
     vendors = {account.name: _Vendor(account, world, clock) for account in world.accounts if not account.is_new}
-    accounts = [replace(account, collect=("usage",)) for account in config.accounts if account.name in vendors]
+    accounts = [
+        replace(account, collect=("usage",), key=KeySource("literal", secret=world.keys[account.name]))
+        for account in config.accounts
+        if account.name in vendors
+    ]
     metrics = SelfMetrics(__version__, "", 0, 1)
-    store = Store(Exposition(FAMILIES, metrics.registry, clock), clock)
+    store = Store(Exposition((), metrics.registry, clock), clock)
     store.replace(accounts, config.label_names, {})
     state = StateFile.open(state_path, clock, exclusive=True)
 

@@ -126,10 +126,10 @@ class Exposition:
         They are read again when they are ``own_max_age`` seconds old. Scrapes within that time get the
         same bytes, unless an account changed.
         """
+        self.families = tuple(families)
         self._clock = clock
         self._lock = threading.Lock()
         self._grid = Grid((), [()] * len(families), 0)
-        self._families = len(families)
         self._text = _Page(
             [_header(f.name, f.help.replace("\\", r"\\").replace("\n", r"\n"), f.type) for f in families],
             partial(prometheus_text.generate_latest, registry),
@@ -155,7 +155,7 @@ class Exposition:
             old = self._grid
             if list(accounts) == list(old.row):
                 return
-            columns = (old.column(family) for family in range(self._families))
+            columns = (old.column(family) for family in range(len(self.families)))
             self._grid = Grid(
                 accounts,
                 ([column.get(account, b"") for account in accounts] for column in columns),
@@ -170,8 +170,8 @@ class Exposition:
         An account that is not served is ignored, because its last poll may end after a reload removed it.
         Raises ValueError if there is not one fragment for each family.
         """
-        if len(fragments) != self._families:
-            raise ValueError(f"{account}: {len(fragments)} fragments for {self._families} families")
+        if len(fragments) != len(self.families):
+            raise ValueError(f"{account}: {len(fragments)} fragments for {len(self.families)} families")
         with self._lock:
             if account in self._grid.row:
                 self._grid.put(account, fragments)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.config.accounts import Account
-from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.family import Family
 from exporter.metrics.grid import SEGMENT
 from exporter.metrics.page import Exposition
@@ -159,7 +158,7 @@ class Store:
     def _show(self, key: AccountKey, entry: _Entry) -> None:
         self._age(key, entry)
         view = self._view(entry)
-        self._exposition.put(key, [_fragment(entry, family, view) for family in FAMILIES])
+        self._exposition.put(key, [_fragment(entry, family, view) for family in self._exposition.families])
         entry.shown = view
 
     def _age(self, key: AccountKey, entry: _Entry) -> None:
