@@ -235,6 +235,8 @@ def _of_request(block: ProviderBlock, request: RequestBlock, *where: str) -> Ite
             return
         if not entry.model_fields_set - {"name", "unit", "each"}:
             yield (*where, "quotas", position), "has no figure. Give at least one, such as used, limit or remaining"
+    if block.auth.query in (request.query or {}):
+        yield (*where, "query", str(block.auth.query)), "is the parameter that carries the key. Leave it out"
     if request.json_ is not None and request.method != "POST":
         yield (*where, "json"), "is sent with `method: POST` alone. Add it"
     yield from _undeclared(block, _request_rule(request, block).variables, *where)

@@ -137,6 +137,15 @@ def test_a_provider_that_reads_no_figure_is_a_warning_and_a_quota_without_one_a_
     assert told.endswith("quotas[0]: has no figure. Give at least one, such as used, limit or remaining")
 
 
+def test_a_query_does_not_give_the_parameter_that_carries_the_key(tmp_path: Path) -> None:
+    text = GOOD.replace('{header: Authorization, prefix: "Bearer "}', "{query: k}").replace(
+        "      credits:", "      query: {k: x, other: y}\n      credits:"
+    )
+    assert mistakes(text, tmp_path) == [
+        "config.yaml:12: providers.*.usage.query.*: is the parameter that carries the key. Leave it out"
+    ]
+
+
 FURTHER = "      more: {%s: {path: /k, credits: {limit: a}}}\n    examples: [{more: %s, "
 
 
