@@ -155,6 +155,15 @@ def page(options: argparse.Namespace) -> None:
     options.tell(report.page_table(keep(options, "page", {"runs": runs})))
 
 
+def history(options: argparse.Namespace) -> None:
+    """Size of a state file with 13 months behind it, and CPU time of the pages that read it."""
+    from bench import report
+    from bench.past import history as measure
+
+    runs = [measure(count) for count in options.accounts or (10, 10_000)]
+    options.tell(report.history_table(keep(options, "history", {"runs": runs})))
+
+
 def spending(options: argparse.Namespace) -> None:
     """Time and CPU of the command ``report`` for a month and for 13 months."""
     from bench import report
@@ -192,13 +201,14 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "declared": declared,
     "postgresql": postgresql,
     "page": page,
+    "history": history,
     "report": spending,
     "alerts": alerts,
     "write": write,
 }
 
 
-LONG = ("declared", "page", "postgresql", "report", "write")
+LONG = ("declared", "history", "page", "postgresql", "report", "write")
 """Parts that run only when they are asked for, so that the others take ten minutes in all."""
 
 

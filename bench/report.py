@@ -221,6 +221,20 @@ def page_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def history_table(result: dict[str, Any]) -> str:
+    """Return what a history takes on disk and in memory, and what the pages cost that show it."""
+    lines = [
+        "| accounts | MB on disk | kB for each | MB of memory | account's page, CPU ms | overview | without history |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for run in result["runs"]:
+        size = run["state_bytes"]
+        figures = [size / 1e6, size / 1e3 / run["accounts"], run["memory_bytes"] / 1e6]
+        figures += [run[name] for name in ("account_page_ms", "overview_ms", "overview_without_history_ms")]
+        lines.append("| " + " | ".join([f"{run['accounts']:,}", *map(_figure, figures)]) + " |")
+    return "\n".join(lines)
+
+
 def spending_table(result: dict[str, Any]) -> str:
     """Return what the command ``report`` costs."""
     lines = [f"| report on {result['accounts']:,} accounts | seconds of CPU | seconds |", "| --- | ---: | ---: |"]

@@ -61,18 +61,18 @@ def bar_chart(
     totals = [sum(values) for values in zip(*(layer.values for layer in layers), strict=True)] or [0.0] * len(starts)
     scale = Scale(frame, totals)
     thick = max(1.0, scale.x(frame.begin + width) * WIDTH * 0.84)
-    middles = [f"{scale.x(start + width / 2) * WIDTH:.0f}" for start in starts]
-    feet = [0.0] * len(starts)
+    middles = [f"M{scale.x(start + width / 2) * WIDTH:.0f} {scale.y(0.0) * HEIGHT:.0f}V" for start in starts]
+    tops = [0.0] * len(starts)
     paths = []
     for layer in layers:
-        bars = []
-        for number, value in enumerate(layer.values):
-            if value > 0:
-                foot = feet[number]
-                feet[number] = top = foot + value
-                bars.append(f"M{middles[number]} {scale.y(foot) * HEIGHT:.0f}V{scale.y(top) * HEIGHT:.0f}")
-        # A bar is a thick line, which takes half of the text of a rectangle.
-        paths.append(f'<path class="bars c{layer.colour}" stroke-width="{thick:.0f}" d="{"".join(bars)}"/>')
+        tops = [top + value for top, value in zip(tops, layer.values, strict=True)]
+        bars = (
+            f"{middle}{scale.y(top) * HEIGHT:.0f}"
+            for middle, top, value in zip(middles, tops, layer.values, strict=True)
+            if value > 0
+        )
+        # A bar is a thick line, which takes half of the text of a rectangle. Later layers lie below, so all begin at 0.
+        paths.insert(0, f'<path class="bars c{layer.colour}" stroke-width="{thick:.0f}" d="{"".join(bars)}"/>')
     places = (
         (start, start + width, _shares(frame, layers, number, totals[number])) for number, start in enumerate(starts)
     )

@@ -94,10 +94,12 @@ class AccountHistory(Protocol):
     def every_account(self, span: int, begin: float, end: float) -> Iterator[tuple[AccountKey, Series]]:
         """Yield each account with its ``readings``."""
 
-    def balances(self, accounts: Sequence[AccountKey], begin: float) -> Mapping[AccountKey, Sequence[Balance]]:
-        """Return the balance of each hour about ``begin`` (Unix seconds) and later, where it was a number.
+    def balances(
+        self, accounts: Sequence[AccountKey], span: int, begin: float
+    ) -> Mapping[AccountKey, Sequence[Balance]]:
+        """Return the last balance of each hour or day from about ``begin`` (Unix seconds) on, if it was a number.
 
-        The newest reading is not among them. The last ``Balance`` of an account may be an hour old.
+        The newest reading is not among them. The last ``Balance`` of an account may be an hour or a day old.
         """
 
     def polls(self, account: AccountKey) -> list[PollRecord]:

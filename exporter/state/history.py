@@ -16,7 +16,7 @@ from typing import Any
 from exporter.errors import StateUnavailableError
 from exporter.readings import AccountKey, PollRecord, Series
 from exporter.state import chunks
-from exporter.state.base import HOUR, Balance
+from exporter.state.base import Balance
 from exporter.state.codec import name_of
 from exporter.state.database import FAULTS, Unusable, open_for_reading, version
 from exporter.state.retention import Execute, undamaged, unpacked, with_reading
@@ -73,16 +73,16 @@ class History:
             provider, name = json.loads(text)
             yield (provider, name), self._series(each, contents, last, span, (begin, end))
 
-    def balances(self, accounts: Sequence[AccountKey], begin: float) -> dict[AccountKey, list[Balance]]:
-        """Return the balance of each hour about ``begin`` (Unix seconds) and later, where it was a number."""
+    def balances(self, accounts: Sequence[AccountKey], span: int, begin: float) -> dict[AccountKey, list[Balance]]:
+        """Return the last balance of each hour or day from about ``begin`` (Unix seconds) on, if it was a number."""
         found: dict[AccountKey, list[Balance]] = {account: [] for account in accounts}
         names = {name_of(account): account for account in found}
         for batch in (list(names)[start : start + _BATCH] for start in range(0, len(names), _BATCH)):
             rows = self._execute(self._accounts + " WHERE account" + _in(batch), batch).fetchall()
             by_number = {number: names[name] for number, name, _ in rows}
             query = _CHUNKS_SINCE + _in(by_number) + " ORDER BY chunk"
-            first = int(begin // HOUR // chunks.ROWS)
-            for number, content in self._execute(query, (HOUR, first, *by_number)).fetchall() if by_number else ():
+            first = int(begin // span // chunks.ROWS)
+            for number, content in self._execute(query, (span, first, *by_number)).fetchall() if by_number else ():
                 found[by_number[number]] += undamaged(chunks.balances, content, number) or ()
         return found
 

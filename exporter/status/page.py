@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from exporter.metrics.view import View
 from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
-from exporter.state.base import Balance
+from exporter.state.base import DAY, HOUR, Balance
 from exporter.status.cells import COLUMNS, row
 from exporter.status.figures import trend
 from exporter.status.json import as_json
@@ -25,6 +25,8 @@ from exporter.web.messages import Request, Response, Route, text_response
 
 ROWS = 1000
 """Accounts on one page of the table."""
+_DETAILED_ROWS = 100
+"""The most rows whose week has a point for each hour. Points for each day cost a tenth."""
 _WEEK_SECONDS = 7 * 86_400.0
 _UNREACHABLE = frozenset({"connection", "timeout"})
 
@@ -81,7 +83,8 @@ class StatusPage:
         counts = Counter(account.severity for account in found)
         begin, keys = now - _WEEK_SECONDS, [(account.provider, account.name) for account in shown]
         none: Mapping[AccountKey, Sequence[Balance]] = {}
-        balances, _ = self._past.read(lambda history: history.balances(keys, begin), none)
+        span = HOUR if len(shown) <= _DETAILED_ROWS else DAY
+        balances, _ = self._past.read(lambda history: history.balances(keys, span, begin), none)
         return {
             "selection": selection,
             "sorts": SORTS,

@@ -75,7 +75,8 @@ def test_layers_stand_on_each_other_in_one_bar() -> None:
     layers = [Layer("search", 1, [10, 0]), Layer("index", 2, [30, 20])]
     svg = bar_chart(frame, [0, 2 * DAY], DAY, layers)
     assert re.findall(r"M\d+ (\d+)V(\d+)", path(svg, "bars c1")) == [("1000", "750")]
-    assert re.findall(r"M\d+ (\d+)V(\d+)", path(svg, "bars c2")) == [("750", "0"), ("1000", "500")]
+    assert re.findall(r"M\d+ (\d+)V(\d+)", path(svg, "bars c2")) == [("1000", "0"), ("1000", "500")]
+    assert svg.index("bars c2") < svg.index("bars c1"), "the first layer lies over the second"
     assert "1 Jan 1970: 40 (search 10, index 30)" in titles(svg)
 
 

@@ -161,7 +161,7 @@ def test_the_balances_of_many_accounts_are_read_at_once_and_only_where_they_are_
             past.save(account, replace(state, parts={"usage": Usage(balance=balance)}))
         clock.advance(HOUR)
     with past.opened() as opened:
-        found = opened.balances([MEDIA, ("videodb", "unknown"), ARCHIVE, ("videodb", "?")], MIDNIGHT)
+        found = opened.balances([MEDIA, ("videodb", "unknown"), ARCHIVE, ("videodb", "?")], HOUR, MIDNIGHT)
     assert found[MEDIA] == [(MIDNIGHT, 5), (MIDNIGHT + 3 * HOUR, 4), (MIDNIGHT + 4 * HOUR, 3)]
     assert found == {MEDIA: found[MEDIA], ("videodb", "unknown"): [], ARCHIVE: found[MEDIA], ("videodb", "?"): []}
 
@@ -172,7 +172,7 @@ def test_damaged_balances_are_skipped(file: StateFile, clock: FakeClock, caplog:
         clock.advance(HOUR)
     file.write(lambda db: db.execute("UPDATE history SET readings = x'00'"))
     with open_file(file.path) as opened:
-        assert opened.balances([MEDIA], 0) == {MEDIA: []}
+        assert opened.balances([MEDIA], HOUR, 0) == {MEDIA: []}
     assert "skipping damaged readings" in caplog.text
 
 

@@ -267,6 +267,20 @@ class TestOverview:
             "Balance in the last week: from 100 to 116"
         ]
 
+    def test_with_many_rows_the_line_has_a_point_for_each_day(
+        self, remembering: Site, past: StateFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (account,) = remembering.accounts("media")
+        lived(remembering, past, account)
+
+        def points() -> int:
+            line = re.search(r'class="spark".*? d="([^"]*)"', remembering.get("/").text)
+            return 0 if line is None else line[1].count("L") + 1
+
+        assert points() == 30
+        monkeypatch.setattr("exporter.status.page._DETAILED_ROWS", 0)
+        assert points() == 2
+
     def test_the_history_is_read_only_for_the_rows_that_are_shown(
         self, remembering: Site, past: StateFile, monkeypatch: pytest.MonkeyPatch
     ) -> None:
