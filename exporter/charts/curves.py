@@ -63,7 +63,7 @@ def bar_chart(
     thick = max(1.0, scale.x(frame.begin + width) * WIDTH * 0.84)
     middles = [f"M{scale.x(start + width / 2) * WIDTH:.0f} {scale.y(0.0) * HEIGHT:.0f}V" for start in starts]
     tops = [0.0] * len(starts)
-    paths = []
+    paths: list[str] = []
     for layer in layers:
         tops = [top + value for top, value in zip(tops, layer.values, strict=True)]
         bars = (
