@@ -6,7 +6,7 @@ difference of the totals. Where the state was lost, the ledger began anew, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
@@ -34,10 +34,14 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Booked:
-    """The readings of an account from the last one before the span on, and what was booked in the span."""
+    """The readings of an account from the last one before the span on, and what was booked in the span.
+
+    ``known`` are the times of the readings that have a ledger, in Unix seconds.
+    """
 
     account: AccountKey
     series: Series
+    known: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
     def since(self, step: Step) -> float:
@@ -63,46 +67,42 @@ class Booked:
 
 def book(account: AccountKey, series: Series, begin: float, *, daily: bool) -> Booked:
     """Return what an account's ledger booked from ``begin`` on. Without ``daily`` steps may be of many days."""
-    found = Booked(account, series)
-    for step in _steps(series, begin):
-        last = found.steps[-1] if found.steps else None
-        if last is None or daily or step.anew or series.unit[last.now] != series.unit[step.now]:
-            found.steps.append(step)
-        else:
-            sums = (last.spent + step.spent, last.added + step.added, last.lapsed + step.lapsed)
-            found.steps[-1] = Step(last.before, step.now, *sums, last.anew)
-    return found
-
-
-def _steps(series: Series, begin: float) -> Iterator[Step]:
+    known = [number for number, spent in enumerate(series.spent) if spent is not None]
+    booked = Booked(account, series, [series.at[number] for number in known])
+    if not daily and known and _is_one(series, known):
+        known = [known[0], known[-1]]
     before: int | None = None
-    for now, (at, spent, added, lapsed) in enumerate(
-        zip(series.at, series.spent, series.added, series.lapsed, strict=True)
-    ):
-        if spent is None or added is None or lapsed is None:
-            continue
-        if at >= begin:
-            if before is None:
-                if (series.began[now] or 0) >= begin:
-                    yield Step(None, now, spent, added, lapsed)
-            elif _anew(series, before, now):
-                yield Step(before, now, spent, added, lapsed, anew=True)
-            else:
-                yield Step(
-                    before,
-                    now,
-                    spent - (series.spent[before] or ZERO),
-                    added - (series.added[before] or ZERO),
-                    lapsed - (series.lapsed[before] or ZERO),
-                )
+    for now in known:
+        if series.at[now] >= begin:
+            if before is not None:
+                booked.steps.append(_step(series, before, now))
+            elif (series.began[now] or 0) >= begin:
+                booked.steps.append(Step(None, now, *_totals(series, now)))
         before = now
+    return booked
+
+
+def _is_one(series: Series, known: Sequence[int]) -> bool:
+    """Tell whether one ledger made all readings in one unit, so that the first and the last one tell everything."""
+    made = {(series.began[number], series.unit[number]) for number in known}
+    return len(made) == 1 and series.began[known[0]] is not None
+
+
+def _step(series: Series, before: int, now: int) -> Step:
+    totals = _totals(series, now)
+    if _anew(series, before, now):
+        return Step(before, now, *totals, anew=True)
+    spent, added, lapsed = (after - first for first, after in zip(_totals(series, before), totals, strict=True))
+    return Step(before, now, spent, added, lapsed)
+
+
+def _totals(series: Series, number: int) -> tuple[Decimal, Decimal, Decimal]:
+    return series.spent[number] or ZERO, series.added[number] or ZERO, series.lapsed[number] or ZERO
 
 
 def _anew(series: Series, before: int, now: int) -> bool:
     """Tell whether the ledger began again between two readings, because a total never falls otherwise."""
     began, was = series.began[now], series.began[before]
-    if began is not None and was is not None and began != was:
-        return True
-    return any(
-        (column[now] or ZERO) < (column[before] or ZERO) for column in (series.spent, series.added, series.lapsed)
-    )
+    if began is not None or was is not None:
+        return began != was
+    return any(after < first for first, after in zip(_totals(series, before), _totals(series, now), strict=True))

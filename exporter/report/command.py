@@ -18,7 +18,6 @@ from exporter.report.rows import Grouping
 from exporter.report.span import Span, span_of
 from exporter.report.spending import Spending, spending
 from exporter.report.texts import as_csv, as_json, as_table
-from exporter.runtime import garbage
 from exporter.runtime.output import write
 from exporter.state.base import DAY, AccountHistory
 from exporter.state.opening import open_history
@@ -39,7 +38,6 @@ def report(path: Path, days: Days, by: str, output: str, environ: Mapping[str, s
     """Print what was spent, and return the exit status. ``now`` is in Unix seconds."""
     span = span_of(*days, now)
     config = load(path, PROVIDERS, environ)
-    garbage.collect()
     grouping = Grouping(by, config)
     if config.state is None:
         raise UsageError(f"report: {path} has no `state:`, so there is no history to report on")
@@ -48,10 +46,9 @@ def report(path: Path, days: Days, by: str, output: str, environ: Mapping[str, s
         daily = output in ("table", "html") or by in ("day", "month", "operation")
         try:
             with open_history(config.state) as history:
-                accounts = list(_accounts(history, config, span, now, daily=daily))
+                found = spending(_accounts(history, config, span, now, daily=daily), grouping, span, now)
         except StateUnavailableError as error:
             raise StartError(f"report: {error}") from error
-        found = spending(accounts, grouping, span, now)
         write(OUTPUTS[output](found))
     if output in ("csv", "json"):
         for note in found.notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from exporter.report.booking import Booked
@@ -19,93 +20,112 @@ Fact = Callable[[Booked], str | None]
 """Returns what a sentence says of an account, None where the sentence is not about it."""
 
 
-def notes(
-    accounts: Sequence[Booked], grouping: Grouping, span: Span, now: float, rows: Sequence[ReportRow]
-) -> list[str]:
-    """Return a sentence for everything that a reader of the numbers has to know."""
-    found = []
-    if span.end > now:
-        latest = max((booked.series.at[-1] for booked in accounts if len(booked.series)), default=None)
-        until = f"The numbers are those until {moment(latest)}." if latest is not None else "There are no numbers yet."
-        found.append(f"{in_words(span.last)} has not ended. {until}")
-    priced = any(grouping.price(booked.account) for booked in accounts)
-    facts: tuple[tuple[Fact, str], ...] = (
-        (
-            lambda booked: _first(booked, span),
-            "{was} first read after the report begins, so what was spent before is not in the numbers",
-        ),
-        (_gaps, "{was} not read on some days, so what was spent then counts on the next day with a reading"),
-        (
-            lambda booked: _last(booked, span, now),
-            "{was} not read up to the end, so what was spent after the last reading is not in the numbers",
-        ),
-        (_units, "{was} counted in a new unit from a day on. What was spent on that day counts in the new unit"),
-        (
-            _anew,
-            "{has} a ledger that began anew because the state was lost. What was spent meanwhile is not in the numbers",
-        ),
-        (
-            lambda booked: None if booked.steps or _first(booked, span) else "",
-            "{has} no two readings to compare, so there are no numbers",
-        ),
-        (
-            lambda booked: None if grouping.account(booked.account) else "",
-            "{was} removed from the configuration, which has labels and price",
-        ),
-        (
-            lambda booked: "" if priced and booked.steps and grouping.price(booked.account) is None else None,
-            "{has} no price, so the cost is not known",
-        ),
-    )
-    found += filter(None, (_sentence(accounts, *fact) for fact in facts))
-    if any(row.name == NOT_SPLIT and (row.spent or 0) < 0 for row in rows):
-        found.append(
-            "The operations are larger than what was spent, because vendors estimate them or count them later."
+@dataclass(slots=True)
+class _Told:
+    """A sentence, how many accounts it is about, and the names of the first ones."""
+
+    what: str
+    fact: Fact
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, booked: Booked) -> None:
+        detail = self.fact(booked)
+        if detail is not None:
+            self.count += 1
+            if len(self.named) < _NAMED:
+                self.named.append(escape("/".join(booked.account)) + (f" ({detail})" if detail else ""))
+
+    def __str__(self) -> str:
+        one = self.count == 1
+        what = self.what.format(was="was" if one else "were", has="has" if one else "have")
+        more = f" and {self.count - _NAMED:,} more" if self.count > _NAMED else ""
+        return f"{self.count:,} account{'' if one else 's'} {what}: {', '.join(self.named)}{more}."
+
+
+class Coverage:
+    """Collects what a reader of the numbers has to know. ``now`` is the time in Unix seconds."""
+
+    def __init__(self, grouping: Grouping, span: Span, now: float) -> None:
+        self._is_priced = grouping.is_priced
+        self._span = span
+        self._now = now
+        self._grouping = grouping
+        self._latest: int | None = None
+        self._told = (
+            _Told(
+                "{was} first read after the report begins, so what was spent before is not in the numbers", self._first
+            ),
+            _Told("{was} not read on some days, so what was spent then counts on the next day with a reading", _gaps),
+            _Told(
+                "{was} not read up to the end, so what was spent after the last reading is not in the numbers",
+                self._last,
+            ),
+            _Told(
+                "{was} counted in a new unit from a day on. What was spent on that day counts in the new unit", _units
+            ),
+            _Told(
+                "{has} a ledger that began anew because the state was lost, and what was spent meanwhile is unknown",
+                _anew,
+            ),
+            _Told("{has} no two readings to compare, so there are no numbers", self._unread),
+            _Told("{was} removed from the configuration, which has labels and price", self._removed),
+            _Told("{has} no price, so the cost is not known", self._unpriced),
         )
-    return found
 
+    def add(self, booked: Booked) -> None:
+        """Look at an account."""
+        if booked.known:
+            self._latest = max(self._latest or 0, booked.known[-1])
+        for told in self._told:
+            told.add(booked)
 
-def _sentence(accounts: Sequence[Booked], fact: Fact, what: str) -> str | None:
-    told = [(booked, detail) for booked in accounts if (detail := fact(booked)) is not None]
-    if not told:
-        return None
-    named = [escape("/".join(booked.account)) + (f" ({detail})" if detail else "") for booked, detail in told[:_NAMED]]
-    more = f" and {len(told) - _NAMED:,} more" if len(told) > _NAMED else ""
-    one = len(told) == 1
-    which = what.format(was="was" if one else "were", has="has" if one else "have")
-    return f"{len(told):,} account{'' if one else 's'} {which}: {', '.join(named)}{more}."
+    def notes(self, rows: Sequence[ReportRow]) -> list[str]:
+        """Return a sentence for each thing to know."""
+        found = [str(told) for told in self._told if told.count]
+        if self._span.end > self._now:
+            until = (
+                f"The numbers are those until {moment(self._latest)}." if self._latest else "There are no numbers yet."
+            )
+            found.insert(0, f"{in_words(self._span.last)} has not ended. {until}")
+        if any(row.name == NOT_SPLIT and (row.spent or 0) < 0 for row in rows):
+            found.append(
+                "The operations are more than what was spent, because vendors estimate them or count them late."
+            )
+        return found
 
+    def _first(self, booked: Booked) -> str | None:
+        known = booked.known
+        return f"from {in_words(day_of(known[0]))}" if known and known[0] >= self._span.begin else None
 
-def _known(booked: Booked) -> list[int]:
-    """Return the times of the readings that have a ledger."""
-    return [at for at, spent in zip(booked.series.at, booked.series.spent, strict=True) if spent is not None]
+    def _last(self, booked: Booked) -> str | None:
+        # Today's first reading may be yet to come.
+        expected = min(self._span.end - DAY, self._now - DAY) // DAY
+        if not booked.steps or booked.known[-1] // DAY >= expected:
+            return None
+        return f"last on {in_words(day_of(booked.known[-1]))}"
 
+    def _unread(self, booked: Booked) -> str | None:
+        return None if booked.steps or self._first(booked) else ""
 
-def _first(booked: Booked, span: Span) -> str | None:
-    known = _known(booked)
-    return f"from {in_words(day_of(known[0]))}" if known and known[0] >= span.begin else None
+    def _removed(self, booked: Booked) -> str | None:
+        return None if self._grouping.account(booked.account) else ""
+
+    def _unpriced(self, booked: Booked) -> str | None:
+        return "" if self._is_priced and booked.steps and self._grouping.price(booked.account) is None else None
 
 
 def _gaps(booked: Booked) -> str | None:
-    gaps = [
-        _days(before // DAY + 1, now // DAY - 1)
-        for before, now in pairwise(_known(booked))
-        if now // DAY - before // DAY > 1
-    ]
+    days = [at // DAY for at in booked.known]
+    if not days or days[-1] - days[0] == len(days) - 1:  # one for each day
+        return None
+    gaps = [_days(before + 1, now - 1) for before, now in pairwise(days) if now - before > 1]
     return None if not gaps else gaps[0] if len(gaps) == 1 else f"{gaps[0]} and {len(gaps) - 1} more times"
 
 
 def _days(first: int, last: int) -> str:
     begin, end = in_words(day_of(first * DAY)), in_words(day_of(last * DAY))
     return begin if first == last else f"{begin} to {end}"
-
-
-def _last(booked: Booked, span: Span, now: float) -> str | None:
-    known = _known(booked)
-    # Today's first reading may be yet to come.
-    if not booked.steps or known[-1] // DAY >= min(span.end - DAY, now - DAY) // DAY:
-        return None
-    return f"last on {in_words(day_of(known[-1]))}"
 
 
 def _units(booked: Booked) -> str | None:

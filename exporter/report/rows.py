@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -105,6 +105,11 @@ class Grouping:
     def in_time(self) -> bool:
         """Tell whether rows are days or months."""
         return self.by in ("day", "month")
+
+    @property
+    def is_priced(self) -> bool:
+        """Tell whether any account of the configuration has a price."""
+        return any(account.price for account in self._accounts.values())
 
     def account(self, key: AccountKey) -> Account | None:
         """Return an account of the configuration."""
@@ -235,15 +240,23 @@ class Inflow:
     accounts: list[AccountKey] = field(default_factory=list)
 
 
-def inflows(accounts: Iterable[Booked], grouping: Grouping) -> list[Inflow]:
-    """Return the days on which anything was added or lapsed, oldest first."""
-    found: dict[tuple[int, Kind], Inflow] = {}
-    for booked in accounts:
+class Inflows:
+    """What was added and lapsed on each day."""
+
+    def __init__(self, grouping: Grouping) -> None:
+        self._grouping = grouping
+        self._found: dict[tuple[int, Kind], Inflow] = {}
+
+    def add(self, booked: Booked) -> None:
+        """Add what an account booked."""
         for step in booked.steps:
             if step.added or step.lapsed:
-                place = (booked.day(step), grouping.kind(booked, step))
-                inflow = found.setdefault(place, Inflow(*place))
+                place = (booked.day(step), self._grouping.kind(booked, step))
+                inflow = self._found.setdefault(place, Inflow(*place))
                 inflow.added += step.added
                 inflow.lapsed += step.lapsed
                 inflow.accounts.append(booked.account)
-    return sorted(found.values(), key=lambda inflow: (inflow.day, inflow.kind.rank))
+
+    def in_order(self) -> list[Inflow]:
+        """Return the days, oldest first."""
+        return sorted(self._found.values(), key=lambda inflow: (inflow.day, inflow.kind.rank))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.report.booking import Booked
-from exporter.report.coverage import notes
-from exporter.report.rows import Grouping, Inflow, ReportRow, Table, inflows
+from exporter.report.coverage import Coverage
+from exporter.report.rows import Grouping, Inflow, Inflows, ReportRow, Table
 from exporter.report.span import Span
 
 
@@ -40,12 +40,22 @@ class Spending:
         return any(row.spent is not None for row in self.totals)
 
 
-def spending(accounts: Sequence[Booked], grouping: Grouping, span: Span, now: float) -> Spending:
-    """Return the report on these accounts at a time in Unix seconds."""
-    table = Table(grouping, span, now)
+def spending(accounts: Iterable[Booked], grouping: Grouping, span: Span, now: float) -> Spending:
+    """Return the report on these accounts at a time in Unix seconds. It keeps no account, because there may be many."""
+    table, coverage, inflows, count = Table(grouping, span, now), Coverage(grouping, span, now), Inflows(grouping), 0
     for booked in accounts:
         table.add(booked)
+        coverage.add(booked)
+        inflows.add(booked)
+        count += bool(booked.steps)
     rows = table.rows()
-    told = notes(accounts, grouping, span, now, rows)
-    count = sum(bool(booked.steps) for booked in accounts)
-    return Spending(span, grouping.by, now, count, rows, table.totals(), inflows(accounts, grouping), told)
+    return Spending(
+        span=span,
+        by=grouping.by,
+        at=now,
+        accounts=count,
+        rows=rows,
+        totals=table.totals(),
+        inflows=inflows.in_order(),
+        notes=coverage.notes(rows),
+    )

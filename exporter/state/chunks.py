@@ -54,7 +54,8 @@ def decode(content: bytes) -> Series:
         columns.append([None] * len(columns[0]))
     named = dict(zip(_COLUMNS, columns, strict=True))
     for name in _AMOUNTS:
-        named[name] = [None if amount is None else Decimal(amount) for amount in named[name]]
+        amounts = {text: Decimal(text) for text in {*named[name]} - {None}}  # most are equal
+        named[name] = [amounts.get(text) for text in named[name]]
     return Series(**named, used=used)
 
 

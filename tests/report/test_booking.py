@@ -6,15 +6,20 @@ import contextlib
 import io
 import json
 import tempfile
+import weakref
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from exporter.readings import AccountKey, Ledger
+from exporter.report import booking
+from exporter.report.booking import Booked
 from exporter.report.command import report
 from exporter.report.rows import WAYS
 from tests.report.conftest import ACCOUNTS, CLIPS, MEDIA, Reporter
@@ -133,3 +138,25 @@ def test_amounts_in_two_units_are_two_rows(accounts: World, reporter: Reporter) 
     rows = [(row["unit"], row["spent"]) for row in reporter.rows("provider", month="2026-10")]
     assert rows == [("credits", 3), ("seconds", 20)]
     assert "was counted in a new unit from a day on" in reporter.err
+
+
+@pytest.mark.parametrize("output", ["json", "html"])
+def test_a_report_keeps_no_readings_of_accounts_that_it_has_added_up(
+    output: str, accounts: World, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[object]] = []
+    alive = []
+
+    class Watched(Booked):
+        def __init__(self, *parts: Any) -> None:
+            alive.append(sum(each() is not None for each in made))
+            super().__init__(*parts)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(booking, "Booked", Watched)
+    for account in (MEDIA, CLIPS, *(("videodb", f"removed-{number}") for number in range(5))):
+        for day in range(3):
+            accounts.poll(account, OCTOBER + day * DAY, 10.0 - day)
+    reporter(output=output, month="2026-10")
+    assert len(made) == 7
+    assert max(alive) <= 1

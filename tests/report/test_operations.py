@@ -78,4 +78,4 @@ def test_counts_that_run_ahead_of_the_balance_leave_a_negative_rest_that_is_told
         accounts.poll(CLIPS, OCTOBER + day * DAY, balance, used={"search": used})
     rows = {row["name"]: row["spent"] for row in reporter.rows("operation", month="2026-10")}
     assert rows == {"search": 6, "(not split)": -1}
-    assert "The operations are larger than what was spent" in reporter.err
+    assert "The operations are more than what was spent" in reporter.err
