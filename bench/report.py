@@ -151,7 +151,29 @@ def state_table(rows: Sequence[dict[str, Any]]) -> str:
         title = "file" if row["state"] == "file" else f"PostgreSQL, {row['replicas']} exporter{many}"
         cells = [_figure(values[name]) if row["state"] != "file" or values[name] else "" for name in names]
         lines.append("| " + " | ".join([title, *cells]) + " |")
+    first, *_, last = [row for row in rows if row["state"] != "file"]
+    if last["replicas"] > first["replicas"]:
+        lines += ["", _on_paper(first, last, replicas=100, polls_per_second=10_000 / 300)]
     return "\n".join(lines) + "\n"
+
+
+def _on_paper(first: dict[str, Any], last: dict[str, Any], *, replicas: int, polls_per_second: float) -> str:
+    """Return what many replicas would ask of the database, from what one and some more asked of it.
+
+    A further replica looks for news several times a second, and reads each state that another saved.
+    """
+    more = int(last["replicas"]) - int(first["replicas"])
+
+    def further(name: str) -> float:
+        """Return by how much each further replica raises a figure of a poll."""
+        return (float(last[name]) - float(first[name])) / more
+
+    looks = (replicas - 1) * last["polls_per_second"]  # as often as measured, however few polls there are
+    statements = polls_per_second * first["statements_per_poll"] + looks * further("statements_per_poll")
+    cpu = polls_per_second * first["server_cpu_per_poll_ms"] + looks * further("server_cpu_per_poll_ms")
+    sent = polls_per_second * (first["bytes_per_poll"] + (replicas - 1) * further("bytes_per_poll"))
+    asked = f"{_figure(statements)} statements and {_figure(sent / 1e6)} MB a second, and for {cpu / 1e3:.1f} cores"
+    return f"On paper, {replicas} replicas with 10,000 accounts every 5 minutes ask the database for {asked}."
 
 
 def pause_table(result: dict[str, Any]) -> str:
