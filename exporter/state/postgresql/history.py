@@ -46,6 +46,8 @@ def record(db: psycopg.Connection[Any], states: Iterable[tuple[str, AccountState
         if (poll := poll_of(state)) is not None
     ]
     readings = [(name, *reading) for name, state in ordered if (reading := reading_of(state)) is not None]
+    if not (polls or readings):
+        return
     columns = [[row[n] for row in rows] for rows, width in ((polls, 7), (readings, 3)) for n in range(width)]
     written = {name for (name,) in db.execute(_PUT, (*columns, HOUR, HOUR))}
     for name, at, content in readings:
