@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from exporter.config.accounts import Account
-from exporter.errors import StateUnavailableError
+from exporter.errors import CredentialError, StateUnavailableError
 from exporter.polling.groups import Groups, owner
 from exporter.polling.limits import Wait
 from exporter.readings import AccountKey, AccountState
@@ -47,6 +47,7 @@ class Holding:
         self._ours_from: object = None
         self._held: set[Group] = set()
         self._leaving: set[Group] = set()
+        self._left_until: dict[Group, float] = {}
         self._refused: set[Group] = set()
         self._scheduled = 0
         self._scheduled_from: object = None
@@ -142,16 +143,27 @@ class Holding:
         self._peers = self._replicas.beat(self._shard, config, digests.keys())
         self._tell_of_configs(config)
         self._recover()
-        now, ours = self._clock.monotonic(), self._find_ours(digests)
+        now = self._clock.monotonic()
+        left = {account for account, until in self._left_until.items() if until > now}
+        ours = self._find_ours(digests) - left
         if now >= self._moves_at:
             self._leaving |= self._held - ours
             self._held &= ours
             self._release(now)
             wanted = ours - self._held - self._leaving
             self._held |= self._taken(wanted, inherit=now >= self._settled_at)
-        # First what others learnt of the accounts, because it tells when they are due.
-        self._receive(self._replicas.changes())
+        self._take_changes()  # first, because they tell when the accounts are due
         self._schedule_held()
+
+    def _take_changes(self) -> None:
+        """Show what others saved. An account whose key cannot be read here is left to a replica that can read it."""
+        changes, now = self._replicas.changes(), self._clock.monotonic()
+        self._receive(changes)
+        for account in self._accounts:
+            state = changes.get(account.id)
+            if state is not None and self._groups.of(account.id) == account.id:
+                is_keyless = state.failure is not None and state.failure.reason == CredentialError.reason
+                self._left_until[account.id] = 0.0 if is_keyless else now + 2 * account.interval
 
     def _find_ours(self, digests: Mapping[int, Group]) -> set[Group]:
         """Return the groups that this replica should poll."""

@@ -15,7 +15,7 @@ from exporter.config.accounts import Account
 from exporter.errors import StateUnavailableError
 from exporter.polling.holding import Holding
 from exporter.polling.limits import Limits
-from exporter.readings import AccountKey, AccountState, Ledger, Usage
+from exporter.readings import AccountKey, AccountState, Failure, Ledger, Usage
 from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, Replicas, State
 from exporter.state.opening import open_state
@@ -218,6 +218,24 @@ def test_an_account_whose_key_cannot_be_read_is_polled_by_one_replica(
     members.settle()
     assert first.held and second.held
     assert sorted([*first.held, *second.held]) == sorted(account.id for account in keyless)
+
+
+def test_an_account_whose_key_one_replica_cannot_read_is_left_to_the_one_that_can(
+    members: Members, make_account: MakeAccount
+) -> None:
+    able, unable = members.add([make_account()]), members.add([make_account(key=" ")])
+    members.settle()
+    account = ("vidnavigator", "acct")
+    assert able.held == unable.held == {account}
+    unable.state.accounts.save(account, AccountState(polls=1, failure=Failure("credential", "it is empty")))
+    able.step()
+    assert able.held == {account}
+    able.state.accounts.save(account, AccountState(polls=2, version=1))
+    members.settle()
+    assert (able.held, unable.held) == ({account}, set())
+    unable.clock.passed += 1000  # the other one no longer polls
+    members.settle()
+    assert unable.held == {account}
 
 
 def test_no_request_is_admitted_without_the_lease(members: Members, accounts: list[Account]) -> None:
