@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
 from exporter.config.accounts import Account
-from exporter.errors import PollError
-from exporter.readings import AccountKey
+from exporter.errors import CredentialError, PollError
+from exporter.readings import AccountKey, AccountState
 from exporter.runtime.clock import Clock
 from exporter.state.base import Group, KeyTarget, Peer
 
@@ -39,9 +39,12 @@ class Groups:
         self._lock = threading.Lock()
         self._accounts: Sequence[Account] = ()
         self._groups: dict[AccountKey, Group] = {}
+        self._left_until: dict[Group, float] = {}
         self._read_by = float("inf")
         self._digests: dict[int, Group] = {}
         self._digested: object = None
+        self._owned: set[Group] = set()
+        self._owned_from: object = None
         self.version = 0
         """Another number after each change."""
 
@@ -80,6 +83,30 @@ class Groups:
                 self._digested = self.version, salt
                 self._digests = {self._digest(group): group for group in self._groups.values()}
             return self._digests
+
+    def members(self) -> dict[Group, list[Account]]:
+        """Return the accounts of each group."""
+        members: dict[Group, list[Account]] = {}
+        for account in self._accounts:
+            members.setdefault(self.of(account.id), []).append(account)
+        return members
+
+    def leave_to_others(self, states: Mapping[AccountKey, AccountState]) -> None:
+        """Take from what others saved which accounts they can read the key of, where we cannot."""
+        now = self._clock.monotonic()
+        for account in self._accounts:
+            state = states.get(account.id)
+            if state is not None and self.of(account.id) == account.id:
+                is_keyless = state.failure is not None and state.failure.reason == CredentialError.reason
+                self._left_until[account.id] = 0.0 if is_keyless else now + 2 * account.interval
+
+    def owned_by(self, replica: int, peers: tuple[Peer, ...]) -> set[Group]:
+        """Return the groups that this replica should poll. An account that others poll waits until they missed it."""
+        if self._owned_from != (self._digests, peers):
+            self._owned_from = self._digests, peers
+            self._owned = {group for digest, group in self._digests.items() if owner(digest, peers) == replica}
+        now = self._clock.monotonic()
+        return self._owned - {account for account, until in self._left_until.items() if until > now}
 
     def _read_keys(self, accounts: Sequence[Account]) -> None:
         for account in accounts:

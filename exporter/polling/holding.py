@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from exporter.config.accounts import Account
-from exporter.errors import CredentialError, StateUnavailableError
-from exporter.polling.groups import Groups, owner
+from exporter.errors import StateUnavailableError
+from exporter.polling.groups import Groups
 from exporter.polling.limits import Wait
 from exporter.readings import AccountKey, AccountState
 from exporter.runtime.clock import Clock
@@ -43,11 +43,8 @@ class Holding:
         self._config = ""
         self._groups = Groups(clock, replicas.digest, self._wake.set)
         self._peers: tuple[Peer, ...] = ()
-        self._ours: set[Group] = set()
-        self._ours_from: object = None
         self._held: set[Group] = set()
         self._leaving: set[Group] = set()
-        self._left_until: dict[Group, float] = {}
         self._refused: set[Group] = set()
         self._scheduled = 0
         self._scheduled_from: object = None
@@ -60,12 +57,15 @@ class Holding:
         schedule: Callable[[Sequence[Account]], None],
         receive: Callable[[Mapping[AccountKey, AccountState]], None],
         running: Callable[[], set[AccountKey]],
+        note_request: Callable[[Account, float], None],
     ) -> None:
         """Give ``schedule`` the accounts to poll, and ``receive`` what others saved. Needed before the first use.
 
-        ``running`` returns the accounts that are being polled now.
+        ``running`` returns the accounts that are being polled now. ``note_request`` is told of the last request for an
+        account that was another replica's, in monotonic seconds.
         """
         self._schedule, self._receive, self._running = schedule, receive, running
+        self._note_request = note_request
 
     @property
     def replicas(self) -> int:
@@ -144,33 +144,21 @@ class Holding:
         self._tell_of_configs(config)
         self._recover()
         now = self._clock.monotonic()
-        left = {account for account, until in self._left_until.items() if until > now}
-        ours = self._find_ours(digests) - left
+        ours = self._groups.owned_by(self._replicas.id, self._peers)
+        taken: Mapping[Group, float | None] = {}
         if now >= self._moves_at:
             self._leaving |= self._held - ours
             self._held &= ours
             self._release(now)
             wanted = ours - self._held - self._leaving
-            self._held |= self._taken(wanted, inherit=now >= self._settled_at)
-        self._take_changes()  # first, because they tell when the accounts are due
-        self._schedule_held()
-
-    def _take_changes(self) -> None:
-        """Show what others saved. An account whose key cannot be read here is left to a replica that can read it."""
-        changes, now = self._replicas.changes(), self._clock.monotonic()
+            taken = self._taken(wanted, inherit=now >= self._settled_at)
+            self._held |= taken.keys()
+        # Before the schedule, because what others saved tells when the accounts are due.
+        changes = self._replicas.changes()
         self._receive(changes)
-        for account in self._accounts:
-            state = changes.get(account.id)
-            if state is not None and self._groups.of(account.id) == account.id:
-                is_keyless = state.failure is not None and state.failure.reason == CredentialError.reason
-                self._left_until[account.id] = 0.0 if is_keyless else now + 2 * account.interval
-
-    def _find_ours(self, digests: Mapping[int, Group]) -> set[Group]:
-        """Return the groups that this replica should poll."""
-        if self._ours_from != (digests, self._peers):
-            self._ours_from = digests, self._peers
-            self._ours = {group for digest, group in digests.items() if owner(digest, self._peers) == self._replicas.id}
-        return self._ours
+        self._groups.leave_to_others(changes)
+        self._note_requests(taken)
+        self._schedule_held()
 
     def _recover(self) -> None:
         """Find out which leases are still ours after we were away."""
@@ -184,13 +172,20 @@ class Holding:
                 # A database in the place of the last one knows no leases, although the others poll.
                 self._moves_at = self._settled_at
         self._connection, self._salt = connection, self._replicas.salt
-        self._held = self._taken(self._held, inherit=False)
+        self._held = set(self._taken(self._held, inherit=False))
         self._tidy_at = now
 
-    def _taken(self, groups: set[Group], *, inherit: bool) -> set[Group]:
+    def _taken(self, groups: set[Group], *, inherit: bool) -> dict[Group, float | None]:
         """Return those of these groups that we may poll. An account without a key needs no lease."""
         keyless = {group for group in groups if not isinstance(group, KeyTarget)}
-        return keyless | self._replicas.take(groups - keyless, inherit=inherit)
+        return {**dict.fromkeys(keyless), **self._replicas.take(groups - keyless, inherit=inherit)}
+
+    def _note_requests(self, taken: Mapping[Group, float | None]) -> None:
+        """Tell of the last requests for the accounts that have their key alone."""
+        members = self._groups.members() if taken else {}
+        for group, at in taken.items():
+            if at is not None and len(members.get(group, ())) == 1:
+                self._note_request(members[group][0], at)
 
     def _release(self, now: float) -> None:
         """Release the leases of the groups that another replica polls from now on, as soon as no poll uses them."""

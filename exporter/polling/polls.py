@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from exporter.config.accounts import Account, Config
 from exporter.polling.holding import Holding
 from exporter.polling.poller import Poller
 from exporter.polling.scheduler import Scheduler
-from exporter.polling.slots import poll_order
+from exporter.polling.slots import Slots, poll_order
+from exporter.readings import AccountState
 from exporter.runtime.clock import Clock
 
 GRACE_SECONDS = 2.0
@@ -22,11 +24,13 @@ class Polls:
         self, poller: Poller, clock: Clock, observe_lag: Callable[[float], object], holding: Holding | None
     ) -> None:
         self._poller = poller
+        self._clock = clock
+        self._slots = Slots(clock)
         self._holding = holding
         self._concurrency = 1
         self.scheduler = Scheduler(self._poll, clock, observe_lag)
         if holding is not None:
-            holding.attach(self._schedule, poller.commits.receive, self.scheduler.running)
+            holding.attach(self._schedule, poller.commits.receive, self.scheduler.running, self._note_request)
 
     def use(self, config: Config, accounts: Sequence[Account]) -> None:
         """Poll these accounts by the rules of this configuration from now on."""
@@ -60,6 +64,17 @@ class Polls:
         self._poller.forget(held.__contains__)
         in_page = sorted(accounts, key=poll_order)  # the first round, which is due at once, goes along the page
         self.scheduler.replace(in_page, self._concurrency, self._poller.first_due)
+
+    def _note_request(self, account: Account, at: float) -> None:
+        """Take a request of ``at`` (monotonic seconds) for a poll, if a replica died before it saved the response."""
+        following = self._slots.after(account.id, account.interval, at + account.interval / 2)
+        ahead = self._clock.wall() - self._clock.monotonic()
+
+        def changed(state: AccountState) -> AccountState:
+            is_saved = at + ahead < (state.last_poll or 0.0) + 1.0
+            return state if is_saved else replace(state, next_poll=following + ahead)
+
+        self._poller.commits.change(account.id, changed, save=False)
 
     def _poll(self, account: Account) -> float:
         result = self._poller.poll(account)

@@ -151,8 +151,11 @@ class Replicas(Protocol):
     def beat(self, shard: tuple[int, int], config: str, groups: Collection[int]) -> tuple[Peer, ...]:
         """Tell that this replica lives, and return all that live in its shard. Peers are known by their identity."""
 
-    def take(self, groups: Iterable[Group], *, inherit: bool) -> set[Group]:
-        """Take the leases that are free, with ``inherit`` also those of the dead. Return the groups that are ours."""
+    def take(self, groups: Iterable[Group], *, inherit: bool) -> dict[Group, float | None]:
+        """Take the leases that are free, with ``inherit`` also those of the dead. Return the groups that are ours.
+
+        Each has the monotonic second of the key's last request, if another replica sent it.
+        """
 
     def keep_only(self, groups: Iterable[Group]) -> None:
         """Release all leases but those of ``groups``."""

@@ -57,7 +57,11 @@ class Member:
         self.held: set[AccountKey] = set()
         self.running: set[AccountKey] = set()
         self.received: dict[AccountKey, AccountState] = {}
-        self.holding.attach(self._schedule, self.received.update, lambda: self.running)
+        self.asked: dict[AccountKey, float] = {}
+        self.holding.attach(self._schedule, self.received.update, lambda: self.running, self._note_request)
+
+    def _note_request(self, account: Account, at: float) -> None:
+        self.asked[account.id] = at
 
     def _schedule(self, accounts: Sequence[Account]) -> None:
         self.held = {account.id for account in accounts}
@@ -330,6 +334,20 @@ def usage(at: float, balance: float, polls: int, spent: str) -> AccountState:
         polls=polls,
         ledger=Ledger(spent=Decimal(spent)),
     )
+
+
+def test_the_last_request_of_a_dead_replica_is_told(members: Members, accounts: list[Account]) -> None:
+    first, second = members.add(accounts[:2]), members.add(accounts[:2])
+    members.settle()
+    holder, other = (first, second) if first.held else (second, first)
+    account = next(account for account in accounts if account.id in holder.held)
+    target = KeyTarget(account.provider, account.base_url, account.key.read())
+    at = other.clock.monotonic()
+    assert holder.limits.admit(target, 5) is None
+    assert other.asked == {}
+    members.pass_time(11)
+    other.step()
+    assert at < other.asked[account.id] < other.clock.monotonic()
 
 
 def test_two_states_of_one_account_become_the_newest_reading_with_the_greatest_counters(

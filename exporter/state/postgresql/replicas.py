@@ -38,7 +38,8 @@ _TAKE = (
     " WHERE keys.holder IS NULL OR keys.holder = excluded.holder"
     " OR (%(inherit)s AND NOT EXISTS (SELECT FROM replicas"
     "  WHERE id = keys.holder AND seen_at > clock_timestamp() - %(live)s * interval '1 second'))"
-    " RETURNING key"
+    " RETURNING key, (SELECT extract(epoch FROM clock_timestamp() - keys.times[cardinality(keys.times)])::float8"
+    "  FROM replicas WHERE id = keys.writers[cardinality(keys.writers)] AND id <> %(id)s)"
 )
 _KEEP_ONLY = "UPDATE keys SET holder = NULL WHERE holder = %s AND key <> ALL(%s::bytea[])"
 _LEAVE = "DELETE FROM replicas WHERE id = %s"
@@ -92,13 +93,17 @@ class PostgresReplicas:
         self._beat_at = now
         return self._link.run(lambda db: self._beat(db, shard, config, groups))
 
-    def take(self, groups: Iterable[Group], *, inherit: bool) -> set[Group]:
-        """Take the leases that are free, with ``inherit`` also those of the dead. Return the groups that are ours."""
+    def take(self, groups: Iterable[Group], *, inherit: bool) -> dict[Group, float | None]:
+        """Take the leases that are free, with ``inherit`` also those of the dead. Return the groups that are ours.
+
+        Each has the monotonic second of the key's last request, if another replica sent it.
+        """
         by_key = {self._key(group): group for group in groups if isinstance(group, KeyTarget)}
         # In one order, so that two replicas never wait for each other.
         values = {"keys": sorted(by_key), "id": self.id, "inherit": inherit, "live": LIVE_SECONDS}
         rows = self._link.run(lambda db: db.execute(_TAKE, values).fetchall()) if by_key else []
-        return {by_key[bytes(key)] for (key,) in rows}
+        now = self._clock.monotonic()
+        return {by_key[bytes(key)]: None if age is None else now - age for key, age in rows}
 
     def keep_only(self, groups: Iterable[Group]) -> None:
         """Release all leases but those of ``groups``."""

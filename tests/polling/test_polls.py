@@ -1,0 +1,24 @@
+"""The polls of the daemon, as far as poller, scheduler and holding do not tell."""
+
+from __future__ import annotations
+
+from exporter.polling.polls import Polls
+from tests.conftest import FakeClock, MakeAccount
+from tests.polling.test_poller import Bench, good
+
+
+def test_a_request_whose_response_a_replica_did_not_live_to_save_is_the_poll_of_its_interval(
+    clock: FakeClock, make_account: MakeAccount
+) -> None:
+    account = make_account(interval=300.0)
+    bench = Bench(clock, account)
+    polls = Polls(bench.poller, clock, lambda _lag: None, None)
+    due = bench.poll(good()).next_due
+    polls._note_request(account, clock.monotonic())
+    assert abs(bench.poller.first_due(account) - due) < 1e-3  # the response was saved
+    clock.advance(due - clock.monotonic() + 0.1)
+    sent = clock.monotonic()
+    clock.advance(12)
+    assert bench.poller.first_due(account) == clock.monotonic()
+    polls._note_request(account, sent)
+    assert abs(bench.poller.first_due(account) - due - 300) < 1e-3
