@@ -60,7 +60,9 @@ class AccountRules:
         self._known = known
         self._environ = environ
         self._report = report
-        self._levels_of: dict[schema.ThresholdsBlock | None, tuple[Thresholds, dict[str, str]]] = {}
+        self._levels_of: dict[
+            tuple[schema.ThresholdsBlock | None, tuple[str, ...]], tuple[Thresholds, dict[str, str]]
+        ] = {}
         self._problems: dict[Authorities, str | None] = {}
 
     def provider(self, entry: Entry) -> Provider | None:
@@ -134,15 +136,19 @@ class AccountRules:
             return KeySource("env", model.api_key_env, environ=self._environ)
         return KeySource("literal", secret=model.api_key or "")
 
-    def levels(self, entry: Entry | None) -> Thresholds:
-        """Return the thresholds, merged over what they inherit."""
+    def levels(self, entry: Entry | None, quotas: tuple[str, ...] = ()) -> Thresholds:
+        """Return the thresholds, merged over what they inherit, for these quotas of the provider.
+
+        Accounts with equal ones share one object.
+        """
         own = entry.checked.model.thresholds if entry else None
-        known = self._levels_of.get(own)
+        known = self._levels_of.get((own, quotas))
         if known is None:
             merged = _merge(self._head.checked.model.thresholds, own)
             pairs = ((name, getattr(merged, name)) for name in _LEVELS)
             sentences = {name: thresholds.contradiction(pair, falling=name == "credits") for name, pair in pairs}
-            known = self._levels_of[own] = merged, {name: text for name, text in sentences.items() if text}
+            contradictions = {name: text for name, text in sentences.items() if text}
+            known = self._levels_of[own, quotas] = merged.of(quotas), contradictions
         levels, contradictions = known
         for name, sentence in contradictions.items():
             if self._head.checked.hits("thresholds", name) or (entry and entry.checked.hits("thresholds", name)):

@@ -47,6 +47,8 @@ _SLIPS = tuple(
     )
 )
 """The usual mistakes in place of a key, the first that fits. No vendor's key is like one of them."""
+_HARMLESS = re.compile(r"[A-Za-z0-9_.~+/-]+")
+"""Most keys. They have no character that any mistake has, and to know that takes a tenth of the time."""
 _WIDE = (
     ("UTF-32", 4, (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("UTF-16", 2, (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
@@ -76,6 +78,8 @@ _NAMES = {
 
 def _slip(text: str) -> str | None:
     """Return what a text is in place of the key alone, where it is one of the usual mistakes."""
+    if _HARMLESS.fullmatch(text):
+        return None
     return next((sentence for pattern, sentence in _SLIPS if pattern.search(text)), None)
 
 

@@ -18,7 +18,7 @@ class _Use:
     rate: float = 0.0
     limit: int | None = None
     location: Location | None = None
-    places: list[str] = field(default_factory=list)
+    places: list[Location] = field(default_factory=list)
 
 
 class KeyUses:
@@ -50,7 +50,7 @@ class KeyUses:
         identity = f"key:{key}" if isinstance(key, str) else source.identity
         use = self._uses.setdefault((account.provider, account.base_url, identity), _Use())
         use.rate += rate
-        use.places.append(location.place)
+        use.places.append(location)
         if use.limit is None or limit < use.limit:
             use.limit, use.location = limit, location
 
@@ -59,7 +59,7 @@ class KeyUses:
         for use in self._uses.values():
             if use.limit is None or use.location is None or use.rate <= use.limit + 1e-9:
                 continue
-            places = ", ".join(use.places[:_NAMED])
+            places = ", ".join(location.place for location in use.places[:_NAMED])
             if len(use.places) > _NAMED:
                 places += f" and {len(use.places) - _NAMED} more"
             yield (

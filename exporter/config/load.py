@@ -152,7 +152,7 @@ class _Accounts:
         key = self._rules.key(entry)
         if key is not None:
             self._set.read_key(entry.location.at(next(name for name in entry.raw if name in KEY_FIELDS)), key)
-        levels = self._rules.levels(entry)
+        levels = self._rules.levels(entry, spec.quotas if spec else ())
         times = self._rules.times(entry, spec)
         variables = self._rules.variables(entry, spec)
         ca_file = self._rules.ca_file(entry)
@@ -169,10 +169,10 @@ class _Accounts:
             collect=self._share(tuple(dict.fromkeys(model.collect or ("usage",)))),
             credit_rates=self._share_mapping(model.credit_rates),
             max_operations=model.max_operations,
-            interval=self._share(times.interval),
-            timeout=self._share(times.timeout),
-            stale_after=self._share(times.stale_after),
-            thresholds=self._share(levels.of(spec.quotas)),
+            interval=times.interval,
+            timeout=times.timeout,
+            stale_after=times.stale_after,
+            thresholds=levels,
             labels=self._share_mapping(model.labels),
             variables=self._share_mapping(variables),
             price=self._share(price_of(model.price) or spec.price),
@@ -180,6 +180,8 @@ class _Accounts:
 
     def _share(self, value: _Shared) -> _Shared:
         """Return one object for all equal values: 10,000 accounts have few different ones."""
+        if value is None:
+            return value
         result: _Shared = self._shared.setdefault((type(value), value), value)
         return result
 

@@ -98,13 +98,13 @@ class Grid:
         """Return whether accounts are in several segments."""
         return self._blocks > 1
 
-    def column(self, family: int) -> dict[AccountKey, bytes]:
-        """Return each account's fragment of a family."""
+    def column(self, family: int) -> list[bytes]:
+        """Return a family's fragment of each account."""
         text, end = b"".join(map(partial(self._text, family), range(self._blocks))), 0
-        column = {}
-        for account, size in zip(self.row, self._sizes[family], strict=True):
+        column = []
+        for size in self._sizes[family]:
             start, end = end, end + size
-            column[account] = text[start:end]
+            column.append(text[start:end])
         return column
 
     def put(self, account: AccountKey, fragments: Sequence[bytes | None]) -> None:

@@ -155,12 +155,9 @@ class Exposition:
             old = self._grid
             if list(accounts) == list(old.row):
                 return
-            columns = (old.column(family) for family in range(len(self.families)))
-            self._grid = Grid(
-                accounts,
-                ([column.get(account, b"") for account in accounts] for column in columns),
-                old.generation + 1,
-            )
+            rows = [old.row.get(account, -1) for account in accounts]
+            columns = ([*old.column(family), b""] for family in range(len(self.families)))
+            self._grid = Grid(accounts, ([column[row] for row in rows] for column in columns), old.generation + 1)
 
     def put(self, account: AccountKey, fragments: Sequence[bytes | None]) -> None:
         """Replace the fragments of an account, one for each family. A family without samples has b"".

@@ -129,11 +129,11 @@ class StateFile:
 
         An account that was removed for a while, or moved to another shard and back, keeps its ledger.
         """
-        kept = {name_of(account) for account in keep}
         before = self._clock.wall() - max(KEEP_REMOVED_SECONDS, *self.kept)
 
         def drop(db: sqlite3.Connection) -> None:
             old = db.execute("SELECT id, account FROM accounts WHERE saved_at < ?", (before,)).fetchall()
+            kept = {name_of(account) for account in keep} if old else set()
             for number, name in old:
                 if name not in kept:
                     _forget(db, number)
