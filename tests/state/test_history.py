@@ -322,6 +322,22 @@ def test_a_reader_of_a_database_writes_nothing(url: str, clock: FakeClock) -> No
 
 
 @pytest.mark.needs("pg_ctlcluster")
+def test_a_reader_does_not_wait_for_a_server_that_is_suspended(
+    url: str, postgresql: Server, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = StateSource("url", url)
+    open_state(source, clock, exclusive=True).accounts.close()
+
+    def read() -> None:
+        with open_history(source) as opened, postgresql.suspended(url):
+            monkeypatch.setattr("exporter.state.postgresql.history.READ_SECONDS", 0.2)
+            list(opened.every_account(DAY, 0, 1e11))
+
+    with pytest.raises(StateUnavailableError, match="cannot be read"):
+        read()
+
+
+@pytest.mark.needs("pg_ctlcluster")
 @pytest.mark.parametrize(
     ("change", "why"),
     [

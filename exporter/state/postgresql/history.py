@@ -5,6 +5,7 @@ Several replicas may write an account in turn. Each locks its rows first, and th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
@@ -33,7 +34,10 @@ _PUT = (
 )
 _GET_LATEST = "SELECT read_at, reading, extract(epoch FROM clock_timestamp())::float8 FROM latest WHERE account = %s"
 _SET_LATEST = "UPDATE latest SET read_at = %s, reading = %s WHERE account = %s"
-_CONNECT_SECONDS = 5
+READ_SECONDS = 10.0
+"""Seconds that a reader waits for the result of a statement at most."""
+_CONNECT_SECONDS = 3
+_BATCH = 1000
 
 
 def record(db: psycopg.Connection[Any], states: Iterable[tuple[str, AccountState]], kept: Kept) -> None:
@@ -71,15 +75,43 @@ def _execute(db: psycopg.Connection[Any]) -> Execute:
     return execute
 
 
+def _read(db: psycopg.Connection[Any]) -> Execute:
+    """Return what runs a statement and raises psycopg.Error if the server is deaf, which it would not notice itself."""
+    run = _execute(db)
+
+    def execute(statement: str, parameters: Sequence[object] = ()) -> Any:
+        with _in_time(db):
+            return run(statement, parameters)
+
+    return execute
+
+
 def _stream(db: psycopg.Connection[Any]) -> Callable[..., Iterator[Any]]:
     """Return what reads rows in batches, because the histories of a large fleet at once would fill the memory."""
     numbers = count()
 
     def stream(statement: str, parameters: Sequence[object] = ()) -> Iterator[Any]:
         with db.cursor(f"history_{next(numbers)}") as cursor:
-            yield from cursor.execute(_psycopg(statement), parameters)
+            with _in_time(db):
+                cursor.execute(_psycopg(statement), parameters)
+            rows = [()]
+            while rows:
+                with _in_time(db):
+                    rows = cursor.fetchmany(_BATCH)
+                yield from rows
 
     return stream
+
+
+@contextmanager
+def _in_time(db: psycopg.Connection[Any]) -> Iterator[None]:
+    timer = threading.Timer(READ_SECONDS, link.cut, (db,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _psycopg(statement: str) -> bytes:
@@ -98,9 +130,9 @@ def open_database(source: StateSource) -> Iterator[History]:
     with closing(db):
         db.isolation_level, db.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
         try:
-            db.execute("SET LOCAL statement_timeout = 10000")
-            schema.require_readable(db)
-            yield History(_execute(db), _stream(db), _ACCOUNTS)
+            with _in_time(db):
+                schema.require_readable(db)
+            yield History(_read(db), _stream(db), _ACCOUNTS)
         except (psycopg.Error, schema.Unfit) as error:
             raise _unreadable(error, url) from None
 

@@ -167,7 +167,7 @@ class Link:
             self._complain(without_password(str(error), url))
 
     def _prepare(self, db: psycopg.Connection[Any]) -> None:
-        timer = threading.Timer(_PREPARE_SECONDS, _cut, (db,))
+        timer = threading.Timer(_PREPARE_SECONDS, cut, (db,))
         timer.daemon = True
         timer.start()
         try:
@@ -197,7 +197,7 @@ class Link:
         with self._cutting:
             db, due = self._connection, self._due
             if db is not None and due is not None and time.monotonic() > due:
-                _cut(db)
+                cut(db)
 
     def _notice_end(self) -> None:
         """Read what the server sent on an idle connection, which is news, or its end. Waits for nothing."""
@@ -233,7 +233,7 @@ class Link:
             logger.error("the state database cannot be used. Continuing from memory, trying again: %s", why)
 
 
-def _cut(db: psycopg.Connection[Any]) -> None:
+def cut(db: psycopg.Connection[Any]) -> None:
     """Make the wait of another thread for this connection's answer fail at once."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=socket.dup(db.fileno())) as ours:
         ours.shutdown(socket.SHUT_RDWR)
