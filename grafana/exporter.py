@@ -187,12 +187,16 @@ def exporters_table() -> Json:
 
     return table(
         "Exporters",
-        "Version, shard and start of each process.",
+        "Version, shard, replicas, state and start of each process. Of replicas that share a shard, each polls a part "
+        "of the accounts.",
         column("up", "up"),
         column("build", "video_api_exporter_build_info", by="instance, version, revision, python_version"),
         column("index", "video_api_exporter_shard_index"),
         column("count", "video_api_exporter_shards"),
         Query(f"sum by (instance) ({EXPORTERS('video_api_exporter_accounts')})", ref="accounts", table=True),
+        column("replicas", "video_api_exporter_replicas"),
+        column("held", "video_api_exporter_accounts_held"),
+        column("kept", "video_api_exporter_state_up"),
         column("start", "process_start_time_seconds", " * 1000"),
         column("reload", "video_api_exporter_config_last_reload_success_timestamp_seconds", " * 1000"),
         no_value="No exporter is scraped",
@@ -204,6 +208,9 @@ def exporters_table() -> Json:
             "Value #index": "Shard",
             "Value #count": "of",
             "Value #accounts": "Accounts",
+            "Value #replicas": "Replicas",
+            "Value #held": "Polled here",
+            "Value #kept": "State",
             "Value #start": "Running since",
             "Value #reload": "Configuration of",
             "revision": "Revision",
@@ -218,7 +225,17 @@ def exporters_table() -> Json:
                 custom__width=80,
                 custom__cellOptions={"type": "color-text"},
             ),
-            *(override(name, unit=COUNT, noValue="–", custom__width=80) for name in ("Shard", "of", "Accounts")),
+            *(
+                override(name, unit=COUNT, noValue="–", custom__width=80)
+                for name in ("Shard", "of", "Accounts", "Replicas", "Polled here")
+            ),
+            override(
+                "State",
+                mappings=[words({0: ("Away", RED), 1: ("Kept", GREEN)})],
+                noValue="None",
+                custom__width=80,
+                custom__cellOptions={"type": "color-text"},
+            ),
             *(override(name, custom__width=80) for name in ("Version", "Python", "Revision")),
             override("Running since", unit=MOMENT, noValue="–", custom__width=160),
             override("Configuration of", unit=MOMENT, noValue="Never loaded", custom__width=160),
@@ -428,11 +445,11 @@ def freshness() -> list[tuple[int, Json]]:
 
 
 def process() -> list[tuple[int, Json]]:
-    """Return CPU, memory and files of the processes."""
+    """Return CPU, memory, files and dropped log lines of the processes."""
     files = EXPORTERS("process_open_fds"), EXPORTERS("process_max_fds")
     return [
         (
-            6,
+            5,
             lines(
                 "Processor",
                 "Share of one core.",
@@ -443,7 +460,7 @@ def process() -> list[tuple[int, Json]]:
             ),
         ),
         (
-            6,
+            5,
             lines(
                 "Memory",
                 "Resident memory of the process.",
@@ -454,7 +471,7 @@ def process() -> list[tuple[int, Json]]:
             ),
         ),
         (
-            6,
+            5,
             lines(
                 "Open files",
                 "Open file descriptors as a share of the process's limit.",
@@ -465,7 +482,7 @@ def process() -> list[tuple[int, Json]]:
             ),
         ),
         (
-            6,
+            5,
             lines(
                 "Scrape duration",
                 "How long Prometheus takes to scrape.",
@@ -473,6 +490,23 @@ def process() -> list[tuple[int, Json]]:
                 unit=SECONDS,
                 no_value="Not scraped",
                 decimals=3,
+            ),
+        ),
+        (
+            4,
+            lines(
+                "Log lines dropped",
+                "Log lines that were dropped in each step of the graph because nobody read them.",
+                Query(
+                    f"increase({EXPORTERS('video_api_exporter_log_lines_dropped_total')}[$__rate_interval])",
+                    "{{instance}}",
+                ),
+                unit=COUNT,
+                no_value="Not scraped",
+                draw="bars",
+                stacked=True,
+                interval="5m",
+                decimals=0,
             ),
         ),
     ]

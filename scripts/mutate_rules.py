@@ -66,7 +66,7 @@ OTHERS = {
     "sum": ("max",),
     "increase": ("rate",),
     "clamp_min": ("clamp_max",),
-    "changes": ("resets",),
+    "resets": ("changes",),
 }
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -134,7 +134,8 @@ def replacements(tokens: list[re.Match[str]], at: int, expr: str) -> Iterator[tu
         left, right = operands(tokens, at, expr)
         yield start, right, ""
         if text == "or":
-            yield left, end, ""
+            matching = tokens[at + 1].lastgroup == "labels"
+            yield left, tokens[at + 1].end() if matching else end, ""
 
 
 def other_texts(token: re.Match[str]) -> Iterable[str]:

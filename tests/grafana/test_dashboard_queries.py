@@ -41,6 +41,9 @@ ACCOUNTS = [
 NEVER_IN_THE_DEMO = {
     ("exporter", "Responses not fully used", "rejected"): (" > 0", " >= 0"),
     ("exporter", "Responses not fully used", "folded"): (" > 0", " >= 0"),
+    ("exporter", "Exporters", "replicas"): ("_replicas", "_shards"),
+    ("exporter", "Exporters", "held"): ("_accounts_held", "_shards"),
+    ("exporter", "Exporters", "kept"): ("_state_up", "_shards"),
     ("account", "Quotas", "reset"): ("_reset_", "_expiry_"),
 }
 
