@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-JOBS   ?= 2
+# More than two cores have, because tests wait for programs and clocks half of their time.
+JOBS   ?= 4
 PYTEST  = $(BIN)/python -m pytest
 
 # Programs beside Python; scripts/tools knows their packages.

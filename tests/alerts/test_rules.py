@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def test_rules_work_with_the_window_edges_of_prometheus_3(tmp_path: Path) -> Non
         for group in rules["groups"]:
             for rule in group["rules"]:
                 rule["expr"] = shorter_by_a_millisecond(rule["expr"])
-        (tmp_path / path.name).write_text(yaml.safe_dump(rules))
+        (tmp_path / path.name).write_text(json.dumps(rules))
     tests = []
     for path in UNIT_TESTS:
         text = path.read_text()
@@ -116,7 +117,7 @@ def test_a_rollout_that_changes_any_other_label_begins_no_alert_anew(tmp_path: P
         for test in document["tests"]:
             test["input_series"] = [part for series in test["input_series"] for part in rolled_out(series)]
         tests.append(tmp_path / path.name)
-        tests[-1].write_text(yaml.safe_dump(document, width=10**9))
+        tests[-1].write_text(json.dumps(document))
     assert len(tests) > 25
     run = promtool("test", "rules", *tests)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -202,9 +203,10 @@ def mutate_rules() -> Iterator[ModuleType]:
 
 
 @pytest.mark.needs("promtool")
-def test_every_change_to_a_rule_fails_one_of_its_unit_tests(mutate_rules: ModuleType) -> None:
-    mutants = list(mutate_rules.mutants())
-    assert len(mutants) > 500
+def test_every_fourth_change_to_a_rule_fails_one_of_its_unit_tests(mutate_rules: ModuleType) -> None:
+    # All of them take most of a minute; `make mutate` tries them.
+    mutants = list(mutate_rules.mutants())[::4]
+    assert len(mutants) > 150
     assert [str(mutant) for mutant in mutate_rules.survivors(mutants)] == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from exporter.demo.vendors import Vendors
 from exporter.demo.world import World, make_world
 from exporter.readings import Series
 from exporter.state.history import History, open_file
+from tests.conftest import unmeasured
 
 START = 1_800_000_000.0
 
@@ -33,7 +34,9 @@ def lived(folder: Path, rounds: int = 1000) -> Iterator[tuple[World, History]]:
 
 @pytest.fixture(scope="module")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, History]]:
-    with lived(tmp_path_factory.mktemp("past")) as found:
+    with ExitStack() as stack:
+        with unmeasured():
+            found = stack.enter_context(lived(tmp_path_factory.mktemp("past")))
         yield found
 
 
