@@ -30,22 +30,18 @@ UNITS = 10_000  # in one credit
 
 @dataclass(frozen=True)
 class Calendar:
-    """Converts simulated and real time. Second 0 is the real time `start`.
-
-    From then on `speed` simulated seconds pass each second. Before it, one does, so that the past has weeks.
-    """
+    """Converts simulated and real time. Second 0 is the real time `start`, and `speed` seconds pass each second."""
 
     start: float
     speed: float = 1.0
 
     def simulated(self, real: float) -> float:
         """Return the simulated second at a real time (Unix seconds)."""
-        since = real - self.start
-        return since * self.speed if since > 0 else since
+        return (real - self.start) * self.speed
 
     def real(self, simulated: float) -> float:
         """Return the real time (Unix seconds) of a simulated second."""
-        return self.start + (simulated / self.speed if simulated > 0 else simulated)
+        return self.start + simulated / self.speed
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ come straight from the lives of the accounts, because thousands of requests over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -16,7 +16,7 @@ from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
 from exporter.config.load import load
 from exporter.demo.apis import DAY
-from exporter.demo.life import BIRTH, HOUR, DataAt
+from exporter.demo.life import BIRTH, HOUR, Calendar, DataAt
 from exporter.demo.world import DemoAccount, World
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
@@ -29,10 +29,9 @@ from exporter.runtime.redaction import Redactor
 from exporter.state.sqlite import StateFile
 from exporter.transport.client import RawResponse
 
-PAST_DAYS = -BIRTH / DAY
-"""Days that the demo has behind it."""
-_HOURLY_DAYS = 8
-_LAST_POLL_SECONDS = 60.0  # before the start, so that every account is due at the start
+_HOURLY_SECONDS = 8 * DAY
+_ROUNDS = 300
+_LAST_POLL_SECONDS = 60.0  # before the start, so that every account is due then
 _RESPONSE_SECONDS = 0.2
 
 
@@ -69,9 +68,8 @@ class _Vendor:
 
 
 def live(world: World, config_file: Path, state_path: Path, is_stopping: Callable[[], bool]) -> None:
-    """Poll every account that is not new through the days before the demo's start, and keep that in the state."""
-    config, start = load(config_file, PROVIDERS, {}), world.calendar.start
-    clock = SetClock(start - PAST_DAYS * DAY)
+    """Poll every account that is not new through two periods before the demo's start, and keep that in the state."""
+    config, clock = load(config_file, PROVIDERS, {}), SetClock(world.calendar.real(BIRTH))
     vendors = {account.name: _Vendor(account, world, clock) for account in world.accounts if not account.is_new}
     accounts = [
         replace(account, collect=("usage",), key=KeySource("literal", secret=world.keys[account.name]))
@@ -90,7 +88,7 @@ def live(world: World, config_file: Path, state_path: Path, is_stopping: Callabl
         state.kept = config.history
         sender = Sender(client, Limits(clock, None), Redactor(), clock, lambda _: None)
         poller = Poller(providers=config.providers, sender=sender, store=store, save=state.save, metrics=metrics)
-        for moment in takewhile(lambda _: not is_stopping(), _moments(start)):
+        for moment in takewhile(lambda _: not is_stopping(), _moments(world.calendar)):
             for account in accounts:
                 clock.at = max(moment, clock.at)
                 poller.poll(account)
@@ -98,12 +96,13 @@ def live(world: World, config_file: Path, state_path: Path, is_stopping: Callabl
         state.close()
 
 
-def _moments(start: float) -> Iterator[float]:
-    """Yield the time of each round of polls. The state keeps the hours of the last days alone.
+def _moments(calendar: Calendar) -> Sequence[float]:
+    """Return the time of each round of polls (Unix seconds), an hour apart, or closer where the past is short.
 
-    Before them one poll at noon and one at the end of the day (UTC) are enough, so that all days are equally long.
+    The state keeps the hours of the last days alone. Before them one poll at noon and one at the end of the day (UTC)
+    are enough, so that all days are equally long.
     """
-    for hours in range(round(PAST_DAYS * 24), -1, -1):
-        moment = start - _LAST_POLL_SECONDS - hours * HOUR
-        if hours <= _HOURLY_DAYS * 24 or moment // HOUR % 12 == 11:
-            yield moment
+    last, first = calendar.start - _LAST_POLL_SECONDS, calendar.real(BIRTH)
+    step = min(HOUR, max(_LAST_POLL_SECONDS, (last - first) / _ROUNDS))
+    moments = (last - number * step for number in range(int((last - first) / step), -1, -1))
+    return [at for at in moments if last - at <= _HOURLY_SECONDS or at // HOUR % 12 == 11]

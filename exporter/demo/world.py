@@ -4,7 +4,6 @@ At `speed` 1 a billing period takes thirty real days. At a higher speed the same
 every time stamp (periods, invoices) is the *real* time at which the demo reaches it. With 8640, a period takes five
 minutes, and its end is shown as less than five minutes away. So period ends are always in the future, and forecasts,
 dashboards and alerts work at any speed. Only the rates grow, because a credit a day becomes a credit in ten seconds.
-Time before the demo's start runs at speed 1, so that the history has weeks (`past`).
 All figures and `generated_at` are two real seconds old, as if the vendor had a cache.
 
 Outages and rate limits use real time at any speed, because the exporter's waits and intervals do too.

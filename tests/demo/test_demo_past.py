@@ -21,11 +21,11 @@ START = 1_800_000_000.0
 
 
 @contextmanager
-def lived(folder: Path, rounds: int = 1000) -> Iterator[tuple[World, History]]:
+def lived(folder: Path, rounds: int = 1000, speed: float = 1) -> Iterator[tuple[World, History]]:
     """A world with the history of its past, whose demo is stopped before a round if it had this many."""
     stop = iter([False] * rounds)
     with Vendors() as vendors:
-        world = make_world(vendors, speed=8640, clock=lambda: START)
+        world = make_world(vendors, speed=speed, clock=lambda: START)
         path = folder / "state.db"
         live(world, world.write_config(folder, path), path, lambda: next(stop, True))
         with open_file(path) as history:
@@ -93,3 +93,14 @@ def test_whole_days_between_two_resets_cost_about_the_same(past: tuple[World, Hi
 def test_a_demo_that_is_stopped_lives_no_further(tmp_path: Path) -> None:
     with lived(tmp_path, rounds=1) as (_, history):
         assert len(days(history, "vidnavigator", "media-prod")) == 1
+
+
+def test_a_faster_demo_has_a_shorter_past_that_ends_with_the_figures_that_it_begins_with(tmp_path: Path) -> None:
+    with lived(tmp_path, speed=8640) as (world, history):
+        account = ("vidnavigator", "media-prod")
+        credits = world.vendors.accounts[world.keys["media-prod"]].responses["/usage"]()["credits"]
+        balance = credits["monthly_remaining"] + credits["purchased"]
+        last = history.readings(account, 3600, 0, START).balance[-1]
+        assert last == pytest.approx(balance, abs=6.5 * 4.3)  # a minute is six days there
+        polls = history.polls(account)
+        assert 5 < len(polls) < 12 and START - polls[0].at <= 61
