@@ -173,7 +173,8 @@ def _sections(account: Summary, days: Stretch, months: Stretch, operations: list
 def _facts(view: View, account: Summary, now: float) -> Iterator[tuple[str, str]]:
     credits, price = account.credits, view.account.price
     if price is not None:
-        yield "Price of a credit", f"{price.amount:g} {price.currency}"
+        of = "Price of a credit" if credits.unit == "credits" else f"Price of one ({credits.unit})"
+        yield of, f"{price.amount:g} {price.currency}"
         if credits.balance is not None and isfinite(credits.balance):
             yield "Balance in money", money(credits.balance, price)
     for name, value in (

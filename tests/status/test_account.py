@@ -82,6 +82,11 @@ class TestWords:
             *(f"Since {since(remembering)}", "27", "13.50 EUR", "94", "51")
         ]
 
+    def test_a_price_is_of_the_unit_that_the_account_counts_in(self, site: Site) -> None:
+        (account,) = site.accounts("media", price=Price(0.0002, "EUR"))
+        site.polled(account, usage(unit="characters"))
+        assert "Price of one (characters) 0.0002 EUR" in text_of(site.get("/accounts/vidnavigator/media").text)
+
     def test_fields_that_could_not_be_read_are_named(self, site: Site) -> None:
         (account,) = site.accounts("media")
         site.polled(account, usage(rejected=("credits.balance", "plan <i>")))
