@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -46,6 +48,8 @@ def run_demo(speed: float, options: Options, run: Callable[[Options, Announce], 
                     f"  {address + options.telemetry_path:<42} what Prometheus scrapes",
                     f"  {address + '/api/v1/accounts':<42} the same as JSON",
                 )
+            report = shlex.join((sys.executable, "-m", "exporter", "report", f"--config.file={config_file}"))
+            lines += ("\nWhat each account spent, in another terminal:\n", f"  {report}")
             write("\n".join([*lines, "\nCtrl-C stops the demo.\n\n"]))
 
         return run(options, announce)

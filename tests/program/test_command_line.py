@@ -313,6 +313,7 @@ def test_the_demo_prints_addresses_and_serves_all_accounts_with_their_past() -> 
         until(lambda: len([s for s in program.metrics() if s.startswith("video_api_up{")]) == 15, "all accounts")
         polls = [value for series, value in program.metrics().items() if series.startswith("video_api_polls_total{")]
         assert sum(polls) > 100, "those before the start"
+        assert " -m exporter report --config.file=" in program.log
         assert program.stop() == 0
 
 
