@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import NamedTuple
 
 from exporter.charts.axes import date_text
@@ -95,7 +95,7 @@ def spend(part: Stretch, operations: Sequence[str]) -> Figure | None:
     frame = Frame(f"spend-{part.name}", title, told, begin, end, amount)
     svg = bar_chart(frame, [change.start for change in changes], part.span, layers, marks=list(_marks(part)))
     body = [
-        f"{_head(part, change.start)}<td>{amount(change.spent)}</td>"
+        f"{_head(part, change.start)}<td>{amount(change.spent or sum(change.used.values()))}</td>"
         f"<td>{amount(change.added)}</td><td>{amount(change.lapsed)}</td></tr>"
         for change in reversed(changes)
     ]
@@ -107,7 +107,7 @@ def share(
 ) -> Figure | None:
     """Return the used share of storage or channels with its thresholds."""
     points = _points(part, column)
-    if fill is None or not points:
+    if fill is None or fill.limit == inf or not points:
         return None
     title = f"{name}, {part.words}"
     frame = Frame(f"{name.lower()}-{part.name}", title, _told(part, points, percent), part.begin, part.now, percent)
