@@ -18,6 +18,7 @@ from exporter.config.load import load
 from exporter.errors import ConfigError
 from exporter.providers import PROVIDERS
 from exporter.web.config import load as load_web
+from tests.conftest import unmeasured
 
 SHAPES: Mapping[str, Callable[[], str]] = {
     "letters": lambda: "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(20)),
@@ -225,7 +226,7 @@ def parts(key: str) -> set[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("KEY", "k" * 24)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
@@ -234,7 +235,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pem = "-----BEGIN CERTIFICATE-----\n" + base64.b64encode(bytes(99)).decode() + "\n-----END CERTIFICATE-----\n"
     (tmp_path / "ca.pem").write_text(pem)
     write(tmp_path, CONFIG, MORE)
-    return tmp_path
+    with unmeasured():
+        yield tmp_path
 
 
 def write(folder: Path, config: object, more: object) -> None:
