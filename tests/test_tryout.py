@@ -89,6 +89,15 @@ def test_a_file_that_is_no_response_is_told_in_one_sentence(
     assert len(told.splitlines()) == 1
 
 
+def test_the_fields_of_an_item_of_each_are_named_after_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = "      quotas: [{each: data.pots, name: n, used: usd}]\n    examples:"
+    (folder / "config.yaml").write_text(CONFIG.replace("    examples:", more))
+    (folder / "response.json").write_text(RESPONSE.replace('"usd": "12.50"', '"usd": "much", "n": "a"'))
+    assert commands.run(["try-provider", "acme", "--response", "response.json"]) == 0
+    out = capsys.readouterr().out
+    assert "quotas[0][0].used  rejected" in out and "quotas[0][0].name  a\n" in out
+
+
 @pytest.mark.parametrize("number", ["NaN", "1" * 5000])
 def test_a_number_that_no_sample_can_have_is_rejected(
     number: str, folder: Path, capsys: pytest.CaptureFixture[str]

@@ -97,7 +97,7 @@ def _read(request: RequestRule, reader: Reader, found: _Found) -> None:
     for name in ("storage", "channels"):
         amounts: AmountRules | None = getattr(request, name)
         if amounts is not None:
-            setattr(found, name, _quota(amounts, reader, name))
+            setattr(found, name, _quota(amounts, reader, name + "."))
     found.period = _span(request.period, reader, "period", found.period)
     found.usage_period = _span(request.usage_period, reader, "usage_period", found.usage_period)
     found.plan = _plan(request.plan, reader) or found.plan
@@ -196,7 +196,7 @@ def _quotas(rule: QuotaRule, reader: Reader, where: str) -> Iterator[NamedQuota]
 
 def _named(rule: QuotaRule, reader: Reader, where: str) -> NamedQuota | None:
     name, unit = _word(rule.name, reader, where + "name"), _word(rule.unit, reader, where + "unit")
-    amounts = _quota(rule.amounts, reader, where.rstrip(".") or "quota")
+    amounts = _quota(rule.amounts, reader, where)
     resets_at = reader.time(where + "resets_at", rule.resets_at)
     expires_at = reader.time(where + "expires_at", rule.expires_at)
     if name is None or unit is None or (amounts == Quota() and resets_at is None and expires_at is None):
@@ -209,16 +209,16 @@ def _word(word: str | ResponseField, reader: Reader, name: str) -> str | None:
 
 
 def _quota(rule: AmountRules, reader: Reader, where: str) -> Quota:
-    used, _ = reader.number(f"{where}.used", rule.used)
-    limit, _ = reader.number(f"{where}.limit", rule.limit)
-    remaining, _ = reader.number(f"{where}.remaining", rule.remaining)
+    used, _ = reader.number(where + "used", rule.used)
+    limit, _ = reader.number(where + "limit", rule.limit)
+    remaining, _ = reader.number(where + "remaining", rule.remaining)
     if rule.used is None:
         used = _difference(limit, remaining)
     if rule.remaining is None:
         remaining = _left(limit, used)
-    ratio, rejected = reader.number(f"{where}.ratio", rule.ratio)
+    ratio, rejected = reader.number(where + "ratio", rule.ratio)
     if ratio is not None and isinf(ratio):
-        reader.reject(f"{where}.ratio", "is unlimited, which no ratio can be")
+        reader.reject(where + "ratio", "is unlimited, which no ratio can be")
         ratio = None
     elif ratio is not None:
         ratio = round(ratio, 6)
