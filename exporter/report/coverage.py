@@ -68,7 +68,7 @@ class Coverage:
                 "{has} a ledger that began anew because the state was lost, and what was spent meanwhile is unknown",
                 _anew,
             ),
-            _Told("{has} no two readings to compare, so there are no numbers", self._unread),
+            _Told("{has} fewer than two readings with a balance, so there are no numbers", self._unread),
             _Told("{was} removed from the configuration, which has labels and price", self._removed),
             _Told("{has} no price, so the cost is not known", self._unpriced),
         )

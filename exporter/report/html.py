@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from exporter.charts import stylesheet
 from exporter.charts.curves import LAYERS, Layer, bar_chart
 from exporter.charts.plot import Frame, Mark
+from exporter.report.booking import ZERO
 from exporter.report.figures import Writer, figure
 from exporter.report.rows import NO_LABEL, Kind, ReportRow
 from exporter.report.span import Span, day_of, in_words, moment
@@ -44,6 +46,7 @@ def as_html(report: Spending) -> str:
     )
     environment.filters["printable"] = escape
     write = Writer((*report.rows, *report.totals))
+    bills = _bills(report.totals)
     return environment.get_template("report.html").render(
         report=report,
         sections=[_section(report, total, write) for total in report.totals],
@@ -54,7 +57,8 @@ def as_html(report: Spending) -> str:
         made=moment(report.at),
         first=in_words(report.span.first),
         last=in_words(report.span.last),
-        bills=_bills(report.totals),
+        bills=bills,
+        shares=_shares(report, bills),
         styles=stylesheet() + (here / "report.css").read_text(encoding="utf-8"),
     )
 
@@ -68,14 +72,34 @@ def _bills(totals: Sequence[ReportRow]) -> list[ReportRow]:
             bill.add((None, None, None), total.money)
             if total.coming_money is not None:
                 bill.coming_money = (bill.coming_money or 0.0) + total.coming_money
-    return [bills[currency] for currency in sorted(bills)]
+    return list(bills.values())
+
+
+def _shares(report: Spending, bills: Sequence[ReportRow]) -> list[tuple[str, list[str]]]:
+    """Return the money of each name in each currency, unless there is only one table that has it anyway."""
+    if sum(bool(total.kind.currency) for total in report.totals) < 2:
+        return []
+    shares: dict[str, dict[str, Decimal]] = {}
+    for row in report.rows:
+        if row.money is not None:
+            sums = shares.setdefault(row.name, {})
+            sums[row.kind.currency] = sums.get(row.kind.currency, ZERO) + row.money
+    currencies = [bill.kind.currency for bill in bills]
+
+    def rank(name: str) -> tuple[object, ...]:
+        return () if report.is_in_time else (*(-shares[name].get(each, ZERO) for each in currencies),)
+
+    return [
+        (name, [figure(sums[each], 2) if (sums := shares[name]).get(each) is not None else "" for each in currencies])
+        for name in sorted(shares, key=lambda name: (*rank(name), name))
+    ]
 
 
 def _section(report: Spending, total: ReportRow, write: Writer) -> Section:
     kind = total.kind
     rows = [row for row in report.rows if row.kind == kind]
     starts = _starts(report.span)
-    layers = list(_layers([total] if report.by in ("day", "month") else rows, starts))
+    layers = list(_layers([total] if report.is_in_time else rows, starts))
     each, width = ("month", 28 * DAY) if len(report.span) > _MOST_DAYS else ("day", DAY)
     frame = Frame(
         name=f"chart-{report.totals.index(total)}",

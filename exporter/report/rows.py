@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -30,11 +31,6 @@ class Kind(NamedTuple):
 
     unit: str
     currency: str
-
-    @property
-    def rank(self) -> tuple[bool, str, str]:
-        """Return the order of kinds. Those with a price are first."""
-        return not self.currency, self.currency, self.unit
 
 
 @dataclass(slots=True)
@@ -167,6 +163,7 @@ class Table:
         self._now = now
         self._rows: dict[tuple[str, Kind], ReportRow] = {}
         self._totals: dict[Kind, ReportRow] = {}
+        self._counts: Counter[Kind] = Counter()
 
     def add(self, booked: Booked) -> None:
         """Add what an account booked."""
@@ -183,8 +180,10 @@ class Table:
         if not booked.steps:
             if self._grouping.by == "account":
                 self._row(self._grouping.name(booked, 0), self._grouping.kind(booked))
-        elif self._span.end > self._now:
-            self._expect(booked, price)
+        else:
+            self._counts[self._grouping.kind(booked)] += 1
+            if self._span.end > self._now:
+                self._expect(booked, price)
 
     def _expect(self, booked: Booked, price: Price | None) -> None:
         more = booked.pace() * max(0, self._span.end - booked.series.at[-1])
@@ -205,16 +204,21 @@ class Table:
             for kind in self._totals:
                 for day in self._span.days(self._now):
                     self._row(self._grouping.name_in_time(day), kind)
-            return sorted(self._rows.values(), key=lambda row: (row.kind.rank, row.name))
-        rests = (NO_LABEL, NOT_SPLIT)
+            return sorted(self._rows.values(), key=lambda row: (self._rank(row.kind), row.name))
         shown = [row for row in self._rows.values() if row.name != NOT_SPLIT or row.spent or row.added or row.lapsed]
-        return sorted(
-            shown, key=lambda row: (row.spent is None, row.kind.rank, row.name in rests, -(row.spent or ZERO), row.name)
-        )
+        return sorted(shown, key=self._place)
+
+    def _place(self, row: ReportRow) -> tuple[object, ...]:
+        amount = row.spent if row.money is None else row.money
+        return amount is None, self._rank(row.kind), row.name in (NO_LABEL, NOT_SPLIT), -(amount or ZERO), row.name
 
     def totals(self) -> list[ReportRow]:
         """Return the totals, whose names are empty."""
-        return [self._totals[kind] for kind in sorted(self._totals, key=lambda kind: kind.rank)]
+        return [self._totals[kind] for kind in sorted(self._totals, key=self._rank)]
+
+    def _rank(self, kind: Kind) -> tuple[bool, int, Kind]:
+        """Return the order of kinds. What has a price and what most accounts have is first."""
+        return not kind.currency, -self._counts[kind], kind
 
     def _row(self, name: str, kind: Kind) -> ReportRow:
         row = self._rows.get((name, kind))
@@ -259,4 +263,4 @@ class Inflows:
 
     def in_order(self) -> list[Inflow]:
         """Return the days, oldest first."""
-        return sorted(self._found.values(), key=lambda inflow: (inflow.day, inflow.kind.rank))
+        return sorted(self._found.values(), key=lambda inflow: (inflow.day, inflow.kind))

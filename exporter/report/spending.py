@@ -30,6 +30,11 @@ class Spending:
         return self.by.partition(":")[2] or self.by
 
     @property
+    def is_in_time(self) -> bool:
+        """Tell whether rows are days or months."""
+        return self.by in ("day", "month")
+
+    @property
     def is_open(self) -> bool:
         """Tell whether the span has not ended, so that there are forecasts."""
         return self.span.end > self.at

@@ -136,7 +136,7 @@ def test_amounts_in_two_units_are_two_rows(accounts: World, reporter: Reporter) 
     ):
         accounts.poll(CLIPS, OCTOBER + day * DAY, balance, unit=unit)
     rows = [(row["unit"], row["spent"]) for row in reporter.rows("provider", month="2026-10")]
-    assert rows == [("credits", 3), ("seconds", 20)]
+    assert rows == [("seconds", 20), ("credits", 3)]
     assert "was counted in a new unit from a day on" in reporter.err
 
 

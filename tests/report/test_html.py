@@ -97,3 +97,16 @@ def test_a_browser_shows_it_without_a_request_or_a_fault(page: str, folder: Path
         browser.close()
     assert seen == [(folder / "report.html").as_uri()]
     assert [(found["id"], [node["html"] for node in found["nodes"]]) for found in violations] == []
+
+
+def test_the_cost_of_a_team_is_one_sum_whatever_units_it_was_spent_in(
+    accounts: World, reporter: Reporter, folder: Path
+) -> None:
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("media}}\n", "media}, price: {amount: 0.5, currency: USD}}\n"))
+    for day in range(3):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 100.0 - day)
+        accounts.poll(SEARCH, OCTOBER + day * DAY, 100.0 - day)
+        accounts.poll(CLIPS, OCTOBER + day * DAY, 100.0 - day, unit="minutes")
+    text = " ".join(re.sub(r"<[^>]+>", " ", reporter("label:team", "html", month="2026-10")).split())
+    assert "Team Cost in EUR Cost in USD search 0.40 – media – 1.20 " in text

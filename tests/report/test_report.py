@@ -96,7 +96,7 @@ def test_an_account_without_a_reading_has_no_numbers(accounts: World, reporter: 
         accounts.poll(MEDIA, OCTOBER + day * DAY, 9.0)
     rows = {row["name"]: row["spent"] for row in reporter.rows(month="2026-10")}
     assert rows == {"vidnavigator/media": 0, "vidnavigator/search": None, "videodb/clips": None}
-    assert "2 accounts have no two readings to compare" in reporter.err
+    assert "2 accounts have fewer than two readings with a balance" in reporter.err
     assert reporter.status == 0
 
 
@@ -204,7 +204,7 @@ def test_a_span_that_the_history_does_not_cover_exits_1_and_says_so(month: World
     rows = reporter.rows(month="2026-01")
     assert reporter.status == 1
     assert {row["spent"] for row in rows} == {None}
-    assert "3 accounts have no two readings to compare" in reporter.err
+    assert "3 accounts have fewer than two readings with a balance" in reporter.err
 
 
 def test_a_report_writes_nothing_beside_a_daemon(month: World, reporter: Reporter, folder: Path) -> None:
