@@ -115,7 +115,7 @@ def _values(view: View, history: AccountPast, missing: str, now: float) -> dict[
 def _parts(history: AccountPast, now: float) -> tuple[Stretch, Stretch]:
     first = history.days.at[0] if len(history.days) else now
     begin = max(now - MONTHS * DAY, min(first, now - _YOUNG_DAYS * DAY))
-    words = "the last 13 months" if first <= begin else f"since {date_text(first, exact=False)}"
+    words = "the last 13 months" if begin <= now - MONTHS * DAY else f"since {date_text(first, exact=False)}"
     return (
         Stretch("days", "the last 8 days", HOUR, now - DAYS * DAY, now, history.hours, movements(history.hours, HOUR)),
         Stretch("months", words, DAY, begin, now, history.days, movements(finest(history.hours, history.days), DAY)),

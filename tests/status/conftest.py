@@ -152,13 +152,10 @@ def lived(site: Site, past: StateFile, account: Account, hours: int = 30, **chan
     for hour in range(hours):
         period, bought = site.clock.wall_time - hour * 3600 + (hour >= 10) * 36_000, 40.0 + 25.0 * (hour >= 20)
         left = 60.0 - hour % 10
-        reading = usage(
-            left + bought,
-            monthly_used=60.0 - left,
-            used_by_operation={"search": (60.0 - left) * 0.75, "scene <b>": (60.0 - left) * 0.25},
-            pools={"monthly": Pool(left, 60.0, period), "purchased": Pool(bought)},
-            **changes,
-        )
+        split = {"search": (60.0 - left) * 0.75, "scene <b>": (60.0 - left) * 0.25}
+        pools = {"monthly": Pool(left, 60.0, period), "purchased": Pool(bought)}
+        figures = {"monthly_used": 60.0 - left, "used_by_operation": split, "pools": pools, **changes}
+        reading = usage(left + bought, **figures)
         failed = Failure("server_error", "HTTP 502: Bad <gateway>.") if hour % 7 == 3 else None
         now = site.clock.wall()
         state = AccountState(

@@ -15,7 +15,8 @@ import yaml
 
 from exporter.charts.axes import date_text
 from exporter.providers.base import Price
-from exporter.readings import Failure, NamedQuota, Quota
+from exporter.readings import Failure, NamedQuota, Quota, Series
+from exporter.state.base import DAY
 from exporter.state.sqlite import StateFile
 from exporter.status import account as account_page
 from exporter.status import summary
@@ -28,7 +29,9 @@ RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules"
 
 def text_of(page: str) -> str:
     """Return the words of a page, without its markup."""
-    words = re.sub(r"<[^>]*>", " ", page).replace("&#39;", "'").replace("\N{NO-BREAK SPACE}", " ")
+    words = (
+        re.sub(r"<[^>]*>", " ", page).replace("&nbsp;", " ").replace("&#39;", "'").replace("\N{NO-BREAK SPACE}", " ")
+    )
     return re.sub(r"\s+", " ", words)
 
 
@@ -303,3 +306,15 @@ class TestOverview:
         monkeypatch.setattr("exporter.status.page.ROWS", 2)
         assert remembering.get("/?sort=account").text.count('class="spark"') == 2
         assert remembering.get("/?sort=account&page=2").text.count('class="spark"') == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "words", "begin"),
+    [(5, "since 10 Jan 2027", 30), (60, "since 16 Nov 2026", 60), (500, "the last 13 months", 400)],
+)
+def test_charts_of_days_begin_with_the_first_reading_but_show_a_month_at_least(
+    days: int, words: str, begin: int
+) -> None:
+    readings = Series(at=[int(START - days * DAY)], unit=["credits"])
+    _, months = account_page._parts(account_page.AccountPast(days=readings), START)
+    assert (months.words, months.begin) == (words, START - begin * DAY)

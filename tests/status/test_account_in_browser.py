@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from exporter.providers.base import Price
+from exporter.readings import NamedQuota, Quota
 from exporter.state.sqlite import StateFile
 from tests.status.conftest import DESKTOP, PHONE, OpenTab, Site, lived
 
@@ -45,6 +48,15 @@ def test_the_page_is_as_wide_as_the_screen_and_its_letters_keep_their_size(tab: 
         "all => all.every((svg) => svg.getBoundingClientRect().right <= document.documentElement.clientWidth)"
     )
     assert inside
+
+
+def test_long_names_and_texts_stay_on_the_screen(tab: OpenTab, site: Site, past: StateFile) -> None:
+    name, quota = "W" * 200 + "\u202eabc", NamedQuota("Q" * 200, "u" * 100, Quota(1, 2, 1, 0.5))
+    (account,) = site.accounts(name, labels={"team": "x" * 200})
+    lived(site, past, account, hours=3, used_by_operation={"o" * 200: 1.0}, rejected=("f" * 300,), quotas=(quota,))
+    page = tab(viewport={"width": 320, "height": 844}).open("/accounts/vidnavigator/" + quote(name)).page
+    expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 def test_a_screen_reader_meets_headings_pictures_and_tables(tab: OpenTab) -> None:
