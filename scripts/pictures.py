@@ -10,7 +10,9 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, sync_playwright
@@ -44,17 +46,21 @@ PICTURES = (
 )
 
 
+REPORT = Picture("report", "", {"width": 1000, "height": 1250})
+
+
 @contextmanager
-def demo() -> Iterator[str]:
-    """Run the demo on a free port, and yield its address when every account was polled."""
+def demo() -> Iterator[tuple[str, str]]:
+    """Run the demo on a free port. Yield its address and its configuration file when every account was polled."""
     command = [sys.executable, "-m", "exporter", "demo", "--web.listen-address=127.0.0.1:0", "--log.level=error"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
         try:
             assert running.stdout is not None
             url = next(found[0] for line in running.stdout if (found := re.search(r"http://\S+/", line)))
+            config = next(found[1] for line in running.stdout if (found := re.search(r"--config.file=(\S+)", line)))
             _wait_until_ready(url)
             time.sleep(POLL_SECONDS)
-            yield url
+            yield url, config
         finally:
             running.terminate()
 
@@ -82,12 +88,21 @@ def take(browser: Browser, url: str, picture: Picture) -> None:
     context.close()
 
 
+def write_report(config: str, page: Path) -> None:
+    """Write the HTML report on the last month that has ended."""
+    last = datetime.now(timezone.utc).replace(day=1) - timedelta(1)
+    command = [sys.executable, "-m", "exporter", "report", f"--config.file={config}", f"--month={last:%Y-%m}"]
+    page.write_bytes(subprocess.run([*command, "--output=html"], cwd=ROOT, check=True, capture_output=True).stdout)
+
+
 def main() -> None:
-    chosen = [picture for picture in PICTURES if not sys.argv[1:] or picture.name in sys.argv[1:]]
-    with demo() as url, sync_playwright() as playwright:
+    chosen = [picture for picture in (*PICTURES, REPORT) if not sys.argv[1:] or picture.name in sys.argv[1:]]
+    with demo() as (url, config), sync_playwright() as playwright, TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=SWITCHES)
+        page = Path(folder) / "report.html"
+        write_report(config, page)
         for picture in chosen:
-            take(browser, url, picture)
+            take(browser, page.as_uri() if picture is REPORT else url, picture)
             print(IMAGES / f"{picture.name}.png")
         browser.close()
 

@@ -79,6 +79,8 @@ def span_of(month: str | None, first: str | None, last: str | None, now: float) 
         raise UsageError("report: --to is before --from. --from is the first day and --to the last one")
     if span.first > today:
         raise UsageError(f"report: the span has not begun. Today is {today} in UTC")
+    if span.last > today + timedelta(366):
+        raise UsageError("report: --to is more than a year ahead")
     return span
 
 

@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 
 from exporter import commands
-from exporter.errors import UsageError
+from exporter.errors import StartError, UsageError
+from exporter.state.copying import copy_state
 from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
 from tests.report.conftest import ACCOUNTS, CLIPS, MEDIA, SEARCH, Reporter
 from tests.report.lives import DAY, OCTOBER, World
+from tests.state.postgresql import Server
 
 
 @pytest.fixture
@@ -139,6 +141,7 @@ def test_json_has_three_keys(month: World, reporter: Reporter) -> None:
         ({"first": "2026-10-31", "last": "2026-10-01"}, "--to is before --from"),
         ({"first": "2026-12-01"}, "the span has not begun. Today is 2026-11-06 in UTC"),
         ({"month": "2027-01"}, "the span has not begun"),
+        ({"first": "2026-10-01", "last": "9998-12-31"}, "--to is more than a year ahead"),
         ({"by": "team"}, "--by must be account, provider, operation, day, month or label:NAME, such as label:team"),
         ({"by": "label:"}, "--by must be account"),
         ({"by": "label:env"}, "there is no such label in config.yaml. The labels are team"),
@@ -232,3 +235,19 @@ def test_output_that_breaks_is_no_traceback(target: str, status: int, month: Wor
     os.close(writer)
     assert done.returncode == status
     assert done.stderr == ("" if target == "pipe" else "standard output: No space left on device\n")
+
+
+@pytest.mark.needs("pg_ctlcluster")
+def test_a_report_on_a_database_is_that_on_the_file_that_was_copied_there(
+    month: World, reporter: Reporter, folder: Path, postgresql: Server
+) -> None:
+    outputs = ("table", "csv", "json")
+    expected = [reporter("day", output, month="2026-10") for output in outputs]
+    month.file.close()
+    (folder / "url").write_text(postgresql.new_database())
+    copy_state(str(folder / "state.db"), str(folder / "url"))
+    (folder / "config.yaml").write_text(ACCOUNTS.replace("path: state.db", "url_file: url"))
+    assert [reporter("day", output, month="2026-10") for output in outputs] == expected
+    (folder / "url").write_text("postgresql://127.0.0.1:9/none")
+    with pytest.raises(StartError, match=r"^report: the state database cannot be read: "):
+        reporter()
