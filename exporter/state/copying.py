@@ -56,7 +56,10 @@ def _opened(path: Path) -> Iterator[Execute]:
     """Open a state file for reading, locked as by an exporter, so that none writes it meanwhile."""
     if not path.exists():
         raise UsageError(f"state copy: there is no state file {path}")
-    held = lock(path)
+    try:
+        held = lock(path)
+    except StartError:
+        raise StartError(f"state copy: an exporter uses {path}. Stop it first") from None
     try:
         with closing(open_for_reading(path)) as db:
             if version(db) < SCHEMA_VERSION:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 from collections.abc import Callable
@@ -163,7 +162,7 @@ def test_what_is_in_use_is_not_copied(file: Path, url: str, copy: Copy) -> None:
     with closing(state.accounts):
         assert "an exporter is connected to the database. Stop it" in copy(1)
     with closing(open_state(StateSource("path", str(file)), SystemClock(), exclusive=True).accounts):
-        assert f"is in use by another exporter (pid {os.getpid()})" in copy(1)
+        assert f"an exporter uses {file}. Stop it first" in copy(1)
 
 
 def test_each_mistake_is_a_sentence(tmp_path: Path, url: str, copy: Copy, postgresql: Server) -> None:
