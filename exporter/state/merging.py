@@ -38,8 +38,10 @@ def merged(one: AccountState, other: AccountState) -> AccountState:
 def _ledger(first: Ledger | None, last: Ledger | None) -> Ledger | None:
     if first is None or last is None:
         return last or first
+    began = None if first.began is None or last.began is None else min(first.began, last.began)
     return replace(
         last,
+        began=began,
         spent=max(first.spent, last.spent),
         added=max(first.added, last.added),
         lapsed=max(first.lapsed, last.lapsed),
@@ -54,3 +56,13 @@ def _greatest(one: Mapping[str, Number], other: Mapping[str, Number]) -> dict[st
 
 def _later(one: float | None, other: float | None) -> float | None:
     return max((time for time in (one, other) if time is not None), default=None)
+
+
+def with_ledger_of(state: AccountState, saved: AccountState) -> AccountState:
+    """Return a state for the history of ``saved``, which it was merged into.
+
+    A ledger that began anew while the database was away would be counted as spent once more.
+    """
+    if state.ledger is None or saved.ledger is None or state.ledger.began == saved.ledger.began:
+        return state
+    return replace(state, ledger=saved.ledger)

@@ -291,6 +291,24 @@ def test_a_replica_that_writes_late_loses_no_hour_of_another(url: str, clock: Fa
 
 
 @pytest.mark.needs("pg_ctlcluster")
+@pytest.mark.parametrize("hour", [1, 3])
+def test_a_ledger_that_a_replica_began_without_the_database_is_no_new_one(
+    url: str, clock: FakeClock, hour: int
+) -> None:
+    source = StateSource("url", url)
+    first, alone = (open_state(source, clock, exclusive=False).accounts for _ in range(2))
+    with closing(first), closing(alone):
+        first.save(MEDIA, at(clock, 0, 100))
+        first.save(MEDIA, at(clock, 2, 1000))
+        anew = at(clock, hour, 5)
+        assert anew.ledger is not None
+        alone.save(MEDIA, replace(anew, ledger=replace(anew.ledger, began=clock.wall())))
+    kept = readings(Past(first, source), HOUR)
+    assert dict(zip(hours(kept), kept.spent, strict=True)) == {0: 100, 2: 1000, hour: 1000}
+    assert set(kept.began) == {MIDNIGHT}
+
+
+@pytest.mark.needs("pg_ctlcluster")
 @pytest.mark.usefixtures("patient")
 def test_replicas_that_write_at_the_same_time_lose_no_hour(url: str, clock: FakeClock) -> None:
     source = StateSource("url", url)

@@ -16,7 +16,7 @@ from exporter.errors import StateUnavailableError
 from exporter.readings import AccountKey, AccountState, Kept
 from exporter.state.base import KEEP_REMOVED_SECONDS
 from exporter.state.codec import decoder, encode, name_of
-from exporter.state.merging import merged
+from exporter.state.merging import merged, with_ledger_of
 from exporter.state.postgresql import history
 from exporter.state.postgresql.link import Link
 
@@ -163,7 +163,8 @@ class PostgresAccounts:
         saved = _put(db, {account: replace(state, version=state.version + 1) for account, state in batch.items()})
         if conflicts := {account: state for account, state in batch.items() if account not in saved}:
             saved |= _put(db, _merged_with_others(db, conflicts))
-        history.record(db, ((name_of(account), state) for account, state in batch.items()), self.kept)
+        states = ((name_of(account), with_ledger_of(state, saved[account])) for account, state in batch.items())
+        history.record(db, states, self.kept)
         self._link.tell_news(db)
         return batch, saved
 
