@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 
 from exporter.config.accounts import Account
 from exporter.metrics.store import Store
 from exporter.readings import AccountKey, AccountState
+from exporter.runtime.logs import fields
+
+logger = logging.getLogger(__name__)
 
 
 class Commits:
@@ -40,5 +44,10 @@ class Commits:
         for key, state in states.items():
             with self._turn:
                 account = self._store.account(key)
-                if account is not None and state.version > self._store.state(key).version:
+                if account is None or state.version <= self._store.state(key).version:
+                    continue
+                about = fields(provider=account.provider, account=account.name)
+                try:
                     self._store.publish(account, state)
+                except ValueError:  # it must not hold up the others
+                    logger.exception("a state that another replica saved cannot be shown", extra=about)

@@ -26,6 +26,8 @@ _PAUSE_SECONDS = 0.1
 SETTLING_SECONDS = 10.0
 """Seconds after a connection in which others may still have to connect, so that none counts as dead."""
 _TIDY_SECONDS = 10.0
+_MANY = 100
+"""Changes after which the next step follows at once."""
 
 
 class Holding:
@@ -156,6 +158,8 @@ class Holding:
         # Before the schedule, because what others saved tells when the accounts are due.
         changes = self._replicas.changes()
         self._receive(changes)
+        if len(changes) >= _MANY:
+            self._wake.set()  # there may be more
         self._groups.leave_to_others(changes)
         self._note_requests(taken)
         self._schedule_held()

@@ -42,6 +42,8 @@ class Limits:
         self._mutex = threading.Lock()
         self._turns: WeakValueDictionary[KeyTarget, threading.Lock] = WeakValueDictionary()
         self._requests: dict[KeyTarget, list[float]] = {}
+        self._others: dict[KeyTarget, list[float]] = {}
+        """The requests of other processes, as the state had them at the last one of ours."""
         self._sweep_at = 0.0
         self._cooldowns: dict[KeyTarget, Cooldown] = {}
 
@@ -51,6 +53,7 @@ class Limits:
         def decide(theirs: Cooldown | None, others: list[float]) -> Wait | None:
             if theirs is not None:
                 self._cooldowns[target] = theirs
+            self._others[target] = others
             return self._decide(target, per_minute, others)
 
         with self._turn_of(target):
@@ -61,9 +64,7 @@ class Limits:
                 except HeldElsewhereError:
                     wait = Wait(0.0, "elsewhere")
                 except StateUnavailableError:  # then memory alone decides
-                    share = self._share()
-                    unsure = Wait(_UNSURE_SECONDS, "budget")
-                    wait = self._decide(target, max(1, per_minute // share), []) if share else unsure
+                    wait = self._decide_alone(target, per_minute)
             if wait is None:
                 self._requests.setdefault(target, []).append(self._clock.monotonic())
             return wait
@@ -126,6 +127,13 @@ class Limits:
             return None
         return Wait(times[-per_minute] - since + _HAIR_SECONDS, "budget")
 
+    def _decide_alone(self, target: KeyTarget, per_minute: int) -> Wait | None:
+        """Decide from memory, within the share of one replica."""
+        share = self._share()
+        if not share:
+            return Wait(_UNSURE_SECONDS, "budget")
+        return self._decide(target, max(1, per_minute // share), self._others.get(target, []))
+
     def _sweep(self, now: float) -> None:
         """Forget once a minute the keys that are not in use: keys are rotated, memory must not gather them."""
         if now < self._sweep_at:
@@ -135,6 +143,7 @@ class Limits:
             for target, times in list(self._requests.items()):
                 if target not in self._turns and not any(at > now - WINDOW_SECONDS for at in times):
                     del self._requests[target]
+                    self._others.pop(target, None)
 
     def _cooldown_of(self, target: KeyTarget) -> Cooldown | None:
         cooldown = self._cooldowns.get(target)

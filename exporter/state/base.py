@@ -161,7 +161,7 @@ class Replicas(Protocol):
         """Release all leases but those of ``groups``."""
 
     def changes(self) -> dict[AccountKey, AccountState]:
-        """Return the states that others saved since the last call."""
+        """Return some of the states that others saved since the last call. The next call returns more."""
 
     def call_on_news(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` soon after another replica saved a state or released a lease."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from exporter.config.accounts import Account
 from exporter.polling.polls import Polls
+from exporter.readings import AccountState
 from tests.conftest import FakeClock, MakeAccount
 from tests.polling.test_poller import Bench, good
 
@@ -22,3 +26,22 @@ def test_a_request_whose_response_a_replica_did_not_live_to_save_is_the_poll_of_
     assert bench.poller.first_due(account) == clock.monotonic()
     polls._note_request(account, sent)
     assert abs(bench.poller.first_due(account) - due - 300) < 1e-3
+
+
+def test_a_state_of_another_replica_that_cannot_be_shown_holds_up_no_other(
+    clock: FakeClock, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(clock, make_account(name="good"))
+    bad = make_account(name="bad")
+    bench.store.replace([bad, bench.account], (), {})
+    publish = bench.store.publish
+
+    def refuse(account: Account, state: AccountState) -> bool:
+        if account is bad:
+            raise ValueError
+        return publish(account, state)
+
+    monkeypatch.setattr(bench.store, "publish", refuse)
+    bench.poller.commits.receive({one.id: AccountState(polls=5, version=1) for one in (bad, bench.account)})
+    assert bench.state.polls == 5
+    assert "cannot be shown" in caplog.text

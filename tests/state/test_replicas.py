@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -19,6 +19,8 @@ from exporter.readings import AccountKey, AccountState, Failure, Ledger, Usage
 from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, Replicas, State
 from exporter.state.opening import open_state
+from exporter.state.postgresql import accounts as postgresql_accounts
+from exporter.state.postgresql.keys import PostgresKeys
 from exporter.state.source import StateSource
 from tests.conftest import MakeAccount
 from tests.program.running import PATIENT, until
@@ -198,6 +200,18 @@ def test_replicas_of_other_shards_are_no_peers(members: Members, accounts: list[
         assert (first.holding.replicas, len(first.held)) == (1, 60)
 
 
+def test_shards_may_have_accounts_of_one_key(members: Members, make_account: MakeAccount) -> None:
+    one, other = [make_account(name=name, key="k" * 20) for name in ("one", "other")]
+    first, second = members.add([one]), Member(members.url, (1, 2))
+    with closing(second.state.accounts):
+        second.use([other])
+        members.settle(first, second)
+        assert (first.held, second.held) == ({one.id}, {other.id})
+        target = KeyTarget(one.provider, one.base_url, one.key.read())
+        assert [first.limits.admit(target, 1), second.limits.admit(target, 2)] == [None, None]
+        assert second.limits.admit(target, 2) is not None  # the limit is that of both
+
+
 def test_each_replica_polls_only_what_it_knows_and_tells_that_the_configurations_differ(
     members: Members, accounts: list[Account], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -258,8 +272,8 @@ def test_a_poll_that_finds_its_lease_lost_ends_the_polls_of_the_account(
     members.settle()
     account = next(account for account in accounts if account.id in first.held)
     target = KeyTarget(account.provider, account.base_url, account.key.read())
-    key = first.replicas.digest(target).to_bytes(8, "big", signed=True)
-    members.run("UPDATE video_api_exporter.keys SET holder = %s WHERE substr(key, 1, 8) = %s", second.replicas.id, key)
+    lease = cast(PostgresKeys, first.state.keys).lease(target)
+    members.run("UPDATE video_api_exporter.leases SET holder = %s WHERE lease = %s", second.replicas.id, lease)
     wait = first.limits.admit(target, 5)
     first.holding.note_wait(account.id, wait)
     first.step()
@@ -292,6 +306,18 @@ def test_what_one_replica_saves_the_others_receive(members: Members, make_accoun
     second.received.clear()
     second.step()
     assert second.received == {}
+
+
+def test_many_changes_come_in_parts_because_a_heartbeat_waits_for_them(
+    members: Members, accounts: list[Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_accounts, "MOST_CHANGES", 2)
+    first, second = members.add(accounts), members.add(accounts)
+    for account in accounts[:5]:
+        first.state.accounts.save(account.id, AccountState(polls=1))
+    for count in (2, 4, 5, 5):
+        second.step()
+        assert len(second.received) == count
 
 
 def test_a_state_of_a_transaction_that_began_earlier_and_ends_later_is_received(
@@ -389,6 +415,7 @@ def test_while_the_database_is_away_each_replica_has_its_share_of_a_limit(
     target = KeyTarget(account.provider, account.base_url, account.key.read())
     members.server.stop()
     try:
+        until(lambda: not any(member.state.accounts.is_up for member in members.all), "noticed")
         assert [first.limits.admit(target, 5) is None for _ in range(4)] == [True, True, False, False]
         with pytest.raises(StateUnavailableError):
             first.step()
@@ -398,6 +425,20 @@ def test_while_the_database_is_away_each_replica_has_its_share_of_a_limit(
     until(lambda: all(member.state.accounts.is_up for member in members.all), "connected again")
     members.settle()
     assert first.held == held
+
+
+def test_requests_of_others_count_on_while_the_database_is_away(members: Members) -> None:
+    first = members.add()
+    by_hand = open_state(StateSource("url", members.url), SystemClock(), exclusive=False)
+    with closing(by_hand.accounts):
+        assert [Limits(SystemClock(), by_hand.keys).admit(KEY, 9) is None for _ in range(3)] == [True] * 3
+    assert first.limits.admit(KEY, 9) is None
+    members.server.stop()
+    try:
+        until(lambda: not first.state.accounts.is_up, "noticed")
+        assert [first.limits.admit(KEY, 6) is None for _ in range(3)] == [True, True, False]
+    finally:
+        members.server.start()
 
 
 def test_after_a_restart_of_the_database_no_replica_takes_what_another_still_polls(

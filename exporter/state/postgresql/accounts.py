@@ -23,6 +23,7 @@ from exporter.state.postgresql.link import Link
 logger = logging.getLogger(__name__)
 
 _BATCH = 500
+MOST_CHANGES = 500
 _LOAD = "SELECT account, state, version FROM accounts WHERE account = ANY(%s)"
 _PUT = (
     "INSERT INTO accounts(account, state, version) VALUES (%s, %s, %s)"
@@ -83,7 +84,10 @@ class PostgresAccounts:
         return states
 
     def changes(self) -> dict[AccountKey, AccountState]:
-        """Return the states that others saved since the last call, of the accounts that ``forget`` was told to keep."""
+        """Return states that others saved since the last call, of the accounts that ``forget`` was told to keep.
+
+        There are ``MOST_CHANGES`` at most, because a heartbeat waits for them. The next call returns more.
+        """
         self._write_unsaved()
         connection = self._link.connections
         since = self._since[1] if self._since[0] == connection else "0"
@@ -97,8 +101,8 @@ class PostgresAccounts:
                 and account not in self._unsaved
                 and ((known := self._latest.get(account)) is None or known.version != version)
             ]
-        states = self.load(new)
-        if changed:
+        states = self.load(new[:MOST_CHANGES])
+        if changed and len(new) <= MOST_CHANGES:
             self._since = connection, changed[0][2]
         with self._lock:
             news, self._news = self._news, {}

@@ -21,13 +21,14 @@ _ROW = (
     "SELECT extract(epoch FROM cooldown_until - clock_timestamp())::float8, extract(epoch FROM cooldown_until)::float8,"
     " writers, ARRAY(SELECT extract(epoch FROM clock_timestamp() - at)::float8"
     "  FROM unnest(times) WITH ORDINALITY AS all_times(at, n) ORDER BY n)"
-    ", holder FROM keys WHERE key = %s FOR UPDATE"
+    ", (SELECT holder FROM leases WHERE lease = %s) FROM keys WHERE key = %s FOR UPDATE"
 )
 _NEW_ROW = "INSERT INTO keys(key) VALUES (%s) ON CONFLICT DO NOTHING"
 _ADD = (
     "UPDATE keys SET writers = writers[%(first)s:] || %(writer)s::int8, used_at = clock_timestamp(),"
-    " times = times[%(first)s:] || clock_timestamp(), holder = coalesce(%(holder)s, holder) WHERE key = %(key)s"
+    " times = times[%(first)s:] || clock_timestamp() WHERE key = %(key)s"
 )
+_HOLD = "INSERT INTO leases(lease, holder) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 _END = "UPDATE keys SET times[%s] = clock_timestamp() WHERE key = %s"
 _COOL_DOWN = (
     "INSERT INTO keys(key, cooldown_until) VALUES (%s, clock_timestamp() + %s * interval '1 second')"
@@ -65,7 +66,9 @@ class PostgresKeys:
         self._clock = clock
         self.writer = secrets.randbits(63)
         """The number of this process, which is also that of the replica."""
-        self._holder = self.writer if is_replica else None
+        self.shard = 0, 1
+        """The shard of the replica, which has leases of its own. Shards may have accounts of one key."""
+        self._is_replica = is_replica
         self._lock = threading.Lock()
         self._unsaved: dict[KeyTarget, Cooldown] = {}
         self._restored: dict[bytes, Cooldown] = {}
@@ -84,8 +87,8 @@ class PostgresKeys:
         key = self.digest(target)
 
         def work(db: psycopg.Connection[Any]) -> Refusal | None:
-            row, now = self._read(db, key), self._clock.monotonic()
-            if self._holder is not None and row.holder not in (None, self._holder):
+            row, now = self._read(db, target), self._clock.monotonic()
+            if self._is_replica and not self._holds(db, target, row.holder):
                 raise HeldElsewhereError("another replica polls the accounts of this key")
             others = [at for writer, at in zip(row.writers, row.times, strict=True) if writer != self.writer]
             refusal = decide(row.cooldown, others)
@@ -93,8 +96,7 @@ class PostgresKeys:
                 # From the first one on that still counts; array indexes start at 1.
                 count = len(row.times)
                 first = next((n for n, at in enumerate(row.times) if now - at < WINDOW_SECONDS), count)
-                values = {"first": first + 1, "writer": self.writer, "holder": self._holder, "key": key}
-                db.execute(_ADD, values)
+                db.execute(_ADD, {"first": first + 1, "writer": self.writer, "key": key})
             return refusal
 
         return self._link.run(work)
@@ -104,7 +106,7 @@ class PostgresKeys:
         key = self.digest(target)
 
         def work(db: psycopg.Connection[Any]) -> None:
-            row = self._read(db, key)
+            row = self._read(db, target)
             ours = [n for n, writer in enumerate(row.writers) if writer == self.writer and row.times[n] <= began]
             if ours:
                 db.execute(_END, (max(ours, key=lambda n: row.times[n]) + 1, key))
@@ -132,7 +134,7 @@ class PostgresKeys:
 
         def work(db: psycopg.Connection[Any]) -> Cooldown:
             db.execute(_COOL_DOWN, (key, max(0.0, cooldown.until - self._clock.monotonic())))
-            return self._read(db, key).cooldown or cooldown
+            return self._read(db, target).cooldown or cooldown
 
         result = self._link.run(work)
         with self._lock:
@@ -140,12 +142,19 @@ class PostgresKeys:
                 del self._unsaved[target]
         return result
 
-    def _read(self, db: psycopg.Connection[Any], key: bytes) -> _KeyRow:
+    def _holds(self, db: psycopg.Connection[Any], target: KeyTarget, holder: int | None) -> bool:
+        """Return whether the lease is ours, or was free and is ours now."""
+        if holder is None:
+            return bool(db.execute(_HOLD, (self.lease(target), self.writer)).rowcount)
+        return holder == self.writer
+
+    def _read(self, db: psycopg.Connection[Any], target: KeyTarget) -> _KeyRow:
         """Return the key's row, locked until the transaction ends. It is made where there is none."""
-        row = db.execute(_ROW, (key,)).fetchone()
+        key, lease = self.digest(target), self.lease(target)
+        row = db.execute(_ROW, (lease, key)).fetchone()
         if row is None:
             db.execute(_NEW_ROW, (key,))
-            row = db.execute(_ROW, (key,)).fetchone()
+            row = db.execute(_ROW, (lease, key)).fetchone()
             assert row is not None  # noqa: S101  # nobody deletes a row that was used just now
         left, ends_at, writers, ages, holder = row
         now = self._clock.monotonic()
@@ -157,5 +166,11 @@ class PostgresKeys:
 
     def digest(self, target: KeyTarget) -> bytes:
         """Return what the row of a key is known by. The key cannot be guessed from it."""
-        identity = json.dumps([target.provider, target.base_url, target.key])
-        return hmac.digest(self._link.salt, identity.encode(), "sha256")
+        return self._hashed(target.provider, target.base_url, target.key)
+
+    def lease(self, target: KeyTarget) -> bytes:
+        """Return what the lease of a key is known by in the shard of this replica."""
+        return self._hashed(target.provider, target.base_url, target.key, *self.shard)
+
+    def _hashed(self, *identity: object) -> bytes:
+        return hmac.digest(self._link.salt, json.dumps(identity).encode(), "sha256")

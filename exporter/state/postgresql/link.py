@@ -141,6 +141,7 @@ class Link:
                 self._connect()
                 self._tried.set()
             self._closing.wait(_LOOK_SECONDS if self.is_up else _RETRY_SECONDS)
+        self.close()  # again, because this thread may have made a connection meanwhile
 
     def _connect(self) -> None:
         url = ""

@@ -31,22 +31,27 @@ _LIVING = (
     " AND seen_at > clock_timestamp() - %s * interval '1 second' ORDER BY id"
 )
 _PEERS = "SELECT id, changes, config, groups FROM replicas WHERE id = ANY(%s)"
-_BURY = "DELETE FROM replicas WHERE seen_at < clock_timestamp() - interval '1 day'"
-_TAKE = (
-    "INSERT INTO keys(key, holder) SELECT unnest(%(keys)s::bytea[]), %(id)s"
-    " ON CONFLICT (key) DO UPDATE SET holder = excluded.holder, used_at = clock_timestamp()"
-    " WHERE keys.holder IS NULL OR keys.holder = excluded.holder"
-    " OR (%(inherit)s AND NOT EXISTS (SELECT FROM replicas"
-    "  WHERE id = keys.holder AND seen_at > clock_timestamp() - %(live)s * interval '1 second'))"
-    " RETURNING key, (SELECT extract(epoch FROM clock_timestamp() - keys.times[cardinality(keys.times)])::float8"
-    "  FROM replicas WHERE id = keys.writers[cardinality(keys.writers)] AND id <> %(id)s)"
+_BURY = (
+    "DELETE FROM replicas WHERE seen_at < clock_timestamp() - interval '1 day'",
+    "DELETE FROM leases WHERE NOT EXISTS (SELECT FROM replicas WHERE id = holder)",
 )
-_KEEP_ONLY = "UPDATE keys SET holder = NULL WHERE holder = %s AND key <> ALL(%s::bytea[])"
+_TAKE = (
+    "INSERT INTO leases(lease, holder) SELECT unnest(%(leases)s::bytea[]), %(id)s"
+    " ON CONFLICT (lease) DO UPDATE SET holder = excluded.holder WHERE leases.holder = excluded.holder"
+    " OR (%(inherit)s AND NOT EXISTS (SELECT FROM replicas"
+    "  WHERE id = leases.holder AND seen_at > clock_timestamp() - %(live)s * interval '1 second'))"
+    " RETURNING lease"
+)
+_LAST_REQUESTS = (
+    "SELECT key, extract(epoch FROM clock_timestamp() - times[cardinality(times)])::float8"
+    " FROM keys JOIN replicas ON id = writers[cardinality(writers)] WHERE key = ANY(%s::bytea[]) AND id <> %s"
+)
+_KEEP_ONLY = "DELETE FROM leases WHERE holder = %s AND lease <> ALL(%s::bytea[])"
 _LEAVE = "DELETE FROM replicas WHERE id = %s"
 
 
 class PostgresReplicas:
-    """The rows of replicas and the leases in the rows of keys, by the clock of the database. For one thread."""
+    """The rows of replicas and the leases of keys, by the clock of the database. For one thread."""
 
     def __init__(self, link: Link, clock: Clock, keys: PostgresKeys, accounts: PostgresAccounts) -> None:
         self.id = keys.writer
@@ -83,14 +88,15 @@ class PostgresReplicas:
 
     def digest(self, group: Group) -> int:
         """Return a number for a group, from which its key cannot be guessed."""
-        return int.from_bytes(self._key(group)[:8], "big", signed=True)
+        target = group if isinstance(group, KeyTarget) else KeyTarget("", "", json.dumps(group))
+        return int.from_bytes(self._keys.digest(target)[:8], "big", signed=True)
 
     def beat(self, shard: tuple[int, int], config: str, groups: Collection[int]) -> tuple[Peer, ...]:
         """Tell that this replica lives, and return all that live in its shard. What is unchanged is the same object."""
         now = self._clock.monotonic()
         if self._beat_at is not None and now - self._beat_at > LIVE_SECONDS:
             self._suspended_until = now + LIVE_SECONDS
-        self._beat_at = now
+        self._beat_at, self._keys.shard = now, shard
         return self._link.run(lambda db: self._beat(db, shard, config, groups))
 
     def take(self, groups: Iterable[Group], *, inherit: bool) -> dict[Group, float | None]:
@@ -98,19 +104,27 @@ class PostgresReplicas:
 
         Each has the monotonic second of the key's last request, if another replica sent it.
         """
-        by_key = {self._key(group): group for group in groups if isinstance(group, KeyTarget)}
+        by_lease = {self._keys.lease(group): group for group in groups if isinstance(group, KeyTarget)}
+        if not by_lease:
+            return {}
         # In one order, so that two replicas never wait for each other.
-        values = {"keys": sorted(by_key), "id": self.id, "inherit": inherit, "live": LIVE_SECONDS}
-        rows = self._link.run(lambda db: db.execute(_TAKE, values).fetchall()) if by_key else []
-        now = self._clock.monotonic()
-        return {by_key[bytes(key)]: None if age is None else now - age for key, age in rows}
+        values = {"leases": sorted(by_lease), "id": self.id, "inherit": inherit, "live": LIVE_SECONDS}
+
+        def work(db: psycopg.Connection[Any]) -> dict[Group, float | None]:
+            taken = [by_lease[bytes(lease)] for (lease,) in db.execute(_TAKE, values).fetchall()]
+            by_key = {self._keys.digest(target): target for target in taken}
+            rows = db.execute(_LAST_REQUESTS, (list(by_key), self.id)).fetchall()
+            now = self._clock.monotonic()
+            return {**dict.fromkeys(taken), **{by_key[bytes(key)]: now - age for key, age in rows}}
+
+        return self._link.run(work)
 
     def keep_only(self, groups: Iterable[Group]) -> None:
         """Release all leases but those of ``groups``."""
-        keys = [self._key(group) for group in groups if isinstance(group, KeyTarget)]
+        leases = [self._keys.lease(group) for group in groups if isinstance(group, KeyTarget)]
 
         def work(db: psycopg.Connection[Any]) -> None:
-            if db.execute(_KEEP_ONLY, (self.id, keys)).rowcount:
+            if db.execute(_KEEP_ONLY, (self.id, leases)).rowcount:
                 self._link.tell_news(db)
 
         self._link.run(work)
@@ -153,16 +167,16 @@ class PostgresReplicas:
                     "groups": sorted(groups),
                 },
             )
-            db.execute(_BURY)
+            for statement in _BURY:
+                db.execute(statement)
             self._link.tell_news(db)
         living: list[tuple[int, int]] = db.execute(_LIVING, (*shard, LIVE_SECONDS)).fetchall()
         peers = {known: self._peers[known] for known in living if known in self._peers}
         if unknown := [id_ for id_, changes in living if (id_, changes) not in peers]:
             for id_, changes, their_config, their_groups in db.execute(_PEERS, (unknown,)).fetchall():
-                peers[id_, changes] = Peer(id_, their_config, frozenset(their_groups))
+                theirs = frozenset(their_groups)
+                # Replicas know the same groups. One set of them spares memory where many replicas have many groups.
+                same = next((peer.groups for peer in peers.values() if peer.groups == theirs), theirs)
+                peers[id_, changes] = Peer(id_, their_config, same)
         self._peers, self._told = peers, told
         return tuple(peers.values())
-
-    def _key(self, group: Group) -> bytes:
-        target = group if isinstance(group, KeyTarget) else KeyTarget("", "", json.dumps(group))
-        return self._keys.digest(target)

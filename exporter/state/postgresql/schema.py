@@ -42,9 +42,9 @@ CREATE TABLE accounts(
 CREATE INDEX accounts_changed ON accounts(changed);
 CREATE TABLE keys(
     key bytea PRIMARY KEY, writers int8[] NOT NULL DEFAULT '{}', times timestamptz[] NOT NULL DEFAULT '{}',
-    cooldown_until timestamptz, used_at timestamptz NOT NULL DEFAULT clock_timestamp(), holder int8
+    cooldown_until timestamptz, used_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
-CREATE INDEX keys_holder ON keys(holder);
+CREATE TABLE leases(lease bytea PRIMARY KEY, holder int8 NOT NULL);
 CREATE TABLE replicas(
     id int8 PRIMARY KEY, host text NOT NULL, release text NOT NULL, shard int NOT NULL, shards int NOT NULL,
     config text NOT NULL, changes int NOT NULL, groups int8[] NOT NULL,
