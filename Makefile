@@ -17,7 +17,7 @@ DEPLOY_TOOLS := $(IMAGE_TOOLS) promtool systemd-analyze
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit lint type golden docs bench soak audit mutate stack dashboards preview pictures \
+.PHONY: help demo test unit lint type golden docs bench soak soak-replicas audit mutate stack dashboards preview pictures \
         test-dashboards test-image test-deploy release-check manifests lock clean
 
 help: ## list these targets
@@ -61,6 +61,9 @@ bench: $(VENV)/.dev ## what a scrape, a poll and a start cost
 
 soak: $(VENV)/.dev ## ten minutes under faults: memory, threads and descriptors stay flat
 	$(BIN)/python -m bench.soak $(ARGS)
+
+soak-replicas: $(VENV)/.dev ## ten minutes of faults for three replicas on one PostgreSQL: each account polled once an interval
+	$(BIN)/python -m bench.replicas $(ARGS)
 
 audit: $(VENV)/.dev ## insecure code, and known vulnerabilities in what is installed; asks PyPI's advisories
 	$(BIN)/ruff check --select S exporter

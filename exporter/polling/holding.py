@@ -50,8 +50,8 @@ class Holding:
         self._refused: set[Group] = set()
         self._scheduled = 0
         self._scheduled_from: object = None
-        self._connection, self._salt = 0, b""
-        self._beat_at = self._settled_at = self._moves_at = self._tidy_at = float("-inf")
+        self._connection, self._salt, self._stepped_with = 0, b"", -1
+        self._step_at = self._beat_at = self._settled_at = self._moves_at = self._tidy_at = float("-inf")
         self._config_differs = False
 
     def attach(
@@ -61,9 +61,9 @@ class Holding:
         running: Callable[[], set[AccountKey]],
         note_request: Callable[[Account, float], None],
     ) -> None:
-        """Give ``schedule`` the accounts to poll, and ``receive`` what others saved. Needed before the first use.
+        """Set what the first use needs. ``schedule`` gets the accounts to poll, ``receive`` what others saved.
 
-        ``running`` returns the accounts that are being polled now. ``note_request`` is told of the last request for an
+        ``running`` returns the accounts that are being polled now. ``note_request`` gets the last request for an
         account that was another replica's, in monotonic seconds.
         """
         self._schedule, self._receive, self._running = schedule, receive, running
@@ -86,8 +86,7 @@ class Holding:
 
     def use(self, accounts: Sequence[Account], config: str) -> None:
         """Poll these accounts from now on, as far as they are ours. ``config`` is equal where all rules are."""
-        with self._lock:
-            self._accounts, self._config = accounts, config
+        self._accounts, self._config = accounts, config
         self._groups.replace(accounts)
         self._schedule_held()
 
@@ -126,7 +125,10 @@ class Holding:
     def _keep(self) -> None:
         while not self._stopping.is_set():
             try:
-                self.step()
+                if self._is_due():
+                    self.step()
+                else:
+                    self._look({})
             except StateUnavailableError:
                 self._go_on_alone()
             except Exception:
@@ -135,15 +137,22 @@ class Holding:
             self._wake.wait(_BEAT_SECONDS - _PAUSE_SECONDS)
             self._wake.clear()
 
+    def _is_due(self) -> bool:
+        """Return whether to make a whole step. Looking for what others saved may be needed many times a second."""
+        changed = self._refused or self._leaving or self._groups.version != self._stepped_with
+        return bool(changed) or self._clock.monotonic() >= self._step_at
+
     def step(self) -> None:
         """Tell that we live, and take and release what follows from who else lives. Raises StateUnavailableError."""
         with self._lock:
             self._held -= self._refused
             self._refused.clear()
-            config = self._config
+        config = self._config
+        self._step_at, self._stepped_with = self._clock.monotonic() + _BEAT_SECONDS - 0.1, self._groups.version
         digests = self._groups.digests(self._replicas.salt)
         self._peers = self._replicas.beat(self._shard, config, digests.keys())
-        self._tell_of_configs(config)
+        differed, self._config_differs = self._config_differs, any(peer.config != config for peer in self._peers)
+        _tell_of_configs(differed, self._config_differs)
         self._recover()
         now = self._clock.monotonic()
         ours = self._groups.owned_by(self._replicas.id, self._peers)
@@ -155,7 +164,10 @@ class Holding:
             wanted = ours - self._held - self._leaving
             taken = self._taken(wanted, inherit=now >= self._settled_at)
             self._held |= taken.keys()
-        # Before the schedule, because what others saved tells when the accounts are due.
+        self._look(taken)
+
+    def _look(self, taken: Mapping[Group, float | None]) -> None:
+        """Show what others saved. Then schedule, because it tells when the accounts are due that were ``taken``."""
         changes = self._replicas.changes()
         self._receive(changes)
         if len(changes) >= _MANY:
@@ -219,10 +231,9 @@ class Holding:
                 self._scheduled = len(held)
                 self._schedule(held)
 
-    def _tell_of_configs(self, config: str) -> None:
-        differs = any(peer.config != config for peer in self._peers)
-        if differs and not self._config_differs:
-            logger.warning("replicas have different configurations. Each polls only the accounts that it knows")
-        elif self._config_differs and not differs:
-            logger.info("all replicas have the same configuration")
-        self._config_differs = differs
+
+def _tell_of_configs(differed: bool, differs: bool) -> None:
+    if differs and not differed:
+        logger.warning("replicas have different configurations. Each polls only the accounts that it knows")
+    elif differed and not differs:
+        logger.info("all replicas have the same configuration")
