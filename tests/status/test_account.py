@@ -7,6 +7,7 @@ import io
 import re
 import sqlite3
 from contextlib import closing
+from decimal import Decimal
 from math import inf
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import yaml
 
 from exporter.charts.axes import date_text
 from exporter.providers.base import Price
-from exporter.readings import Failure, NamedQuota, Quota, Series
+from exporter.readings import AutoRecharge, Failure, Invoices, Ledger, NamedQuota, Period, Pool, Quota, Series
 from exporter.state.base import DAY
 from exporter.state.sqlite import StateFile
 from exporter.status import account as account_page
@@ -98,6 +99,22 @@ class TestWords:
         assert "Spent, added and lapsed, in USD" in page
         assert "Money" not in page and "Price of a credit" not in page
 
+    @pytest.mark.parametrize(
+        ("recharge", "words"),
+        [
+            (AutoRecharge(True, 25.0, 200.0), "Auto recharge 200 below 25"),
+            (AutoRecharge(True), "Auto recharge on"),
+            (AutoRecharge(False, 25.0, 200.0), "Auto recharge off"),
+        ],
+    )
+    def test_what_was_billed_and_recharged_is_told(self, site: Site, recharge: AutoRecharge, words: str) -> None:
+        account = site.make("media", "videodb")
+        site.serve([account])
+        parts = {"usage": usage(), "invoices": Invoices({"paid": 1}, 200.0, "USD", "paid"), "auto_recharge": recharge}
+        site.polled(account, usage(), parts=parts, part_times=dict.fromkeys(parts, site.clock.wall()))
+        page = text_of(site.get("/accounts/videodb/media").text)
+        assert words in page and "Newest invoice paid, 200.00 USD" in page
+
     def test_fields_that_could_not_be_read_are_named(self, site: Site) -> None:
         (account,) = site.accounts("media")
         site.polled(account, usage(rejected=("credits.balance", "plan <i>")))
@@ -143,6 +160,34 @@ class TestHistory:
         page = remembering.get("/accounts/vidnavigator/media").text
         assert re.search(r'class="mark reset">.*?<title>[^<]*: new period, 60 added, 51 lapsed</title>', page)
         assert re.search(r'class="mark added">.*?<title>[^<]*: \d+ added</title>', page)
+
+    def test_the_balance_goes_on_to_the_end_of_the_period(self, remembering: Site, past: StateFile) -> None:
+        (account,) = remembering.accounts("media")
+        period = Period(START - 10 * DAY, START + 2 * DAY)
+        lived(remembering, past, account, hours=3, billing_period=period, monthly_used=60.0)
+        page = remembering.get("/accounts/vidnavigator/media").text
+        ahead = re.findall(r'class="ahead" d="M(\d+) (\d+)L(\d+) (\d+)"', page)
+        assert len(ahead) == 2
+        for begin, high, end, low in ahead:
+            assert int(begin) < int(end) and int(high) < int(low), "it falls"
+        assert page.count(": the period ends</title>") == 2
+
+    def test_an_operation_that_no_bar_has_room_for_is_among_the_others(
+        self, remembering: Site, past: StateFile
+    ) -> None:
+        (account,) = remembering.accounts("media")
+        for hour in range(3):
+            split = {f"operation-{number}": float(hour * (10 - number)) for number in range(8)}
+            spent = 2.0 * sum(split.values())
+            reading = usage(1000.0 - spent, used_by_operation=split, pools={"monthly": Pool(1000.0 - spent)})
+            ledger = Ledger(Decimal(str(spent)), pools=reading.pools)
+            remembering.polled(account, reading, ledger=ledger)
+            past.save(account.id, remembering.store.state(account.id))
+            remembering.clock.advance(3600)
+        page = remembering.get("/accounts/vidnavigator/media").text
+        rows = body(page, "Use by operation, in credits")
+        assert rows[0][0] == "operation-0" and rows[-1] == ["not split by operation", "104", "104", "50 %"]
+        assert "others 64" in page, "3 operations without a colour, and what no operation tells of"
 
     def test_use_is_split_by_operation(self, remembering: Site, past: StateFile) -> None:
         (account,) = remembering.accounts("media")
