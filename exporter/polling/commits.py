@@ -32,13 +32,21 @@ class Commits:
             if self._store.account(account.id) is account:
                 self._store.publish(account, self._save(account.id, state))
 
-    def change(self, key: AccountKey, changed: Callable[[AccountState], AccountState], *, save: bool) -> None:
+    def change(
+        self,
+        key: AccountKey,
+        changed: Callable[[AccountState], AccountState],
+        *,
+        save: bool,
+        first_poll_done: bool = True,
+    ) -> None:
         """Show what ``changed`` makes of the present state of an account, and save it where that is wanted."""
         with self._turn_of(key):
             account = self._store.account(key)
             if account is not None:
                 state = changed(self._store.state(key))
-                self._store.publish(account, self._save(key, state) if save else state)
+                state = self._save(key, state) if save else state
+                self._store.publish(account, state, first_poll_done=first_poll_done)
 
     def receive(self, states: Mapping[AccountKey, AccountState]) -> None:
         """Show the states that other replicas saved."""

@@ -104,9 +104,8 @@ class Poller:
         except Exception:
             logger.exception("unexpected exception while polling", extra=_about(account))
             state = replace(self._store.state(account.id), last_status=None)
-            return self._conclude(
-                account, state, start, InternalError("unexpected exception in the exporter; see its log")
-            )
+            error = InternalError("unexpected exception in the exporter; see its log")
+            return self._conclude(account, state, start, error)
 
     def _poll(self, account: Account, start: float) -> Result:
         state = self._store.state(account.id)
@@ -148,10 +147,9 @@ class Poller:
         return self._conclude(account, state, start, None, target)
 
     def _fetch(self, account: Account, part: str, session: PollSession) -> Part:
-        endpoint = self._providers[account.provider].endpoints[part]
         options = ParseOptions(account.max_operations, account.credit_rates, account.variables, self._clock.wall())
         try:
-            return endpoint.fetch(session.get, options)
+            return self._providers[account.provider].endpoints[part].fetch(session.get, options)
         except PollError as error:
             raise session.cleaned(error) from None
 
@@ -184,11 +182,13 @@ class Poller:
         if wait.reason == "elsewhere":
             return Result(slot, wait)
         next_due = min(slot, now + wait.seconds)
-        put_off = self._with_cooldown(replace(state, next_poll=self._wall(max(next_due, now + wait.seconds))), target)
-        if wait.reason == "cooldown" and put_off.cooldown_until != state.cooldown_until:
-            self.commits.commit(account, put_off)  # for the replicas that do not poll the account
-        else:
-            self._store.publish(account, put_off, first_poll_done=wait.reason == "cooldown")
+        next_poll, rests = self._wall(max(next_due, now + wait.seconds)), wait.reason == "cooldown"
+        self.commits.change(
+            account.id,
+            lambda state: self._with_cooldown(replace(state, next_poll=next_poll), target),
+            save=rests and self._limits.cooldown_until(target) != state.cooldown_until,  # for the other replicas
+            first_poll_done=rests,
+        )
         logger.debug("put off for %.1f s: %s", wait.seconds, wait.reason, extra=_about(account))
         return Result(next_due, wait)
 

@@ -392,6 +392,22 @@ def test_two_states_of_one_account_become_the_newest_reading_with_the_greatest_c
     assert second.received[MEDIA] == later
 
 
+def test_no_counter_falls_where_another_replica_saved_during_a_poll_and_the_database_is_away(
+    members: Members, make_account: MakeAccount
+) -> None:
+    accounts = [make_account(*MEDIA)]
+    first, second = members.add(accounts), members.add(accounts)
+    first.state.accounts.save(MEDIA, usage(1000.0, 50.0, polls=7, spent="30"))
+    second.step()
+    members.server.stop()
+    try:
+        until(lambda: not second.state.accounts.is_up, "noticed")
+        shown = second.state.accounts.save(MEDIA, usage(2000.0, 60.0, polls=2, spent="20"))
+        assert (shown.polls, shown.ledger, shown.usage) == (7, Ledger(spent=Decimal(30)), Usage(balance=60.0))
+    finally:
+        members.server.start()
+
+
 def test_clocks_that_differ_by_minutes_tell_the_time_of_the_database(members: Members, accounts: list[Account]) -> None:
     first, second = members.add(), members.add()
     before = first.state.clock.wall()

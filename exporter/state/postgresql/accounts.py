@@ -113,6 +113,10 @@ class PostgresAccounts:
         with self._lock:
             if self._closed:
                 return state
+            known = self._latest.get(account, state)
+            if known.version != state.version:
+                # Another replica saved during the poll. No counter may fall here, although the database may be away.
+                state = replace(merged(state, known), version=max(state.version, known.version))
             self._latest[account] = self._unsaved[account] = state
         self._write_unsaved()
         with self._lock:
