@@ -66,18 +66,25 @@ def poll(options: argparse.Namespace) -> None:
     for rate in options.rates:
         if held:
             print(f"{rate} polls a second", file=sys.stderr)
-            runs.append(capacity(rate * 10, 10, max(64, rate), min(20.0, options.window)))
+            runs.append(capacity(rate * 10, 10, max(64, rate), min(15.0, options.window)))
             held = runs[-1]["in_time"] >= report.HELD
     options.tell(report.poll_table(keep(options, "poll", {"runs": runs})["runs"]))
 
 
-def tls(options: argparse.Namespace) -> None:
-    """CPU of a poll over TLS, compared with the same one without it."""
+def cost(options: argparse.Namespace) -> None:
+    """CPU of a poll, compared with the least that Python needs, plain and over TLS, and without history."""
     from bench import report
-    from bench.polling import capacity
+    from bench.cost import cost as measure
 
-    runs = [capacity(1_000, 10, 64, min(20.0, options.window), tls=over) for over in (False, True)]
-    options.tell(report.tls_table(keep(options, "tls", {"runs": runs})))
+    options.tell(report.cost_table(keep(options, "cost", measure())))
+
+
+def many(options: argparse.Namespace) -> None:
+    """Start, memory and endpoints of an exporter with 100,000 accounts."""
+    from bench import report
+    from bench.many import many as measure
+
+    options.tell(report.many_table(keep(options, "many", measure((options.accounts or [100_000])[0]))))
 
 
 def postgresql(options: argparse.Namespace) -> None:
@@ -193,13 +200,14 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "scrape": scrape,
     "poll": poll,
     "start": start,
-    "tls": tls,
+    "cost": cost,
     "connections": connections,
     "pauses": pauses,
     "growth": growth,
     "profile": profile,
     "declared": declared,
     "postgresql": postgresql,
+    "many": many,
     "page": page,
     "history": history,
     "report": spending,
@@ -208,18 +216,20 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-LONG = ("declared", "history", "page", "postgresql", "report", "write")
+LONG = ("alerts", "declared", "history", "many", "page", "postgresql", "report", "write")
 """Parts that run only when they are asked for, so that the others take ten minutes in all."""
 
 
 def keep(options: argparse.Namespace, name: str, result: dict[str, Any]) -> dict[str, Any]:
     """Return a result with the machine and the versions it was measured on. Write it unless the machine is busy.
 
-    ``options.disturbed`` says whether it was busy before. ``options.measured`` gets the result in any case.
+    ``options.disturbed`` says whether it was busy before. ``options.measured`` gets the result in any case, and
+    ``options.refused`` the names of those that were not written.
     """
     whole = options.measured[name] = {"machine": machine(), **result}
     disturbed = options.disturbed or disturbance()
     if disturbed:
+        options.refused.append(name)
         print(f"{name}: not kept, because {disturbed}", file=sys.stderr)
     else:
         RESULTS.mkdir(exist_ok=True)
@@ -276,23 +286,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=2, help="time for the scrapes of one target")
     parser.add_argument("--peers", nargs="+", help="some of them only")
     parser.add_argument("--window", type=float, default=45, help="seconds for which polls are watched")
-    parser.add_argument("--rates", type=int, nargs="*", default=[200, 400, 600, 800], help="polls a second to try")
+    parser.add_argument("--rates", type=int, nargs="*", default=[400, 600, 800], help="polls a second to try")
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4], help="how many share a database")
     parser.add_argument("--minutes", type=float, default=0.5, help="how long memory is watched")
+    parser.add_argument("--write", action="store_true", help="then write docs/performance.md, if all results were kept")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that all started programs are stopped
     tables: list[str] = []
-    options.tell, options.measured = tables.append, {}
+    options.tell, options.measured, options.refused = tables.append, {}, []
     for part in options.part or [name for name in PARTS if name not in LONG]:
         options.disturbed = None if part == "write" else disturbance()
         if options.disturbed:
             print(f"{part}: results will not be kept, because {options.disturbed}", file=sys.stderr)
         PARTS[part](options)
-    if options.measured.keys() >= {"scrape-10000", "poll", "start"}:
+    if options.measured.keys() >= {"scrape-10000", "poll", "cost", "pauses", "start"}:
         from bench.report import summary_table
 
         print(summary_table(options.measured.__getitem__) + "\n")
     print(*tables, sep="\n")
+    if options.write and options.refused:
+        sys.exit(f"docs/performance.md stays as it is, because these were not kept: {', '.join(options.refused)}")
+    if options.write:
+        write(options)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class Daemon:
         """``poll`` is the block ``poll`` of the configuration. The latency is in seconds."""
         self._declared = declared
         self.state = f"path: {directory}/state.db"
+        self.provider = "declared" if declared else "vidnavigator"
         self.count, self._poll, self._directory, self._stack = count, poll, directory, stack
         self._keys = [secrets.token_hex(16) for _ in range(count)]
         keys = directory / "keys"
@@ -49,6 +50,10 @@ class Daemon:
         self.vendor_url = self.vendor.wait_for_line("serving").split()[1]
         self.config = directory / "config.yaml"
         self.configure(count)
+
+    @property
+    def first_key(self) -> str:
+        return self._keys[0]
 
     def configure(self, count: int) -> None:
         """Write a configuration with the first ``count`` accounts, and a state."""

@@ -5,34 +5,33 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from bench.daemon import Daemon
+from bench.fleet import fill_state
 from bench.processes import workplace
 from bench.scrapes import Client, post
 
 IN_TIME = "2.0"
 """Seconds of lag up to which a poll started in time. It must be a bucket of the lag's histogram."""
+SETTLE = 10.0
+"""Seconds for the polls that became due during the start."""
 LATENCY = 0.3
 """Seconds that the simulated vendor takes for each response."""
 
 
-def capacity(
-    count: int, interval: int, concurrency: int, window: float, *, declared: bool = False, tls: bool = False
-) -> dict[str, Any]:
+def capacity(count: int, interval: int, concurrency: int, window: float, *, declared: bool = False) -> dict[str, Any]:
     """Poll this many accounts every ``interval`` seconds, and watch for ``window`` seconds.
 
-    The watch begins when the polls are spread evenly. The second poll of an account comes at least half an interval
-    after its first, and then at its place in the interval.
+    The exporter starts with the states of an earlier run, so its polls are spread evenly from the start.
     """
     with workplace() as directory, ExitStack() as stack:
         poll = f"interval: {interval}s, timeout: 5s, concurrency: {concurrency}"
-        daemon = Daemon(count, poll, LATENCY, directory, stack, declared=declared, tls=tls)
+        daemon = Daemon(count, poll, LATENCY, directory, stack, declared=declared)
+        fill_state(directory / "state.db", count, interval, daemon.provider)
         daemon.start()
-        healthy = daemon.until("/-/healthy")
         ready = daemon.until("/-/ready")
-        time.sleep(interval / 2 + 1)
+        time.sleep(SETTLE)
         before, cpu, vendor = daemon.own(), daemon.process.cpu(), daemon.vendor.cpu()
         begin, every = time.perf_counter(), min(15.0, window / 4)
         client = Client(daemon.url + "/metrics", "gzip")
@@ -53,11 +52,9 @@ def capacity(
         client.close()
         return {
             "accounts": count,
-            "tls": tls,
             "interval": interval,
             "concurrency": concurrency,
-            "healthy_s": healthy,
-            "first_round_s": ready,
+            "ready_s": ready,
             "polls": int(polls),
             "polls_per_second": polls / seconds,
             "in_time": 1 - late / polls,
@@ -69,11 +66,11 @@ def capacity(
             "scrape_p99_ms": 1e3 * times[-1],
             "memory_mb": memory,
             "memory_peak_mb": daemon.process.memory("VmHWM"),
-            "reload_s": _reload(daemon, directory),
+            "reload_s": reload(daemon),
         }
 
 
-def _reload(daemon: Daemon, directory: Path) -> float:
+def reload(daemon: Daemon) -> float:
     """Return the seconds for a reload that removes an account."""
     daemon.configure(daemon.count - 1)
     begin = time.perf_counter()

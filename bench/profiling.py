@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cProfile
 import pstats
-import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -12,21 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.daemon import Daemon
+from bench.fleet import Fleet
 from bench.page import Page
 from bench.processes import workplace
-from exporter.config.load import load
-from exporter.metrics.catalogue import FAMILIES
-from exporter.metrics.page import Exposition
-from exporter.metrics.self_metrics import SelfMetrics
-from exporter.metrics.store import Store
-from exporter.polling.limits import Limits
-from exporter.polling.poller import Poller
-from exporter.polling.requests import Sender
-from exporter.providers import PROVIDERS
-from exporter.runtime.clock import SystemClock
-from exporter.runtime.redaction import Redactor
-from exporter.state.key_records import KeyRecords
-from exporter.state.sqlite import StateFile
 from exporter.transport.transports import Transports
 
 ROUNDS = 20
@@ -54,31 +41,11 @@ def _scrape(count: int, directory: Path) -> dict[str, float]:
 
 def _poll(count: int, directory: Path, stack: ExitStack) -> dict[str, float]:
     daemon = Daemon(count, "concurrency: 1", 0.0, directory, stack)
-    clock, config = SystemClock(), load(daemon.config, PROVIDERS, {})
-    metrics = SelfMetrics("bench", "", 0, 1)
-    state = StateFile.open(directory / "state.db", clock, exclusive=True)
-    stack.callback(state.close)
-    store = Store(Exposition(FAMILIES, metrics.registry, clock), clock)
-    store.replace(config.accounts, config.label_names, {})
-    poller = Poller(
-        providers=PROVIDERS,
-        sender=Sender(
-            Transports().of,
-            Limits(clock, KeyRecords(state, clock)),
-            Redactor(),
-            clock,
-            threading.Event().wait,
-        ),
-        store=store,
-        save=state.save,
-        metrics=metrics,
-    )
+    fleet = stack.enter_context(Fleet(daemon.config, Transports().of))
     profile = cProfile.Profile(time.thread_time)
-    for account in config.accounts:
-        poller.poll(account)
+    fleet.poll()
     profile.enable()
-    for account in config.accounts:
-        poller.poll(account)
+    fleet.poll()
     profile.disable()
     return _packages(profile, count)
 

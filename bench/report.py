@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,35 @@ HELD = 0.999
 
 def summary_table(read: Callable[[str], dict[str, Any]]) -> str:
     """Return the figures with which the page begins: ours, the best peer's, the machine's limit, ours by the limit."""
-    rows = {row["name"]: row for row in read("scrape-10000")["rows"] if row["encoding"] == "gzip"}
-    ours, limit = rows["exporter, 1 % changed"], rows.get("nginx, a ready file")
-    peers = [row for name, row in rows.items() if not name.startswith(("exporter", "nginx"))]
-    runs = read("poll")["runs"]
-    fleet = next(run for run in runs if run["accounts"] == 10_000)
-    most = max(run["polls_per_second"] for run in runs if run["in_time"] >= HELD)
-    start = read("start")["start to the first whole /metrics, 10 accounts"]
     lines = ["| | ours | best peer | limit | ours ÷ limit |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines += [*_scrape_summary(read("scrape-10000")["rows"]), *_cost_summary(read("cost")["rows"])]
+    runs, start = read("poll")["runs"], read("start")
+    fleet = next(run for run in runs if run["accounts"] == 10_000)
+    pause = max(
+        (row for row in read("pauses")["rows"] if row["name"] != "nothing"), key=lambda row: float(row["loop_ms"])
+    )
+    for title, figure in {
+        "CPU to poll 10,000 accounts every 5 minutes and serve them": f"{fleet['cpu_share']:.0%} of one core",
+        "Memory with 10,000 accounts": f"{_figure(fleet['memory_mb'])} MB",
+        "Most polls in a second of which all start in time": _figure(
+            max((run["polls_per_second"] for run in runs if run["in_time"] >= HELD), default=None)
+        ),
+        "Longest pause of an event loop, 10,000 accounts": f"{_figure(pause['loop_ms'])} ms",
+        "Reload of 10,000 accounts, one of them removed": f"{_figure(fleet['reload_s'])} s",
+        "`check-config` of 10,000 accounts": f"{_figure(start['check-config, 10,000 accounts'])} s",
+        "From the start to the first whole `/metrics`, 10 accounts": (
+            f"{_figure(start['start to the first whole /metrics, 10 accounts'])} s"
+        ),
+        "Memory with 10 accounts": f"{_figure(start['resident MB then, 10 accounts'])} MB",
+    }.items():
+        lines.append(f"| {title} | **{figure}** | | | |")
+    return "\n".join(lines)
+
+
+def _scrape_summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    named = {row["name"]: row for row in rows if row["encoding"] == "gzip"}
+    ours, limit = named["exporter, 1 % changed"], named.get("nginx, a ready file")
+    peers = [row for name, row in named.items() if not name.startswith(("exporter", "nginx"))]
     for which, title in (("p50", "median"), ("p99", "99 of 100")):
         peer = min(peers, key=lambda row: float(row[which]), default=None)
         cells = [
@@ -30,15 +51,19 @@ def summary_table(read: Callable[[str], dict[str, Any]]) -> str:
             f"{_figure(limit[which])} ms, {limit['name']}" if limit else "",
             _figure(ours[which] / limit[which]) if limit else "",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    for title, figure in {
-        "CPU to poll 10,000 accounts every 5 minutes and serve them": f"{fleet['cpu_share']:.0%} of one core",
-        "Memory with 10,000 accounts": f"{_figure(fleet['memory_mb'])} MB",
-        "Most polls in a second of which all start in time": _figure(most),
-        "From the start to the first whole `/metrics`, 10 accounts": f"{_figure(start)} s",
-    }.items():
-        lines.append(f"| {title} | **{figure}** | | | |")
-    return "\n".join(lines)
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _cost_summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    named = {row["name"]: float(row["cpu_ms"]) for row in rows}
+    for title, name, limit in (
+        ("CPU of a poll", "a poll", "the least"),
+        ("CPU of a poll over TLS, sessions resumed", "a poll over TLS", "the least over TLS"),
+        ("CPU of a poll with history", "a poll", "a poll without history"),
+    ):
+        ours, least = named[name], named[limit]
+        words = limit.replace("a poll ", "")
+        yield f"| {title} | **{_figure(ours)} ms** | | {_figure(least)} ms, {words} | {_figure(ours / least)} |"
 
 
 def scrape_table(result: dict[str, Any]) -> str:
@@ -95,7 +120,7 @@ def poll_table(runs: Sequence[dict[str, Any]]) -> str:
         "scrape_p50_ms": "scrape p50 ms",
         "scrape_p99_ms": "p99 ms",
         "memory_mb": "RSS MB",
-        "first_round_s": "first round s",
+        "ready_s": "start s",
         "reload_s": "reload s",
     }
     lines = ["| " + " | ".join(names.values()) + " |", "| " + " | ".join(["---:"] * len(names)) + " |"]
@@ -124,12 +149,14 @@ def start_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Imports in milliseconds, each with what it imports itself, are {imports}.", ""])
 
 
-def tls_table(result: dict[str, Any]) -> str:
-    """Return the CPU of a poll without TLS and over it."""
-    plain, over = (float(run["cpu_per_poll_ms"]) for run in result["runs"])
-    lines = ["| polls | CPU ms a poll | ÷ without TLS |", "| --- | ---: | ---: |"]
-    lines.append(f"| without TLS | {_figure(plain)} | 1 |")
-    lines.append(f"| over TLS, sessions resumed | {_figure(over)} | {_figure(over / plain)} |")
+def cost_table(result: dict[str, Any]) -> str:
+    """Return the CPU of each kind of poll, compared with the least over the same connection."""
+    lines = ["| | CPU ms | least to most | ÷ the least |", "| --- | ---: | ---: | ---: |"]
+    named = {row["name"]: float(row["cpu_ms"]) for row in result["rows"]}
+    for row in result["rows"]:
+        least = named["the least over TLS" if row["name"].endswith("TLS") else "the least"]
+        spread = " to ".join(map(_figure, row["spread"]))
+        lines.append(f"| {row['name']} | {_figure(row['cpu_ms'])} | {spread} | {_figure(row['cpu_ms'] / least)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -174,6 +201,23 @@ def _on_paper(first: dict[str, Any], last: dict[str, Any], *, replicas: int, pol
     sent = polls_per_second * (first["bytes_per_poll"] + (replicas - 1) * further("bytes_per_poll"))
     asked = f"{_figure(statements)} statements and {_figure(sent / 1e6)} MB a second, and for {cpu / 1e3:.1f} cores"
     return f"On paper, {replicas} replicas with 10,000 accounts every 5 minutes ask the database for {asked}."
+
+
+def many_table(result: dict[str, Any]) -> str:
+    """Return the figures of an exporter with very many accounts."""
+    rows = {
+        "start with the states of an earlier run, s": result["ready_s"],
+        "resident MB after the start": result["memory_at_start_mb"],
+        "resident MB after a scrape and the status page": result["memory_mb"],
+        "resident MB at the most": result["memory_peak_mb"],
+        **{f"`{path}`, s": seconds for path, seconds in result["endpoints"].items()},
+        "`/-/healthy` at the worst beside a scrape, s": result["health_meanwhile_s"],
+        "reload that removes an account, s": result["reload_s"],
+        "`/metrics` after it, s": result["page_after_reload_s"],
+        "`/-/healthy` at the worst beside that, s": result["health_after_reload_s"],
+    }
+    lines = [f"| {result['accounts']:,} accounts | |", "| --- | ---: |"]
+    return "\n".join([*lines, *(f"| {name} | {_figure(value)} |" for name, value in rows.items())]) + "\n"
 
 
 def pause_table(result: dict[str, Any]) -> str:
@@ -287,7 +331,8 @@ def filled(text: str, read: Callable[[str], dict[str, Any]]) -> str:
         ),
         "scrape": lambda: "\n".join(scrape_table(read(f"scrape-{count}")) for count in (1, 100, 1_000, 10_000)),
         "poll": lambda: poll_table(read("poll")["runs"]),
-        "tls": lambda: tls_table(read("tls")),
+        "cost": lambda: cost_table(read("cost")),
+        "many": lambda: many_table(read("many")),
         "connections": lambda: connection_table(read("connections")),
         "start": lambda: start_table(read("start")),
         "pauses": lambda: pause_table(read("pauses")),

@@ -134,7 +134,7 @@ def _query(url: str, expression: str) -> float:
 
 
 def main() -> None:
-    options = argparse.Namespace(disturbed=disturbance(), measured={})
+    options = argparse.Namespace(disturbed=disturbance(), measured={}, refused=[])
     result = {
         "division": division(ACCOUNTS, (1, 2, 4, 9, 10, 19, 99)),
         "prometheus": [prometheus(count) for count in (1_000, 10_000)],

@@ -41,8 +41,9 @@ def test_results_are_kept_only_when_the_machine_was_quiet_before_and_after(
 ) -> None:
     monkeypatch.setattr(command, "disturbance", lambda: after)
     monkeypatch.setattr(command, "RESULTS", tmp_path)
-    options = argparse.Namespace(disturbed=before, measured={})
+    options = argparse.Namespace(disturbed=before, measured={}, refused=[])
     result = command.keep(options, "start", {"seconds": 1})
     assert options.measured == {"start": result}
+    assert options.refused == ([] if kept else ["start"])
     assert result["seconds"] == 1
     assert (tmp_path / "start.json").exists() is kept
