@@ -6,6 +6,7 @@ import json
 import threading
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from unicodedata import category
 from urllib.parse import quote
 
@@ -30,6 +31,8 @@ class Redactor:
         """The lengths of the forms with this beginning. Tuples, because sets would take 1 kB of memory for a key."""
         self._probes: set[int] = set()
         self._longest = 0
+        self._word = inf
+        """The shortest word that every text with a key has. Hardly any response has such a long one."""
         for secret in secrets:
             self.add(secret)
 
@@ -44,6 +47,7 @@ class Redactor:
                 self._lengths[start] = tuple({*self._lengths.get(start, ()), len(form)})
                 self._probes.add(len(start))
                 self._longest = max(self._longest, len(form))
+                self._word = min(self._word, max(map(len, form.split()), default=0))
 
     def redact(self, text: str, limit: int | None = None) -> str:
         """Return the first ``limit`` characters of a text, with every known key blanked, even if the limit cuts it."""
@@ -51,6 +55,8 @@ class Redactor:
         with self._lock:
             # Search beyond the limit, because a key that is cut in half is not found.
             seen = text[: end + self._longest]
+            if max(map(len, seen.split()), default=0) < self._word:
+                return text[:end]
             lengths = self._lengths
             starts = [
                 (at, size)
@@ -101,13 +107,13 @@ def change_texts(document: object, change: Callable[[str], str]) -> object:
 def _gather(document: object, texts: list[str]) -> None:
     if isinstance(document, str):
         texts.append(document)
-    elif isinstance(document, dict):
-        texts += document
-        for value in document.values():
-            _gather(value, texts)
-    elif isinstance(document, list):
+    elif isinstance(document, (dict, list)):
+        if isinstance(document, dict):
+            texts += document
+            document = document.values()
         for value in document:
-            _gather(value, texts)
+            if isinstance(value, (str, dict, list)):  # most are numbers
+                _gather(value, texts)
 
 
 def _changed(document: object, change: Callable[[str], str]) -> object:

@@ -109,3 +109,8 @@ def test_an_escaped_text_has_no_character_that_drives_a_terminal(text: str) -> N
 
 def test_an_escape_names_the_character() -> None:
     assert escape("a\x9b31m\x85b\u202ec\nd\x7f e\u00a0f") == "a\\u009b31m\\u0085b\\u202ec\\nd\\u007f e\u00a0f"
+
+
+def test_a_secret_of_several_words_is_blanked_among_shorter_words() -> None:
+    redactor = Redactor(["open sesame now", "a-key-of-a-vendor"])
+    assert redactor.redact("he said open sesame now, twice") == "he said <redacted>, twice"
