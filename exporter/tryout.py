@@ -105,7 +105,7 @@ def _result(outcome: FieldOutcome) -> str:
     if outcome.rejected:
         return f"rejected, because it {outcome.rejected}"
     if outcome.value is None:
-        return "absent"
+        return f"absent, because {escape(outcome.absent)}" if outcome.absent else "absent"
     if isinstance(outcome.value, float) and not isinstance(outcome.value, bool):
         return _number(outcome.value)
     return escape(str(outcome.value)).lower() if isinstance(outcome.value, bool) else escape(str(outcome.value))

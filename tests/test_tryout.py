@@ -89,6 +89,27 @@ def test_a_file_that_is_no_response_is_told_in_one_sentence(
     assert len(told.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("response", "why"),
+    [
+        (
+            '{"success": true, "data": {"renewed": 5, "limits": 3}}',
+            "absent, because data has no limit. It has renewed, limits",
+        ),
+        ('{"success": true, "data": null}', "absent, because data is null"),
+        ('{"success": true}', "absent, because the response has no data. It has success"),
+        ('{"success": true, "data": {}}', "absent, because data has no limit"),
+    ],
+)
+def test_an_absent_field_says_where_its_path_ends(
+    response: str, why: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "config.yaml").write_text(CONFIG.replace(", unlimited: [null]", ""))
+    (folder / "response.json").write_text(response)
+    assert commands.run(["try-provider", "acme", "--response", "response.json"]) == 0
+    assert f"credits.limit    {why}\n" in capsys.readouterr().out
+
+
 def test_the_fields_of_an_item_of_each_are_named_after_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = "      quotas: [{each: data.pots, name: n, used: usd}]\n    examples:"
     (folder / "config.yaml").write_text(CONFIG.replace("    examples:", more))

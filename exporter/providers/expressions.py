@@ -17,6 +17,8 @@ from jmespath import exceptions, functions, lexer, visitor
 MAX_CHARACTERS = 1024
 """Characters of an expression."""
 
+_NAMES = 10
+"""Fields of a response that a message names."""
 _REFUSED = {
     "sum": "of nothing would be 0, which is a balance that alerts. Select the list and write `list: sum`",
     "avg": "has no use here. Select the list and write `list: sum`, `list: min` or `list: max`",
@@ -92,6 +94,27 @@ class Expression:
                 )
             value = value.get(name)
         return value
+
+    def is_sent(self, document: object) -> bool:
+        """Return whether the field of a plain path is in the response, null or not. Other expressions count as sent."""
+        value = document
+        for name in self.path or ():
+            if not isinstance(value, dict) or name not in value:
+                return False
+            value = value[name]
+        return True
+
+    def why_absent(self, document: object) -> str:
+        """Return in words where a plain path ends in a response, or nothing where that is not known."""
+        value, walked = document, "the response"
+        for name in self.path or ():
+            if not isinstance(value, dict):
+                break
+            if name not in value:
+                there = ", ".join([*value][:_NAMES]) + (", …" if len(value) > _NAMES else "")
+                return f"{walked} has no {name}" + (f". It has {there}" if there else "")
+            value, walked = value[name], name
+        return f"{walked} is null" if self.path and value is None else ""
 
     def holds(self, document: object) -> bool:
         """Return whether the expression gives true, and nothing else."""

@@ -39,6 +39,8 @@ class ResponseField:
         value = self.expression.of(document)
         if isinstance(value, list) and self.list_ is not None:
             return self._of_list(value)
+        if value is None and not self.expression.is_sent(document):
+            return None  # also where null means unlimited, because a vendor that leaves a limit out does not say so
         return self._one(value)
 
     def time_of(self, document: object) -> float | None:
@@ -171,11 +173,12 @@ _MOMENTS: Mapping[str, Callable[[object], float | None]] = {
 
 @dataclass(slots=True)
 class FieldOutcome:
-    """What became of one field, for ``try-provider``."""
+    """What became of one field, for ``try-provider``. A field without a value says why, if that is known."""
 
     name: str
     value: object = None
     rejected: str = ""
+    absent: str = ""
 
 
 @dataclass(slots=True)
@@ -239,7 +242,8 @@ class Reader:
             self._reject(name, error, field_.expression)
             return None, True
         if self.outcomes is not None:
-            self.outcomes.append(FieldOutcome(self.prefix + name, value))
+            absent = field_.expression.why_absent(self.document) if value is None else ""
+            self.outcomes.append(FieldOutcome(self.prefix + name, value, absent=absent))
         return value, False
 
     def _reject(self, name: str, error: UnreadableField, expression: Expression) -> None:
