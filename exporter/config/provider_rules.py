@@ -58,7 +58,13 @@ def _field(value: object) -> ResponseField:
     unlimited = value.get("unlimited", ["unlimited"])
     if not isinstance(unlimited, list) or any(isinstance(item, (list, Mapping)) for item in unlimited):
         raise ValueError("unlimited: must be a list of values, such as [unlimited, null, -1]")
-    return ResponseField(_expression(value["value"]), scale, list_, tuple(unlimited), time)
+    expression = _expression(value["value"])
+    if None in unlimited and expression.path is None:
+        raise ValueError(
+            "unlimited: null needs a path of names alone, such as data.limit, because other expressions give null also "
+            "for what is not sent"
+        )
+    return ResponseField(expression, scale, list_, tuple(unlimited), time)
 
 
 def _text_or_field(value: object) -> str | ResponseField:

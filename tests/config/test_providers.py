@@ -74,6 +74,9 @@ def test_what_an_account_says_itself_wins(tmp_path: Path) -> None:
         ("balance: amount", "balance: 'sum(a[].b)'",
          "config.yaml:12: providers.*.usage.credits.balance: must not use sum(), because it of nothing would be 0, "
          "which is a balance that alerts. Select the list and write `list: sum`"),
+        ("balance: amount", "balance: {value: 'a || b', unlimited: [null]}",
+         "config.yaml:12: providers.*.usage.credits.balance: unlimited: null needs a path of names alone, such as "
+         "data.limit, because other expressions give null also for what is not sent"),
         ("balance: amount", "balance: {value: a, scale: '0.01'}",
          "config.yaml:12: providers.*.usage.credits.balance: scale: must be a number other than 0, such as 0.01"),
         ("balance: amount", "ballance: amount",
