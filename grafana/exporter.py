@@ -322,7 +322,7 @@ def polls() -> list[tuple[int, Json]]:
                 hidden=("Value #reason",),
                 sort="Last response",
                 overrides=[
-                    override("Account", links=[account_link("data")]),
+                    override("Account", links=[account_link("data")], custom__width=115),
                     override("Provider", custom__width=100),
                     override(
                         "Reason",
