@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import NamedTuple
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -59,9 +60,17 @@ def short(value: float) -> str:
 
 def date_text(at: float, *, exact: bool) -> str:
     """Return a date, with the time of the day if ``exact``."""
-    date = _date(at)
-    day = f"{date.day} {_MONTHS[date.month]} {date.year}"
-    return f"{day}, {date.hour:02}:{date.minute:02} UTC" if exact else day
+    day, second = divmod(math.floor(at), int(DAY))
+    if not exact:
+        return _date_of_day(day)
+    return f"{_date_of_day(day)}, {second // 3600:02}:{second // 60 % 60:02} UTC"
+
+
+@lru_cache(1024)
+def _date_of_day(day: int) -> str:
+    """Return the date of a day since 1970. A page has thousands of times, of a few hundred days."""
+    date = _date(day * DAY)
+    return f"{date.day} {_MONTHS[date.month]} {date.year}"
 
 
 def _every(begin: float, end: float, step: float, origin: float = 0.0) -> Iterator[float]:

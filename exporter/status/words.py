@@ -19,11 +19,14 @@ def amount(value: float | None) -> str:
     """Return a number of credits or channels with at most two decimals. A tiny number is not rounded to 0."""
     if value is None or value == inf:
         return UNKNOWN if value is None else UNLIMITED
-    if 0 < abs(value) < 0.01:
+    if not value:
+        return "0"
+    size = abs(value)
+    if size < 0.01:
         return "less than 0.01" if value > 0 else "just below 0"
-    if abs(value) >= 1e15:
+    if size >= 1e15:
         return f"{value:.3g}"
-    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.2f}".rstrip("0").rstrip(".")
+    text = f"{value:,.0f}" if size >= 10_000 else f"{value:,.2f}".rstrip("0").rstrip(".")
     return text.replace("-", "\N{MINUS SIGN}")
 
 
