@@ -41,8 +41,8 @@ Reading = tuple[float, dict[str, float]]
             id="a new operation",
         ),
         pytest.param(
-            [(100.0, {"search": 50, "(other)": 9}), (90.0, {"search": 53, "clip": 5, "(other)": 6})],
-            {"search": 3, "clip": 5, "(not split)": 2},
+            [(100.0, {"search": 1, "(other)": 9}), (80.0, {"search": 2, "clip": 5, "(other)": 6})],
+            {"search": 1, "clip": 5, "(not split)": 14},
             id="an operation that grew out of the others",
         ),
         pytest.param(

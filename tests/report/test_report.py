@@ -87,6 +87,27 @@ def test_a_month_that_has_not_ended_is_told_with_what_it_will_come_to(month: Wor
     assert media.split()[1:] == ["3.00", "0.00", "0.00", "credits", "0.30", "USD", "3.01", "USD"]
 
 
+def test_a_forecast_follows_the_last_week_alone(accounts: World, reporter: Reporter) -> None:
+    balance = 1000.0
+    for day in range(-1, 20):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, balance := balance - (10 if day < 10 else 1))
+    table = reporter(month="2026-10", now=OCTOBER + 19 * DAY + 60)
+    media = next(line for line in table.splitlines() if line.startswith("vidnavigator/media"))
+    assert media.split()[-4:] == ["11.00", "USD", "12.20", "USD"], "110 spent, and 12 days of 1 to come"
+
+
+def test_readings_of_a_clock_that_ran_ahead_do_not_count(month: World, reporter: Reporter) -> None:
+    spent = [row["spent"] for row in reporter.rows(month="2026-10", now=OCTOBER + 2 * DAY) if row["currency"] == "USD"]
+    assert spent == [2]
+
+
+def test_one_day_without_a_reading_is_told(accounts: World, reporter: Reporter) -> None:
+    for day in (-1, 0, 2):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 9.0)
+    reporter.rows(first="2026-10-01", last="2026-10-03")
+    assert "vidnavigator/media (2 Oct 2026)" in reporter.err
+
+
 def test_what_was_added_and_lapsed_is_listed_by_day(month: World, reporter: Reporter) -> None:
     table = reporter(month="2026-10")
     assert "11 Oct 2026  499.75    0.00  credits  vidnavigator/search" in table
