@@ -116,7 +116,7 @@ def _section(report: Spending, total: ReportRow, write: Writer) -> Section:
 
 def _layers(rows: Sequence[ReportRow], starts: Sequence[int]) -> Iterator[Layer]:
     """Yield the largest rows, and the rest as one."""
-    ranked = sorted(rows, key=lambda row: -sum(row.by_day.values()))
+    ranked = sorted((row for row in rows if any(row.by_day.values())), key=lambda row: -sum(row.by_day.values()))
     shown = len(ranked) if len(ranked) <= LAYERS else LAYERS - 1
     for colour, row in enumerate(ranked[:shown], 1):
         yield Layer(escape(row.name) or "spent", colour, _heights([row], starts))

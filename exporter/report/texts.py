@@ -52,7 +52,8 @@ def as_table(report: Spending) -> str:
     kinds = Counter(row.kind for row in report.rows)
     lines = [head]
     for row in (*report.rows, *(total for total in report.totals if kinds[total.kind] > 1)):
-        amounts = [write.amount(row.kind.unit, amount) for amount in (row.spent, row.added, row.lapsed)]
+        amounts = [write.amount(row.kind.unit, row.spent)]
+        amounts += ["-" if each is None else write.amount(row.kind.unit, each) for each in (row.added, row.lapsed)]
         cells = [escape(row.name) or "total", *amounts, escape(row.kind.unit), write.money(row)]
         lines.append(cells + [write.expected(row)] * report.is_open)
     parts = [f"{report.span}, in UTC", "", *_columns(lines, right=(1, 2, 3, 5, 6))]

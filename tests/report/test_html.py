@@ -110,3 +110,8 @@ def test_the_cost_of_a_team_is_one_sum_whatever_units_it_was_spent_in(
         accounts.poll(CLIPS, OCTOBER + day * DAY, 100.0 - day, unit="minutes")
     text = " ".join(re.sub(r"<[^>]+>", " ", reporter("label:team", "html", month="2026-10")).split())
     assert "Team Cost in EUR Cost in USD search 0.40 – media – 1.20 " in text
+
+
+def test_paper_is_never_dark(page: str) -> None:
+    assert len(re.findall(r"@media screen and \(prefers-color-scheme: dark\)", page)) == 2
+    assert page.count("prefers-color-scheme") == 2
