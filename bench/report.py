@@ -178,7 +178,8 @@ def state_table(rows: Sequence[dict[str, Any]]) -> str:
         title = "file" if row["state"] == "file" else f"PostgreSQL, {row['replicas']} exporter{many}"
         cells = [_figure(values[name]) if row["state"] != "file" or values[name] else "" for name in names]
         lines.append("| " + " | ".join([title, *cells]) + " |")
-    first, *_, last = [row for row in rows if row["state"] != "file"]
+    of_database = [row for row in rows if row["state"] != "file"]
+    first, last = of_database[0], of_database[-1]
     if last["replicas"] > first["replicas"]:
         lines += ["", _on_paper(first, last, replicas=100, polls_per_second=10_000 / 300)]
     return "\n".join(lines) + "\n"
