@@ -60,10 +60,10 @@ class Server:
         )
         until(self._answers, "PostgreSQL answers")
 
-    def stop(self) -> None:
-        """End all connections and stop."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End all connections and stop, with ``at_once`` without writing what is only in memory."""
         if self.process is not None:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
             self.process.wait(PATIENT)
             self.process = None
 
@@ -115,6 +115,6 @@ def server() -> Iterator[Server]:
             running.start()
             yield running
         finally:
-            running.stop()
+            running.stop(at_once=True)
     finally:
         shutil.rmtree(folder)

@@ -178,9 +178,9 @@ def test_damaged_balances_are_skipped(file: StateFile, clock: FakeClock, caplog:
 
 def test_what_is_too_old_is_dropped_and_what_is_not_stays(past: Past, clock: FakeClock) -> None:
     past.accounts.kept = Kept(hourly=2 * DAY, daily=40 * DAY)
-    for _ in range(200 * 4):
+    for _ in range(200 * 2):
         past.save(MEDIA, polled(clock))
-        clock.advance(DAY / 4)
+        clock.advance(DAY / 2)
     for span, kept in ((HOUR, 2 * DAY), (DAY, 40 * DAY)):
         oldest = readings(past, span).at[0]
         assert clock.wall() - kept - chunks.ROWS * span - DAY <= oldest <= clock.wall() - kept
