@@ -94,7 +94,7 @@ class Groups:
     def leave_to_others(self, states: Mapping[AccountKey, AccountState]) -> None:
         """Take from what others saved which accounts they can read the key of, where we cannot."""
         now = self._clock.monotonic()
-        for account in self._accounts:
+        for account in self._accounts if states else ():
             state = states.get(account.id)
             if state is not None and self.of(account.id) == account.id:
                 is_keyless = state.failure is not None and state.failure.reason == CredentialError.reason

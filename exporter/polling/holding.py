@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 0.1
 SETTLING_SECONDS = 10.0
 """Seconds after a connection in which others may still have to connect, so that none counts as dead."""
 _TIDY_SECONDS = 10.0
-_MANY = 100
+_MANY = 50
 """Changes after which the next step follows at once."""
 
 

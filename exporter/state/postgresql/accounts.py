@@ -23,7 +23,7 @@ from exporter.state.postgresql.link import Link
 logger = logging.getLogger(__name__)
 
 _BATCH = 500
-MOST_CHANGES = 500
+MOST_CHANGES = 100
 _LOAD = "SELECT account, state, version FROM accounts WHERE account = ANY(%s)"
 _PUT = (
     "INSERT INTO accounts(account, state, version) VALUES (%s, %s, %s)"
