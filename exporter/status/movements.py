@@ -51,8 +51,9 @@ def _movement(series: Series, before: int, now: int, span: int) -> Movement:
         for name, column in series.used.items()
         if (change := _used(column[before], column[now], reset)) > 0
     }
+    anew = series.began[before] != series.began[now]  # because the state was lost
     spent, added, lapsed = (
-        _change(column[before], column[now]) for column in (series.spent, series.added, series.lapsed)
+        _change(column[before], column[now], anew) for column in (series.spent, series.added, series.lapsed)
     )
     start = series.at[now] // span * span
     return Movement(start, series.at[before], series.at[now], spent, added, lapsed, reset, used)
@@ -91,11 +92,11 @@ def _first_of_unit(series: Series) -> int:
     return first
 
 
-def _change(before: Decimal | None, now: Decimal | None) -> float:
-    """Return how far a total grew. A total that fell began anew, because the state was lost."""
+def _change(before: Decimal | None, now: Decimal | None, anew: bool) -> float:
+    """Return how far a total grew. One that fell began anew, too, in a state that does not tell when it began."""
     if now is None or before is None:
         return 0.0
-    return float(now - before if now >= before else now)
+    return float(now if anew or now < before else now - before)
 
 
 def _used(before: float | None, now: float | None, reset: bool) -> float:

@@ -43,8 +43,10 @@ def test_only_a_share_counts_of_the_movement_in_which_a_span_begins() -> None:
     assert totals(changes, 0.5 * HOUR)[0] == 90
 
 
-def test_a_total_that_fell_began_anew() -> None:
+def test_a_ledger_that_began_anew_counts_from_0() -> None:
     assert [change.spent for change in movements(series([50, 7, 9]), HOUR)] == [7, 2]
+    again = series([5, 7, 9], began=[0.0, 3600.0, 3600.0])
+    assert [change.spent for change in movements(again, HOUR)] == [7, 2]
 
 
 def test_what_is_not_known_is_no_movement() -> None:
