@@ -46,7 +46,7 @@ class History:
     def accounts(self) -> list[AccountKey]:
         """Return every account that has a state, also one that is no longer configured."""
         names = sorted(text for (text,) in self._execute("SELECT account FROM accounts").fetchall())
-        return [(provider, name) for provider, name in map(json.loads, names)]
+        return [account for account in map(_key, names) if account is not None]
 
     def readings(self, account: AccountKey, span: int, begin: float, end: float) -> Series:
         """Return the last reading of each hour or day (``span``) before ``end``, from the last one before ``begin``.
@@ -70,8 +70,8 @@ class History:
             while number is not None and number < each:
                 number, rows = next(found, (None, ()))
             contents = [content for _, content in rows] if number == each else []
-            provider, name = json.loads(text)
-            yield (provider, name), self._series(each, contents, last, span, (begin, end))
+            if (account := _key(text)) is not None:
+                yield account, self._series(each, contents, last, span, (begin, end))
 
     def balances(self, accounts: Sequence[AccountKey], span: int, begin: float) -> dict[AccountKey, list[Balance]]:
         """Return the last balance of each hour or day from about ``begin`` (Unix seconds) on, if it was a number."""
@@ -103,8 +103,8 @@ class History:
             earlier = self._execute(_CHUNK_BEFORE, (number, span, first)).fetchall()
             pieces = [*(unpacked(content, number) for (content,) in earlier), *pieces]
         whole = pieces[0] if len(pieces) == 1 else chunks.joined(pieces)
-        if last is not None:
-            newest = chunks.decode(last)
+        newest = undamaged(chunks.decode, last, number) if last is not None else None
+        if newest is not None:
             whole = with_reading(whole, span, newest, newest.at[0])
         return chunks.part(whole, max(0, bisect_left(whole.at, begin) - 1), bisect_left(whole.at, end))
 
@@ -132,6 +132,15 @@ def open_file(path: Path) -> Iterator[History]:
         raise _unreadable(path, error) from error
     finally:
         db.close()
+
+
+def _key(name: str) -> AccountKey | None:
+    """Return the account of a name, None for a damaged one."""
+    try:
+        provider, account = json.loads(name)
+    except ValueError:
+        return None
+    return provider, account
 
 
 def _in(values: Collection[object]) -> str:

@@ -72,14 +72,15 @@ def in_order(before: Packed | None, new: Packed, now: float) -> tuple[Packed | N
 def keep(execute: Execute, account: int | str, earlier: Packed, last: Packed, now: float, kept: Kept) -> None:
     """Add ``earlier`` to the history if ``last`` is of another hour or day. Drop what is too old."""
     now = max(now, last.at)
+    reading = undamaged(chunks.decode, earlier.content, account)
     for span, seconds in ((HOUR, kept.hourly), (DAY, kept.daily)):
         if earlier.at // span == last.at // span:
             continue
-        if seconds:
+        if seconds and reading is not None:
             place = (account, span, earlier.at // span // chunks.ROWS)
             row = execute(_GET, place).fetchone()
             before = unpacked(row[0], account) if row else Series()
-            execute(_PUT, (*place, chunks.pack(with_reading(before, span, chunks.decode(earlier.content), now))))
+            execute(_PUT, (*place, chunks.pack(with_reading(before, span, reading, now))))
         oldest = (last.at - seconds) // span // chunks.ROWS if seconds else last.at
         execute(_DROP, (account, span, int(oldest)))
 

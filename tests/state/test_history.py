@@ -244,6 +244,29 @@ def test_a_damaged_chunk_costs_its_readings_alone(
     past.save(MEDIA, polled(clock, 80))
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE accounts SET reading = x'00' WHERE account LIKE '%media%'",
+        "UPDATE accounts SET account = 'a' WHERE account LIKE '%media%'",
+    ],
+    ids=["reading", "name"],
+)
+def test_a_damaged_row_stops_neither_polls_nor_readers(statement: str, file: StateFile, clock: FakeClock) -> None:
+    past = Past(file, StateSource("path", str(file.path)))
+    for account in (MEDIA, ARCHIVE):
+        past.save(account, polled(clock))
+    file.write(lambda db: db.execute(statement))
+    with past.opened() as opened:
+        every = dict(opened.every_account(DAY, 0, 1e11))
+        assert ARCHIVE in opened.accounts()
+    assert len(every[ARCHIVE]) == 1
+    assert len(every.get(MEDIA, Series())) == 0
+    clock.advance(DAY)
+    past.save(MEDIA, polled(clock, 5))
+    assert readings(past, DAY).spent == [5]
+
+
 def test_a_reader_sees_one_moment(past: Past, clock: FakeClock) -> None:
     past.save(MEDIA, polled(clock))
     with past.opened() as opened:
