@@ -84,37 +84,37 @@ class CredentialError(PollError):
 
 
 class AuthError(PollError):
-    """The vendor answered 401, because the key is not valid."""
+    """The vendor responded with 401, because the key is not valid."""
 
     reason = "auth"
 
 
 class ForbiddenError(PollError):
-    """The vendor answered 403, because the key may not read the usage."""
+    """The vendor responded with 403, because the key may not read the usage."""
 
     reason = "forbidden"
 
 
 class PaymentRequiredError(PollError):
-    """The vendor answered 402, because the account has no credits left."""
+    """The vendor responded with 402, because the account has no credits left."""
 
     reason = "payment_required"
 
 
 class RateLimitedError(PollError):
-    """The vendor answered 429, because the key made too many requests."""
+    """The vendor responded with 429, because the key made too many requests."""
 
     reason = "rate_limited"
 
 
 class ClientError(PollError):
-    """The vendor answered with a redirect, or with a 4xx that has no reason of its own."""
+    """The vendor responded with a redirect, or with a 4xx that has no reason of its own."""
 
     reason = "client_error"
 
 
 class ServerError(PollError):
-    """The vendor answered with a 5xx."""
+    """The vendor responded with a 5xx."""
 
     reason = "server_error"
 

@@ -146,7 +146,8 @@ def _table(outcomes: Sequence[Outcome]) -> str:
         if outcome.waits:
             notes.append(f"{name}: {outcome.waits}")
         elif failure:
-            notes.append(f"{name}: {EXPLANATIONS[failure.reason]} {_printable(failure.message)}")
+            message = failure.message[:1].upper() + failure.message[1:]
+            notes.append(f"{name}: {EXPLANATIONS[failure.reason]} {_printable(message)}")
         elif account.subscription == "none":
             result = "no subscription"
         elif any("has no balance" in problem.text for problem in account.attention):

@@ -66,7 +66,7 @@ class AccountRules:
         self._problems: dict[Authorities, str | None] = {}
 
     def provider(self, entry: Entry) -> Provider | None:
-        """Return the provider, after a check that it exists and has what is asked of it."""
+        """Return the provider, after a check that it exists and collects what the account wants."""
         model, location = entry.checked.model, entry.location
         if entry.checked.hits("provider"):
             return None

@@ -1,4 +1,4 @@
-"""The rules between accounts: no name twice, no key asked too often, and what is said of a shared URL or file once."""
+"""The rules between accounts: no name twice, no key used too often, and what is said of a shared URL or file once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from exporter.errors import CredentialError
 from exporter.readings import AccountKey
 
 _BILLING_CALLS = 1 / 60
-"""Requests a minute for each thing collected beside the usage: it is asked once an hour."""
+"""Requests a minute for each thing collected beside the usage: it is requested once an hour."""
 
 
 class AccountSet:
@@ -82,6 +82,6 @@ class AccountSet:
                 self._report.doubt(location, problem)
 
     def finish(self) -> None:
-        """Report every key that its accounts together ask for more than it allows."""
+        """Report every key whose accounts together make more requests than it allows."""
         for location, sentence in self._keys.excesses():
             self._report.problem(location, sentence)

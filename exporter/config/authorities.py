@@ -51,7 +51,7 @@ class Authorities:
 
     def problem(self) -> str | None:
         """Return why these cannot serve as authorities, or None where they can."""
-        import ssl  # few configurations name such a file, and check-config must answer at once
+        import ssl  # few configurations name such a file, and check-config must be quick
 
         try:
             self.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))

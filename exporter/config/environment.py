@@ -35,7 +35,7 @@ def expand(text: str, environ: Mapping[str, str]) -> tuple[str, list[str]]:
 
 
 def _is_utf8(text: str) -> bool:
-    # os.environ hides bytes that are not UTF-8 in surrogates, which no answer of ours could be encoded with.
+    # os.environ hides bytes that are not UTF-8 in surrogates, with which no response of ours could be encoded.
     try:
         text.encode()
     except UnicodeEncodeError:

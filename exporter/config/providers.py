@@ -1,7 +1,7 @@
 """The providers that accounts may name: built-in ones, those of the configuration, presets, and those of packages.
 
 A preset is a YAML file in the package. It is read when an account names it. A provider of the configuration replaces
-the preset of its name. Other packages are asked for a name that none of these has.
+the preset of its name. A name that none of these has is looked up in other packages.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ class AccountBlock(Block):
     )
     collect: list[Annotated[str, TEXT]] | None = Field(
         default=None,
-        description="Parts to ask the vendor for. `usage` must be one of them.",
+        description="Parts to request from the vendor. `usage` must be one of them.",
         json_schema_extra={"default": ["usage"]},
     )
     credit_rates: dict[Annotated[str, TEXT], Annotated[float, RATE]] | None = Field(
@@ -187,7 +187,7 @@ class AccountBlock(Block):
     )
     max_operations: Annotated[int, COUNT] = Field(
         default=100,
-        description="Most operations that are exported for one answer. The rest is summed as `(other)`.",
+        description="Most operations that are exported of one response. The rest is summed as `(other)`.",
     )
     interval: Annotated[float | None, INTERVAL] = Field(
         default=None, description="As `poll.interval`.", json_schema_extra={"x-default": "`poll.interval`"}
@@ -214,7 +214,7 @@ class AccountBlock(Block):
         json_schema_extra={"x-default": "the provider's `price`"},
     )
     variables: dict[Annotated[str, VARIABLE_NAME], Annotated[str, TEXT]] | None = Field(
-        default=None, description="What the provider's `variables` ask for, such as `{project_id: abc}`."
+        default=None, description="Values for the provider's `variables`, such as `{project_id: abc}`."
     )
 
 

@@ -40,7 +40,7 @@ class Fault:
     path: str | None = None
 
     def times(self, count: int) -> Fault:
-        """Return the same fault for this many requests. Afterwards the account answers normally."""
+        """Return the same fault for this many requests. Afterwards the account responds normally."""
         return replace(self, remaining=count)
 
     def on(self, path: str) -> Fault:
@@ -71,7 +71,7 @@ def status(
 
 
 def no_subscription(field: str = "error") -> Fault:
-    """Answer VidNavigator's 404 for an account without a plan. Newer answers use the field `error_code`."""
+    """Respond with VidNavigator's 404 for an account without a plan. Newer responses use the field `error_code`."""
     value = {"status": "error", field: "no_subscription", "message": "This account has no subscription."}
     return body(value, code=404)
 
@@ -96,7 +96,7 @@ def processing() -> Fault:
 
 
 def body(value: object, *, code: int = 200, headers: Mapping[str, str] | None = None) -> Fault:
-    """Answer with these bytes, or with another value as JSON, for wrong envelopes and hand-made answers."""
+    """Respond with these bytes, or with another value as JSON, for wrong envelopes and hand-made responses."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Fault(lambda request: request.exchange.send(code, data, headers))
 

@@ -46,13 +46,13 @@ class Calendar:
 
 @dataclass(frozen=True)
 class Demand:
-    """Credits that users ask for. The rate has a daily mean, and waves of a day and of 97 minutes."""
+    """Credits that users want to spend. The rate has a daily mean, and waves of a day and of 97 minutes."""
 
     per_day: float
     phase: float = 0.0
 
     def between(self, start: float, end: float) -> float:
-        """Return the credits asked for between two simulated seconds. They are never negative."""
+        """Return the credits that users want to spend between two simulated seconds. They are never negative."""
         return max(0.0, self._since_zero(end) - self._since_zero(start))
 
     def _since_zero(self, at: float) -> float:

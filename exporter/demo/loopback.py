@@ -24,7 +24,7 @@ STOP_SECONDS = 5.0
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """A connection of a client, with methods to answer its requests correctly or wrongly."""
+    """A connection of a client, with methods for correct and wrong responses."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else a small response can wait 40 ms for the client's delayed ACK

@@ -1,4 +1,4 @@
-"""The vendors on loopback. `Vendors` answers for any number of accounts.
+"""The vendors on loopback. `Vendors` serves any number of accounts.
 
     with Vendors() as vendors:
         key = vendors.add(vidnavigator_account(monthly_remaining=3))

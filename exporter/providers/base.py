@@ -41,7 +41,7 @@ def envelope(document: object, succeeded: Callable[[Mapping[str, object]], bool]
     if not isinstance(document, Mapping):
         raise errors.InvalidResponseError("the response is not a JSON object")
     if document.get("status") == "processing":
-        raise errors.InvalidResponseError('the vendor answered "status": "processing" without data')
+        raise errors.InvalidResponseError('the response has "status": "processing" and no data')
     if not succeeded(document):
         words = vendor_message(document)
         raise errors.InvalidResponseError(f"the vendor's response reports a failure{': ' + words if words else ''}")

@@ -135,7 +135,7 @@ class RequestRule:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A whole provider. ``asks`` has its requests by name, ``usage`` first."""
+    """A whole provider. ``requests`` has its requests by name, ``usage`` first."""
 
     title: str
     base_url: str

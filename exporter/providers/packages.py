@@ -45,7 +45,9 @@ def loaded(points: list[EntryPoint]) -> Provider:
             f"{point.value} of {_package(point)} is a {kind}, and must be an exporter.providers.base.Provider"
         )
     if "usage" not in provider.endpoints:
-        raise UnusablePackageError(f"{point.value} of {_package(point)} has no endpoint usage, which every poll asks")
+        raise UnusablePackageError(
+            f"{point.value} of {_package(point)} has no endpoint usage, which every poll requests"
+        )
     return provider
 
 

@@ -40,7 +40,7 @@ class Layout:
 
     @cached_property
     def _environment(self) -> Environment:
-        """The compiled templates, made when a page is first asked for, because a start must not wait for them."""
+        """The compiled templates, made at the first request for a page, because a start must not wait for them."""
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         environment = Environment(

@@ -19,11 +19,11 @@ SEVERITIES = ("critical", "warning", "unknown", "ok")
 EXPLANATIONS: Mapping[str, str] = {
     "auth": "The vendor does not know this key (401). Replace the key.",
     "forbidden": "The vendor knows this key, but the key may not read the usage (403).",
-    "payment_required": "The vendor asks for payment before it answers (402).",
+    "payment_required": "The vendor wants payment before it sends figures (402).",
     "rate_limited": "The key made too many requests (429) and is in cool-down.",
     "client_error": "The vendor refused the request. Check base_url.",
     "server_error": "The vendor has an internal error (5xx).",
-    "timeout": "The vendor did not answer in time.",
+    "timeout": "The vendor did not respond in time.",
     "connection": "The vendor could not be reached.",
     "invalid_response": "The vendor's response could not be used.",
     "credential": "The key cannot be read.",

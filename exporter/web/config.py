@@ -39,7 +39,7 @@ class WebConfig:
     """Names of which a client certificate needs one. Empty if every certificate of the authority is admitted."""
     headers: tuple[tuple[str, str], ...] = ()
     users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """bcrypt hashes by user name. Empty if nobody is asked for a password."""
+    """bcrypt hashes by user name. Empty if no password is needed."""
     rate_limit: RateLimit | None = None
     warnings: tuple[Problem, ...] = ()
     """What the operator should change. Nothing stops because of it."""

@@ -121,7 +121,7 @@ BROKEN = [
     ("raise SystemExit(3)\n", "cannot be imported (SystemExit: 3)"),
     ("", "cannot be imported (AttributeError"),
     ("PROVIDER = 'acme'\n", "is a str, and must be an exporter.providers.base.Provider"),
-    (GOOD.replace("'usage'", "'use'"), "has no endpoint usage, which every poll asks"),
+    (GOOD.replace("'usage'", "'use'"), "has no endpoint usage, which every poll requests"),
 ]
 
 

@@ -133,7 +133,7 @@ def test_every_reason_has_an_explanation() -> None:
             "ok",
             None,
         ),
-        (usage(60.0), {"failure": Failure("timeout", "slow")}, "warning", "The vendor did not answer in time."),
+        (usage(60.0), {"failure": Failure("timeout", "slow")}, "warning", "The vendor did not respond in time."),
         (usage(60.0), {"failure": Failure("credential", "no file")}, "critical", "The key cannot be read."),
         (None, {"polls": 0}, "unknown", "Not polled yet."),
     ],
