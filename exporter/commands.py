@@ -177,7 +177,8 @@ def _add_span(report: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         help="account, provider, operation, day, month or label:NAME, such as label:team (default: account)",
     )
-    report.add_argument("--output", choices=("table", "csv", "json", "html"), default="table")
+    outputs = ("table", "csv", "json", "html")
+    report.add_argument("--output", choices=outputs, default="table", help="(default: table)")
 
 
 def _serve(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:

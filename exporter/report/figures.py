@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 from exporter.report.rows import Kind, ReportRow
 
 UNKNOWN = "not known"
-_CENT = Decimal("0.01")
 
 
 class Writer:
@@ -55,4 +54,7 @@ def figure(amount: Decimal | float, decimals: int) -> str:
     """Return a number with separated thousands. A tiny one is not rounded to 0."""
     if amount and -0.005 < amount < 0.005:
         return "less than 0.01" if amount > 0 else "just below 0"
+    if isinstance(amount, Decimal):
+        # Half a cent is rounded up, as on invoices. The format alone rounds it to the even digit.
+        amount = amount.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
     return f"{amount:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")

@@ -17,6 +17,7 @@ import pytest
 
 from exporter import commands
 from exporter.errors import StartError, UsageError
+from exporter.report.figures import figure
 from exporter.state.copying import copy_state
 from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
@@ -106,6 +107,21 @@ def test_one_day_without_a_reading_is_told(accounts: World, reporter: Reporter) 
         accounts.poll(MEDIA, OCTOBER + day * DAY, 9.0)
     reporter.rows(first="2026-10-01", last="2026-10-03")
     assert "vidnavigator/media (2 Oct 2026)" in reporter.err
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (Decimal("100.625"), "100.63"),
+        (Decimal("-0.125"), "−0.13"),
+        (Decimal("1234567.884999"), "1,234,567.88"),
+        (Decimal("0.004"), "less than 0.01"),
+        (Decimal("-0.004"), "just below 0"),
+        (Decimal(0), "0.00"),
+    ],
+)
+def test_money_is_rounded_as_on_an_invoice(amount: Decimal, text: str) -> None:
+    assert figure(amount, 2) == text
 
 
 def test_what_was_added_and_lapsed_is_listed_by_day(month: World, reporter: Reporter) -> None:
