@@ -103,7 +103,7 @@ def _without_history(poll: Callable[[], None]) -> None:
         """Keep no reading and no poll."""
 
     with (
-        mock.patch("exporter.state.chunks.reading", nothing),
-        mock.patch("exporter.state.history.record_poll", nothing),
+        mock.patch("exporter.state.retention.reading_of", nothing),
+        mock.patch("exporter.state.retention.poll_of", nothing),
     ):
         poll()
