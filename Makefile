@@ -10,7 +10,7 @@ PYTEST  = $(BIN)/python -m pytest
 
 # Programs beside Python; scripts/tools knows their packages.
 BENCH_TOOLS := nginx prometheus-pushgateway
-TEST_TOOLS := amtool chromium faketime pg_ctlcluster prometheus prometheus-alertmanager promtool
+TEST_TOOLS := amtool chromium faketime pg_ctlcluster prometheus prometheus-alertmanager prometheus-alertmanager-unstable prometheus-unstable promtool promtool-unstable victoria-metrics vmalert-tool
 IMAGE_TOOLS := mmdebstrap buildah podman runc
 NODE_TOOLS := node npm
 DEPLOY_TOOLS := $(IMAGE_TOOLS) promtool systemd-analyze

@@ -143,7 +143,7 @@ def other_texts(token: re.Match[str]) -> Iterable[str]:
     text = token[0]
     match token.lastgroup:
         case "duration":
-            old = text.strip("[]").removeprefix("offset").strip()
+            old = text.strip("[]").removeprefix("offset").partition(":")[0].strip()
             return [text.replace(old, new) for new in half_and_double(old)]
         case "number":
             return other_numbers(text)

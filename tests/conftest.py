@@ -25,6 +25,8 @@ settings.register_profile("any machine", deadline=None)  # a busy machine is no 
 settings.load_profile("any machine")
 
 START = 1_800_000_000.0
+# Where scripts/tools unpacks what it does not install.
+os.environ["PATH"] += f"{os.pathsep}{Path(__file__).parent.parent / '.venv/unstable/bin'}"
 
 
 @pytest.hookimpl(tryfirst=True)  # the fixtures start programs

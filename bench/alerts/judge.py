@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from bench.alerts.accounts import END, Account
-from bench.alerts.curves import HISTORY, STEP
+from bench.alerts.accounts import END, RUNAWAY_BEGINS, RUNAWAY_HOURS, Account
+from bench.alerts.curves import DAY, HISTORY, PERIOD, STEP
 
 HOUR = 3600 // STEP
 EVERY = 2
@@ -144,4 +144,16 @@ def figures(accounts: Sequence[Account], fired: dict[str, Firings]) -> dict[str,
             found[f"{kind} hours"] = fmean(sum(b - a for a, b in intervals) / HOUR for _, intervals in members)
         if kind.startswith("runaway"):
             found[kind] = median(lead(*one) for one in members)
+    return found
+
+
+def spike_figures(accounts: Sequence[Account], fired: dict[str, Firings]) -> dict[str, float]:
+    """Return the share of runaway jobs that an alert tells of while they run, and how often it fires without one."""
+    found = {}
+    for hours in RUNAWAY_HOURS:
+        jobs = [fired.get(one.name, []) for one in accounts if one.kind == f"runaway of {hours} h"]
+        ends = RUNAWAY_BEGINS + hours * HOUR
+        found[f"job of {hours} h told"] = fmean(any(RUNAWAY_BEGINS <= b < ends for b, _ in job) for job in jobs)
+    quiet = [fired.get(one.name, []) for one in accounts if not one.kind.startswith("runaway")]
+    found["firings a week without a job"] = fmean(len(one) for one in quiet) * 7 * DAY / PERIOD
     return found

@@ -35,17 +35,17 @@ class Server:
             return json.load(response)
 
 
-def alertmanager(directory: Path, config: str) -> AbstractContextManager[Server]:
-    """Run Debian's Alertmanager with this configuration, alone, until the block ends."""
+def alertmanager(directory: Path, config: str, suite: str = "") -> AbstractContextManager[Server]:
+    """Run Debian's Alertmanager of a suite with this configuration, alone, until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
     flags = (f"--storage.path={directory / 'data'}", "--cluster.listen-address=")
-    return _running("prometheus-alertmanager", directory, config, flags)
+    return _running(f"prometheus-alertmanager{suite}", directory, config, flags)
 
 
-def prometheus(directory: Path, config: str, *flags: str) -> AbstractContextManager[Server]:
-    """Run Debian's Prometheus with this configuration over `directory`/data until the block ends."""
+def prometheus(directory: Path, config: str, *flags: str, suite: str = "") -> AbstractContextManager[Server]:
+    """Run Debian's Prometheus of a suite with this configuration over `directory`/data until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
-    return _running("prometheus", directory, config, (f"--storage.tsdb.path={directory / 'data'}", *flags))
+    return _running(f"prometheus{suite}", directory, config, (f"--storage.tsdb.path={directory / 'data'}", *flags))
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def _running(program: str, directory: Path, config: str, flags: tuple[str, ...])
 
         def listening() -> re.Match[str] | None:
             assert process.poll() is None, log.read_text()
-            return re.search(r'msg="Listening on" address=(\S+)', log.read_text())
+            return re.search(r'msg="Listening on" (?:component=\S+ )?address=(\S+)', log.read_text())
 
         def ready() -> bool:
             try:

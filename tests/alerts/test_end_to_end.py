@@ -20,7 +20,8 @@ from tests.alerts.programs import ROOT, RULES, alertmanager, prometheus, script
 from tests.program.running import environment, running, until, write_config
 
 PATIENT = 90.0
-pytestmark = pytest.mark.needs("prometheus", "prometheus-alertmanager")
+STABLE = pytest.mark.needs("prometheus", "prometheus-alertmanager")
+UNSTABLE = pytest.mark.needs("prometheus-unstable", "prometheus-alertmanager-unstable")
 LOW = {
     "alertname": "VideoApiCreditsLow",
     "severity": "critical",
@@ -28,7 +29,6 @@ LOW = {
     "account": "media-prod",
     "team": "media",
     "env": "prod",
-    "job": "video-api-exporter",
 }
 
 
@@ -46,7 +46,10 @@ def impatient(directory: Path) -> str:
     return str(directory / "*.yml")
 
 
-def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "suite", [pytest.param("", marks=STABLE, id="stable"), pytest.param("-unstable", marks=UNSTABLE, id="unstable")]
+)
+def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(suite: str, tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
 
     def alert(receiver: str, status: str) -> dict[str, Any] | None:
@@ -69,7 +72,7 @@ def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(tmp_path: 
         config = write_config(tmp_path / "config.yaml", [account], poll={"interval": "10s", "timeout": "5s"})
         with (
             running(f"--config.file={config}") as exporter,
-            alertmanager(tmp_path / "alertmanager", stack.alertmanager_config(url, "1s", "1s")) as manager,
+            alertmanager(tmp_path / "alertmanager", stack.alertmanager_config(url, "1s", "1s"), suite) as manager,
             prometheus(
                 tmp_path / "prometheus",
                 stack.prometheus_config(
@@ -78,6 +81,7 @@ def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(tmp_path: 
                     impatient(tmp_path / "rules"),
                     "1s",
                 ),
+                suite=suite,
             ) as server,
         ):
             exporter.ready()
@@ -88,7 +92,7 @@ def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(tmp_path: 
             credits["monthly_remaining"] = 3.5
             firing = until(lambda: alert("media", "firing"), "the team hears of it", PATIENT)
             assert firing["annotations"]["description"].startswith(
-                "vidnavigator account media-prod has 3.50 credits left"
+                "The balance of vidnavigator account media-prod is 3.50"
             )
             assert firing["annotations"]["runbook_url"].endswith("/runbooks/#videoapicreditslow")
             until(lambda: alert("on-call", "firing"), "who is on call hears of it", PATIENT)
@@ -98,6 +102,7 @@ def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(tmp_path: 
             until(lambda: alert("on-call", "resolved"), "who is on call hears it too", PATIENT)
 
 
+@STABLE
 def test_the_stack_prints_addresses_and_a_notification_and_stops_everything_it_started(tmp_path: Path) -> None:
     process = subprocess.Popen(
         # A shell ignores SIGINT for what it starts in the background.

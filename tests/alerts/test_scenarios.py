@@ -1,4 +1,4 @@
-"""Lives of accounts under all rules together: promtool and a real Prometheus fire what each life calls for, no more.
+"""Lives of accounts under all rules together: promtool and a real Prometheus 3 fire what each life calls for, no more.
 
 Prometheus has the six days of every life backfilled, and evaluates its rules over them. Both stand in one file, because
 the lives take long to simulate.
@@ -130,7 +130,7 @@ def openmetrics(path: Path, start: int) -> None:
 
 def create_blocks(*arguments: str | Path) -> None:
     # One block and not one for every two hours of every rule, of which there would be thousands.
-    command = ["promtool", "tsdb", "create-blocks-from", f"--max-block-duration={LONG}", "--quiet", *arguments]
+    command = ["promtool-unstable", "tsdb", "create-blocks-from", f"--max-block-duration={LONG}", "--quiet", *arguments]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
@@ -160,7 +160,7 @@ def backfilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serve
     data = directory / "data"
     create_blocks("openmetrics", directory / "samples", data)
     for rules in recording_rules(directory):
-        with prometheus(directory, "{}", *FLAGS) as server:
+        with prometheus(directory, "{}", *FLAGS, suite="-unstable") as server:
             create_blocks(
                 *("rules", f"--url={server.url}", f"--output-dir={data}", f"--eval-interval={STEP}s"),
                 *(f"--start={start}", f"--end={start + HOURS * 3600}", rules),
@@ -168,7 +168,7 @@ def backfilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serve
     # A group is first evaluated somewhere within its interval.
     soon = [{**group, "interval": "2s"} for group in GROUPS]
     (directory / "rules.yml").write_text(yaml.safe_dump({"groups": soon}))
-    with prometheus(directory, f"rule_files: [{directory / 'rules.yml'}]", *FLAGS) as server:
+    with prometheus(directory, f"rule_files: [{directory / 'rules.yml'}]", *FLAGS, suite="-unstable") as server:
         yield server, start
 
 
@@ -214,7 +214,7 @@ def names(firing: Sequence[Labels], scenario: Scenario) -> list[tuple[str, str]]
     )
 
 
-@pytest.mark.needs("prometheus", "promtool")
+@pytest.mark.needs("prometheus-unstable", "promtool-unstable")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_each_simulated_life_fires_its_alerts_and_no_others(history: list[Firing], scenario: Scenario) -> None:
     for hour in checkpoints(scenario.alerts):
@@ -224,7 +224,7 @@ def test_each_simulated_life_fires_its_alerts_and_no_others(history: list[Firing
     assert set(names(list(ever), scenario)) == set(scenario.alerts)
 
 
-@pytest.mark.needs("prometheus", "promtool")
+@pytest.mark.needs("prometheus-unstable", "promtool-unstable")
 def test_prometheus_evaluates_every_rule_without_an_error_and_finds_who_has_none_left(
     backfilled: tuple[Server, int],
 ) -> None:
