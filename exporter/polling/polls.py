@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.config.accounts import Account, Config
@@ -10,7 +10,7 @@ from exporter.polling.holding import Holding
 from exporter.polling.poller import Poller
 from exporter.polling.scheduler import Scheduler
 from exporter.polling.slots import Slots, poll_order
-from exporter.readings import AccountState
+from exporter.readings import AccountKey, AccountState
 from exporter.runtime.clock import Clock
 
 GRACE_SECONDS = 2.0
@@ -30,7 +30,9 @@ class Polls:
         self._concurrency = 1
         self.scheduler = Scheduler(self._poll, clock, observe_lag)
         if holding is not None:
-            holding.attach(self._schedule, poller.commits.receive, self.scheduler.running, self._note_request)
+            holding.attach(self._schedule, self._receive, self.scheduler.running, self._note_request)
+        self.is_current = holding is None
+        """Whether what other replicas saved until now is shown, or they cannot be asked."""
 
     def use(self, config: Config, accounts: Sequence[Account]) -> None:
         """Poll these accounts by the rules of this configuration from now on."""
@@ -59,7 +61,12 @@ class Polls:
             self._holding.leave()
         return True
 
+    def _receive(self, states: Mapping[AccountKey, AccountState]) -> None:
+        self._poller.commits.receive(states)
+        self.is_current = True
+
     def _schedule(self, accounts: Sequence[Account]) -> None:
+        self.is_current = self.is_current or bool(accounts)
         held = {account.id for account in accounts}
         self._poller.forget(held.__contains__)
         in_page = sorted(accounts, key=poll_order)  # the first round, which is due at once, goes along the page

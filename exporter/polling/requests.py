@@ -133,7 +133,8 @@ class PollSession:
     def _once(self, request: _Request) -> VendorResponse:
         now, admitted_at = self._sender.clock.monotonic(), self._admitted_at
         if admitted_at is None or now - admitted_at > _ADMITTED_SECONDS:
-            wait = self._admit()
+            # A poll that was suspended before its first request begins anew, because its time may be over.
+            wait = self._admit() if self._has_sent else Wait(0.0, "budget")
             if wait is not None:
                 self.wait = None if self._has_sent else wait
                 raise RequestBudgetError("the key may send no further request now")

@@ -26,7 +26,8 @@ from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller, Result
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
-from exporter.readings import AccountKey, AccountState
+from exporter.providers.base import Endpoint, Get, ParseOptions
+from exporter.readings import AccountKey, AccountState, Part
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock, MakeAccount
@@ -706,3 +707,18 @@ def test_a_cooldown_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench
     assert bench.value("next_poll_timestamp_seconds") == pytest.approx(
         bench.clock.wall() + result.next_due - bench.clock.monotonic()
     )
+
+
+def test_a_poll_that_was_suspended_before_its_first_request_begins_anew(bench: Bench, clock: FakeClock) -> None:
+    provider, pauses = PROVIDERS["vidnavigator"], [4.0]
+
+    def fetch(get: Get, options: ParseOptions) -> Part:
+        clock.advance(pauses.pop() if pauses else 0.0)
+        return provider.endpoints["usage"].fetch(get, options)
+
+    bench.poller.use_providers({"vidnavigator": replace(provider, endpoints={"usage": Endpoint(fetch)})})
+    result = bench.poll(good())
+    assert result.next_due <= clock.monotonic()
+    assert (bench.vendor.asked, bench.state.polls, bench.state.failures) == ([], 0, {})
+    bench.poll()
+    assert (len(bench.vendor.asked), bench.state.polls) == (1, 1)

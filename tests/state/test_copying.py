@@ -97,7 +97,7 @@ def test_a_database_has_what_the_file_has(file: Path, url: str, copy: Copy) -> N
     days = len(open_days(file))
     assert f"Copied: accounts 3, hours 118, days {2 * days}, polls 101, keys 2." in copy()
     assert content(StateSource("url", url)) == before == content(StateSource("path", str(file)))
-    state = open_state(StateSource("url", url), SystemClock(), exclusive=True)
+    state = open_state(StateSource("url", url), SystemClock(), exclusive=False)
     with closing(state.accounts):
         limits = Limits(SystemClock(), state.keys)
         waits = [limits.admit(key, 1) for key in (KEY, USED)]

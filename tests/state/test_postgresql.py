@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 
+from exporter.errors import StateUnavailableError
 from exporter.polling.limits import Limits
 from exporter.readings import AccountKey, AccountState, Kept, Ledger
 from exporter.runtime.clock import SystemClock
@@ -40,6 +41,9 @@ KEY = KeyTarget("videodb", "https://api.example", "k" * 20)
 def opened(url: str, *, exclusive: bool = True) -> Iterator[State]:
     state = open_state(StateSource("url", url), SystemClock(), exclusive=exclusive)
     with closing(state.accounts):
+        if state.replicas is not None:
+            with suppress(StateUnavailableError):
+                state.replicas.take([KEY], inherit=True)
         yield state
 
 

@@ -114,10 +114,11 @@ class PostgresAccounts:
             if self._closed:
                 return state
             known = self._latest.get(account, state)
+            self._latest[account] = self._unsaved[account] = state
             if known.version != state.version:
                 # Another replica saved during the poll. No counter may fall here, although the database may be away.
-                state = replace(merged(state, known), version=max(state.version, known.version))
-            self._latest[account] = self._unsaved[account] = state
+                version = max(state.version, known.version)
+                self._latest[account] = replace(merged(state, known), version=version)
         self._write_unsaved()
         with self._lock:
             return self._latest.get(account, state)

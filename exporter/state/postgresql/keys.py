@@ -28,7 +28,6 @@ _ADD = (
     "UPDATE keys SET writers = writers[%(first)s:] || %(writer)s::int8, used_at = clock_timestamp(),"
     " times = times[%(first)s:] || clock_timestamp() WHERE key = %(key)s"
 )
-_HOLD = "INSERT INTO leases(lease, holder) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 _END = "UPDATE keys SET times[%s] = clock_timestamp() WHERE key = %s"
 _COOL_DOWN = (
     "INSERT INTO keys(key, cooldown_until) VALUES (%s, clock_timestamp() + %s * interval '1 second')"
@@ -82,13 +81,13 @@ class PostgresKeys:
     ) -> Refusal | None:
         """Record a request unless ``decide`` refuses it, and return the result of ``decide``.
 
-        A free lease is taken. Only ``PostgresReplicas`` takes one from a replica that died.
+        A free lease is not taken here, because the poll may be of a time when another replica had it.
         """
         key = self.digest(target)
 
         def work(db: psycopg.Connection[Any]) -> Refusal | None:
             row, now = self._read(db, target), self._clock.monotonic()
-            if self._is_replica and not self._holds(db, target, row.holder):
+            if self._is_replica and row.holder != self.writer:
                 raise HeldElsewhereError("another replica polls the accounts of this key")
             others = [at for writer, at in zip(row.writers, row.times, strict=True) if writer != self.writer]
             refusal = decide(row.cooldown, others)
@@ -141,12 +140,6 @@ class PostgresKeys:
             if self._unsaved.get(target) is cooldown:
                 del self._unsaved[target]
         return result
-
-    def _holds(self, db: psycopg.Connection[Any], target: KeyTarget, holder: int | None) -> bool:
-        """Return whether the lease is ours, or was free and is ours now."""
-        if holder is None:
-            return bool(db.execute(_HOLD, (self.lease(target), self.writer)).rowcount)
-        return holder == self.writer
 
     def _read(self, db: psycopg.Connection[Any], target: KeyTarget) -> _KeyRow:
         """Return the key's row, locked until the transaction ends. It is made where there is none."""
