@@ -104,3 +104,27 @@ def test_a_vendor_is_named_only_in_providers_and_the_demo() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
         assert not strings & {"videodb", "vidnavigator"}, path
+
+
+MEASURE = re.compile(r"(^|_)(AGE|DEADLINE|DELAY|DURATION|LARGEST|LIFETIME|LONGEST|PAUSE|TIMEOUT|WAIT)(_|$)")
+UNIT = re.compile(r"(^|_)(BYTES|CHARACTERS|DAYS|HOURS|MINUTES|MS|SECONDS)(_|$)")
+
+
+def unnamed_units(source: str) -> list[str]:
+    """Return the numbers of a module that measure a time or a size and do not name the unit."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
+            continue
+        parts = [one for one in ast.walk(node.value) if isinstance(one, ast.expr) and not isinstance(one, ast.BinOp)]
+        if not all(isinstance(one, ast.Constant) and isinstance(one.value, (int, float)) for one in parts):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        found += [one.id.upper() for one in targets if isinstance(one, ast.Name)]
+    return [name for name in found if MEASURE.search(name) and not UNIT.search(name)]
+
+
+def test_a_number_that_measures_a_time_or_a_size_names_its_unit() -> None:
+    assert unnamed_units("TIMEOUT = 5.0\nclass A:\n    max_age: float = 2 * 60\n") == ["TIMEOUT", "MAX_AGE"]
+    assert unnamed_units("TIMEOUT_SECONDS = 5.0\nMAX_AGES = 3\nPAUSE = Rule('x', 1)\nWAIT = 'a text'\n") == []
+    assert {path.name: found for path in PACKAGE.rglob("*.py") if (found := unnamed_units(path.read_text()))} == {}

@@ -11,9 +11,9 @@ from fnmatch import translate
 from exporter.config.document import Location
 from exporter.config.report import Report
 
-LARGEST = 100_000
+MAX_FILES = 100_000
 """Files that one pattern may match."""
-FOLDERS = 10_000
+MAX_FOLDERS = 10_000
 """Folders that one pattern may look into."""
 
 
@@ -34,12 +34,12 @@ def _matches(folder: str, pattern: str, location: Location, report: Report) -> l
     matches: list[str] = []
     try:
         for match in find(folder, pattern):
-            if len(matches) == LARGEST:
-                report.problem(location, f"matches more than {LARGEST} files; write a narrower pattern")
+            if len(matches) == MAX_FILES:
+                report.problem(location, f"matches more than {MAX_FILES} files; write a narrower pattern")
                 return []
             matches.append(match)
     except _TooManyFoldersError:
-        report.problem(location, f"looks into more than {FOLDERS} folders; write a narrower pattern")
+        report.problem(location, f"looks into more than {MAX_FOLDERS} folders; write a narrower pattern")
         return []
     if not matches and glob.has_magic(pattern):
         report.warn(location, "matches no file")
@@ -103,7 +103,7 @@ class _Walk:
             waiting += (os.path.join(path, name) for name in reversed(self._names(path)) if not name.startswith("."))
 
     def _names(self, path: str) -> list[str]:
-        if self._folders == FOLDERS:
+        if self._folders == MAX_FOLDERS:
             raise _TooManyFoldersError
         self._folders += 1
         try:

@@ -14,7 +14,7 @@ from exporter.runtime.files import read_file, reason
 if TYPE_CHECKING:
     import ssl
 
-_LONGEST = 16 << 20  # a bundle that explains each certificate in text has some megabytes
+_MAX_BYTES = 16 << 20  # a bundle that explains each certificate in text has some megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _load(path: str, context: ssl.SSLContext) -> str | None:
 
     try:
         # The comments of such files may be in any encoding, the certificates are ASCII.
-        context.load_verify_locations(cadata=read_file(path, _LONGEST).decode("ascii", "ignore"))
+        context.load_verify_locations(cadata=read_file(path, _MAX_BYTES).decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError):
         return "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
     except OSError as error:

@@ -20,7 +20,7 @@ from exporter.runtime.files import read_file, reason
 KEY_FIELDS = ("api_key_file", "api_key_env", "api_key")
 """The three ways to give a key."""
 
-_LONGEST = 8192
+_MAX_CHARACTERS = 8192
 _WHITE = " \t\r\n"
 _ALONE = "it must hold the key alone"
 _SLIPS = tuple(
@@ -64,8 +64,8 @@ def key_problem(key: str) -> str | None:
         return "holds a line break, a control or a non-ASCII character, which an HTTP header cannot carry"
     if key != key.strip():
         return "begins or ends with a space"
-    if len(key) > _LONGEST:
-        return f"is longer than {_LONGEST} characters"
+    if len(key) > _MAX_CHARACTERS:
+        return f"is longer than {_MAX_CHARACTERS} characters"
     return None
 
 

@@ -29,9 +29,9 @@ TAKEN_LABELS = (
 )
 """Label names that the metrics, Prometheus or its operator set."""
 
-_LONGEST = 256
-_LONGEST_DURATION = 365 * 86_400.0  # far below the overflow of timers and dates in libraries
-_LONGEST_KEPT = 10 * 365 * 86_400.0
+_MAX_CHARACTERS = 256
+_MAX_DURATION_SECONDS = 365 * 86_400.0  # far below the overflow of timers and dates in libraries
+_MAX_KEPT_SECONDS = 10 * 365 * 86_400.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){3}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?")
@@ -71,8 +71,8 @@ def _name(value: object) -> str:
     name = text(value)
     if name != name.strip():
         raise ValueError("begins or ends with a space")
-    if len(name) > _LONGEST:
-        raise ValueError(f"is longer than {_LONGEST} characters")
+    if len(name) > _MAX_CHARACTERS:
+        raise ValueError(f"is longer than {_MAX_CHARACTERS} characters")
     return name
 
 
@@ -82,7 +82,7 @@ def _duration(value: object) -> float:
     seconds = parse_duration(text(value))
     if seconds == 0:
         raise ValueError("must be longer than 0")
-    if seconds > _LONGEST_DURATION:
+    if seconds > _MAX_DURATION_SECONDS:
         raise ValueError("must be at most 1y")
     return seconds
 
@@ -93,7 +93,7 @@ def _kept(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         raise ValueError(f"must have a unit. Write {value:g}d for days, or 0 to keep none")
     seconds = parse_duration(text(value))
-    if seconds > _LONGEST_KEPT:
+    if seconds > _MAX_KEPT_SECONDS:
         raise ValueError("must be at most 10y")
     return seconds
 
@@ -178,8 +178,8 @@ def _label_name(value: object) -> str:
         raise ValueError("is not allowed, because Prometheus reserves label names that begin with two underscores")
     if name in TAKEN_LABELS:
         raise ValueError(f"is used by the metrics or by Prometheus. Choose another name, such as my_{name}")
-    if len(name) > _LONGEST:
-        raise ValueError(f"is longer than {_LONGEST} characters")
+    if len(name) > _MAX_CHARACTERS:
+        raise ValueError(f"is longer than {_MAX_CHARACTERS} characters")
     return name
 
 
@@ -187,8 +187,8 @@ def _label_value(value: object) -> str:
     if value == "":
         return ""
     result = text(value)
-    if len(result) > _LONGEST:
-        raise ValueError(f"is longer than {_LONGEST} characters")
+    if len(result) > _MAX_CHARACTERS:
+        raise ValueError(f"is longer than {_MAX_CHARACTERS} characters")
     return result
 
 
@@ -271,7 +271,7 @@ _DURATION = {
 }
 _TEXT = {"type": "string", "minLength": 1}
 
-NAME = Rule("text", _name, {**_TEXT, "maxLength": _LONGEST})
+NAME = Rule("text", _name, {**_TEXT, "maxLength": _MAX_CHARACTERS})
 TEXT = Rule("text", text, _TEXT)
 DURATION = Rule("duration", _duration, _DURATION)
 KEPT = Rule("duration or 0", _kept, {"anyOf": [{"const": 0}, _DURATION]})
@@ -283,7 +283,7 @@ CURRENCY = Rule("currency", _currency, {"type": "string", "pattern": r"^[A-Z]{3}
 CREDITS = Rule("number or percentage", _level, _number_or_text(r"[\d.]+([eE][-+]?\d+)?%?", minimum=0))
 RATIO = Rule("number from 0 to 1", _ratio, _number_or_text(r"[\d.]+", minimum=0, maximum=1))
 LABEL_NAME = Rule("label name", _label_name, _TEXT)
-LABEL_VALUE = Rule("text", _label_value, {"type": "string", "maxLength": _LONGEST})
+LABEL_VALUE = Rule("text", _label_value, {"type": "string", "maxLength": _MAX_CHARACTERS})
 VARIABLE = Rule("variable name", _variable, _TEXT)
 KEY = Rule("text", _key, _TEXT)
 STATE_URL = Rule("connection string", _state_url, _TEXT)

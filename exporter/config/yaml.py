@@ -18,9 +18,9 @@ from exporter.config.environment import expand
 from exporter.errors import Problem
 from exporter.runtime.files import read_file
 
-_LARGEST_FILE = 256 * 1024 * 1024
-_DEEPEST = 50
-_MOST_ALIASED = 1_000_000
+_MAX_BYTES = 256 * 1024 * 1024
+_MAX_LEVELS = 50
+_MAX_ALIASED_VALUES = 1_000_000
 
 _SPECIAL = re.compile(
     r"(?P<null>~|null|Null|NULL|)"
@@ -51,7 +51,7 @@ def read(file: str, environ: Mapping[str, str]) -> Document:
     """Read a YAML file; whatever is wrong with it is in the document's ``problems``."""
     document = Document(file)
     try:
-        data = read_file(file, _LARGEST_FILE)
+        data = read_file(file, _MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         document.problems.append(Problem(file, None, "", f"cannot be read: {reason}"))
@@ -170,8 +170,8 @@ class _Builder:
     def open(self, event: Any) -> None:
         if self.stack and self.stack[-1].key is None and isinstance(self.stack[-1].value, Map):
             self.stop("a key must be a text, not a list or a mapping; put `{{ }}` and the like in quotes")
-        if len(self.stack) >= _DEEPEST:
-            self.stop(f"nested more than {_DEEPEST} levels deep")
+        if len(self.stack) >= _MAX_LEVELS:
+            self.stop(f"nested more than {_MAX_LEVELS} levels deep")
         if event.tag not in _TAGS:
             self.report("a YAML tag (`!...`) has no meaning here")
         value = Map(self.line) if isinstance(event, yaml.MappingStartEvent) else Seq(self.line)
@@ -197,8 +197,8 @@ class _Builder:
 
     def count(self, values: int) -> None:
         self.aliased += values
-        if self.aliased > _MOST_ALIASED:
-            self.stop(f"aliases repeat more than {_MOST_ALIASED} values")
+        if self.aliased > _MAX_ALIASED_VALUES:
+            self.stop(f"aliases repeat more than {_MAX_ALIASED_VALUES} values")
 
     def merge(self, into: Map, merged: Any) -> None:
         for source in merged if isinstance(merged, Seq) else [merged]:

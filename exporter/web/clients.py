@@ -59,7 +59,7 @@ class Clients:
         """End connections whose deadline has passed, again and again until the task is cancelled."""
         limits = self._limits
         loop = asyncio.get_running_loop()
-        pause = min(1.0, limits.request / 4, limits.idle / 4, limits.response / 4)
+        pause = min(1.0, limits.request_seconds / 4, limits.idle_seconds / 4, limits.response_seconds / 4)
         while True:
             await asyncio.sleep(pause)
             now = loop.time()

@@ -36,17 +36,17 @@ Watch = Callable[[int, Callable[[], None]], Callable[[], None]]
 
 @dataclass(frozen=True)
 class ClientLimits:
-    """What a client may send, in bytes, and how long it may take, in seconds."""
+    """What a client may send, and how long it may take."""
 
     connections: int = 512
     """Open at the same time. One more closes a connection of the address that has most."""
     header_bytes: int = 16 * 1024
     body_bytes: int = 64 * 1024
-    request: float = 10.0
+    request_seconds: float = 10.0
     """From the connection, TLS included, or the first byte of a later request, to the last byte of the request."""
-    idle: float = 360.0
+    idle_seconds: float = 360.0
     """Between two requests. Prometheus closes an idle connection after 300 s, and should be the first to close."""
-    response: float = 60.0
+    response_seconds: float = 60.0
     """From a request to the last byte of its response that the client reads."""
 
 
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._outgoing = Outgoing()
         self._request: h11.Request | None = None
         self._received, self._last = 0, False
-        self._enter(Phase.REQUEST, limits.request)
+        self._enter(Phase.REQUEST, limits.request_seconds)
 
     def _enter(self, phase: Phase, seconds: float) -> None:
         self.phase = phase
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         if self.phase is Phase.CLOSING:
             return
         if self.phase is Phase.IDLE:
-            self._enter(Phase.REQUEST, self._limits.request)
+            self._enter(Phase.REQUEST, self._limits.request_seconds)
         self._http.receive_data(data)
         if self.phase is Phase.REQUEST:
             self._read()
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
             self._refuse(error.error_status_hint)
 
     def _dispatch(self) -> None:
-        self._enter(Phase.RESPONSE, self._limits.response)
+        self._enter(Phase.RESPONSE, self._limits.response_seconds)
         try:
             request = parsing.parse(cast(h11.Request, self._request), self._client)
         except ValueError:
@@ -213,14 +213,14 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         self._last = True
-        self._enter(Phase.RESPONSE, self._limits.response)
+        self._enter(Phase.RESPONSE, self._limits.response_seconds)
         self._respond(text_response(status, f"{status} {HTTPStatus(status).phrase}"))
 
     def _respond(self, response: Response) -> None:
         self._waiting.close()
         if self._transport.is_closing():
             return
-        self._enter(Phase.RESPONSE, self._limits.response)
+        self._enter(Phase.RESPONSE, self._limits.response_seconds)
         try:
             event = headers.head(response, close=self._last)
         except h11.LocalProtocolError as error:
@@ -240,11 +240,11 @@ class Connection(asyncio.Protocol):
         waiting, _ = self._http.trailing_data
         if waiting:
             # Read one request in each turn of the loop, so that a client with thousands of requests delays no other.
-            self._enter(Phase.REQUEST, self._limits.request)
+            self._enter(Phase.REQUEST, self._limits.request_seconds)
             self._transport.pause_reading()
             self._loop.call_soon(self._read)
         else:
-            self._enter(Phase.IDLE, self._limits.idle)
+            self._enter(Phase.IDLE, self._limits.idle_seconds)
             self._transport.resume_reading()
 
     def _close(self) -> None:

@@ -179,7 +179,7 @@ class Server:
         await asyncio.sleep(pause)
 
     def _take(self, sock: socket.socket, client: str, site: Site, hang_ups: HangUps) -> None:
-        set_options(sock, self._limits.response)
+        set_options(sock, self._limits.response_seconds)
         config = site.config()
         connection = Connection(
             asyncio.get_running_loop(),

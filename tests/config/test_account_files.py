@@ -83,7 +83,7 @@ def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path: Path) -> None:
 def test_a_pattern_that_matches_more_files_than_can_be_meant_is_refused(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(account_files, "LARGEST", 2)
+    monkeypatch.setattr(account_files, "MAX_FILES", 2)
     path = tree / "c"
     path.write_text("account_files:\n- '**/*.yaml'\n")
     with pytest.raises(ConfigError, match=r"c:2: account_files\[0\]: matches more than 2 files; write a narrower"):
@@ -93,7 +93,7 @@ def test_a_pattern_that_matches_more_files_than_can_be_meant_is_refused(
 def test_a_pattern_that_leads_into_more_folders_than_can_be_meant_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(account_files, "FOLDERS", 500)
+    monkeypatch.setattr(account_files, "MAX_FOLDERS", 500)
     for name in ("a", "b", "c"):
         (tmp_path / name).symlink_to(".")
     path = tmp_path / "config"

@@ -17,4 +17,4 @@ def url(postgresql: Server) -> str:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for an answer longer than any busy machine takes, where a test counts what the database decided."""
-    monkeypatch.setattr(link, "DEADLINE", PATIENT)
+    monkeypatch.setattr(link, "DEADLINE_SECONDS", PATIENT)

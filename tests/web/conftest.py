@@ -180,5 +180,5 @@ def pattern(size: int) -> bytes:
 _BLOCK = b"".join(b"%07d\n" % number for number in range(9973))
 
 
-PATIENT = ClientLimits(request=3600, idle=3600, response=3600)
+PATIENT = ClientLimits(request_seconds=3600, idle_seconds=3600, response_seconds=3600)
 """With these a test that waits for a connection to be cut waits for another reason than time."""

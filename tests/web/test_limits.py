@@ -34,13 +34,13 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
     [b"", b"G", b"GET / HTTP/1.1\r\nHost: h\r\n", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"],
 )
 def test_a_request_that_does_not_end_is_cut(servers: Servers, sent: bytes) -> None:
-    client = servers.client(servers.start(limits=replace(PATIENT, request=0.3)))
+    client = servers.client(servers.start(limits=replace(PATIENT, request_seconds=0.3)))
     client.send(sent)
     client.wait_until_cut()
 
 
 def test_the_time_of_a_request_runs_from_its_first_byte_however_it_drips(servers: Servers) -> None:
-    client = servers.client(servers.start(limits=replace(PATIENT, request=0.3)))
+    client = servers.client(servers.start(limits=replace(PATIENT, request_seconds=0.3)))
     assert client.request().status == 200
     poll = select.poll()
     poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
@@ -54,7 +54,7 @@ def test_the_time_of_a_request_runs_from_its_first_byte_however_it_drips(servers
 
 
 def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_response(servers: Servers) -> None:
-    client = servers.client(servers.start(limits=replace(PATIENT, idle=0.8)))
+    client = servers.client(servers.start(limits=replace(PATIENT, idle_seconds=0.8)))
     poll = select.poll()
     poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
     for _ in range(4):
@@ -66,7 +66,7 @@ def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_respon
 def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_response(servers: Servers) -> None:
     whole = b"x" * 30_000_000
     route = Route(lambda _request: Response(200, whole, "text/plain"))
-    server = servers.start({"/": route}, limits=replace(PATIENT, response=0.5))
+    server = servers.start({"/": route}, limits=replace(PATIENT, response_seconds=0.5))
     before = _resident()
     readers = [servers.client(server, receive_buffer=4096) for _ in range(20)]
     for reader in readers:
@@ -81,7 +81,7 @@ def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_response(servers: S
 
 
 def test_a_response_that_only_the_kernel_still_holds_is_given_up_too(servers: Servers) -> None:
-    server = servers.start({"/x": Route(sized)}, limits=replace(PATIENT, response=0.5))
+    server = servers.start({"/x": Route(sized)}, limits=replace(PATIENT, response_seconds=0.5))
     reader = servers.client(server, receive_buffer=4096)
     reader.send(b"GET /x?bytes=200000 HTTP/1.1\r\nHost: h\r\n\r\n")
     assert reader.socket.recv(1)
@@ -426,7 +426,9 @@ def test_a_client_that_cannot_be_served_ends_nothing_for_others(
 
 
 def test_the_limits_let_prometheus_keep_its_connection() -> None:
-    assert ClientLimits().idle > 300, "Prometheus closes an idle connection after five minutes: it is to be the first"
+    assert ClientLimits().idle_seconds > 300, (
+        "Prometheus closes an idle connection after five minutes: it is to be the first"
+    )
 
 
 def _send_for_ever(client: Client) -> None:

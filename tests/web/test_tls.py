@@ -374,7 +374,7 @@ def test_a_connection_does_not_cost_the_quarter_megabyte_that_asyncio_would_give
 
 def test_a_handshake_that_does_not_end_is_cut(servers: Servers, directory: Path) -> None:
     (directory / "web.yml").write_text(FILES)
-    server = servers.start(web_config=directory / "web.yml", limits=replace(PATIENT, request=0.3))
+    server = servers.start(web_config=directory / "web.yml", limits=replace(PATIENT, request_seconds=0.3))
     silent = servers.client(server)
     silent.wait_until_cut()
     half = servers.client(server)
@@ -393,7 +393,7 @@ def test_handshakes_that_do_not_end_cannot_keep_a_newcomer_out(servers: Servers,
 
 def test_a_reader_that_stops_is_cut_under_tls_too(servers: Servers, directory: Path) -> None:
     (directory / "web.yml").write_text(FILES)
-    limits = replace(PATIENT, response=0.5)
+    limits = replace(PATIENT, response_seconds=0.5)
     server = servers.start({"/x": Route(sized)}, web_config=directory / "web.yml", limits=limits)
     reader = servers.client(server, context=trusting(), receive_buffer=4096)
     reader.send(b"GET /x?bytes=30000000 HTTP/1.1\r\nHost: h\r\n\r\n")

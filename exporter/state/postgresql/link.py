@@ -23,7 +23,7 @@ from exporter.state.source import StateSource
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-DEADLINE = 2.0
+DEADLINE_SECONDS = 2.0
 """Seconds that a poll waits for the database at most, for its turn and for the answer each."""
 _CONNECT_SECONDS = 5
 _PREPARE_SECONDS = 30.0
@@ -99,7 +99,7 @@ class Link:
 
     def run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Run ``work`` in a transaction. Raises StateUnavailableError after some seconds at the latest."""
-        if not self._mutex.acquire(timeout=DEADLINE):
+        if not self._mutex.acquire(timeout=DEADLINE_SECONDS):
             self.failures += 1
             raise StateUnavailableError("the state database is slow")
         try:
@@ -107,7 +107,7 @@ class Link:
             if db is None:
                 self.failures += 1
                 raise StateUnavailableError("the state database is not connected")
-            self._due = time.monotonic() + DEADLINE
+            self._due = time.monotonic() + DEADLINE_SECONDS
             try:
                 with db.transaction():
                     return work(db)
@@ -124,7 +124,7 @@ class Link:
     def close(self) -> None:
         """Close the connection."""
         self._closing.set()
-        if self._mutex.acquire(timeout=DEADLINE):
+        if self._mutex.acquire(timeout=DEADLINE_SECONDS):
             try:
                 db, self._connection = self._connection, None
                 if db is not None:
