@@ -18,43 +18,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
 
-from isal import isal_zlib
-
+from exporter.metrics.compression import Segment, compress
 from exporter.readings import AccountKey
-
-
-class Segment(NamedTuple):
-    """Compressed text that can stand anywhere in a deflate stream.
-
-    It ends on a whole byte and refers to nothing before it.
-    """
-
-    deflated: bytes
-    crc: int
-    size: int
-
-    def text(self) -> bytes:
-        """Return the text without compression."""
-        return bytes(isal_zlib.decompressobj(-15).decompress(self.deflated))
-
-
-def compress(text: bytes) -> Segment:
-    """Return the text as a segment."""
-    compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
-    deflated = compressor.compress(text) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
-    return Segment(deflated, isal_zlib.crc32(text), len(text))
-
-
-def combine(checked: tuple[int, int], segments: Iterable[Segment]) -> tuple[int, int]:
-    """Return CRC and size of a text and the segments after it. ``checked`` is CRC and size of the text."""
-    crc, size = checked
-    for segment in segments:
-        crc = isal_zlib.crc32_combine(crc, segment.crc, segment.size)
-        size += segment.size
-    return crc, size
-
 
 SEGMENT = 512
 """Fragments in a segment. With fewer accounts a segment has several families."""

@@ -7,7 +7,6 @@ segments to one gzip member.
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from exporter.metrics.compression import Segment, combine, compress, gzip_member
 from exporter.metrics.family import Family
-from exporter.metrics.grid import Grid, Segment, combine, compress
+from exporter.metrics.grid import Grid
 from exporter.metrics.negotiation import gzip_accepted, negotiate
 from exporter.metrics.render import escape
 from exporter.readings import AccountKey
@@ -41,10 +41,6 @@ class Body:
         if self.content_encoding:
             headers.append(("Content-Encoding", self.content_encoding))
         return headers
-
-
-_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
-_LAST_BLOCK = b"\x03\0"
 
 
 class _Page:
@@ -107,10 +103,7 @@ class _Page:
             self._checked = combine((0, 0), self._segments)
         self._generation = generation
         own = compress(self._own_text)
-        crc, size = combine(self._checked, [own])
-        deflated = [segment.deflated for segment in self._segments]
-        trailer = struct.pack("<II", crc, size & 0xFFFFFFFF)
-        return generation, b"".join((_GZIP_HEADER, *deflated, own.deflated, _LAST_BLOCK, trailer))
+        return generation, gzip_member([*self._segments, own], combine(self._checked, [own]))
 
 
 class Exposition:

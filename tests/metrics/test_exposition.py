@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from exporter.metrics import compression
 from exporter.metrics import grid as grid_module
 from exporter.metrics.family import Family
 from exporter.metrics.page import Exposition
@@ -180,9 +181,9 @@ def test_a_poll_compresses_only_the_segments_whose_values_changed(
         page.put(account, fragments(account, 1, 2, 3))
     page.gzipped()
     compressed: list[bytes] = []
-    compress = grid_module.compress
+    compress = compression.compress
 
-    def counted(text: bytes) -> grid_module.Segment:
+    def counted(text: bytes) -> compression.Segment:
         compressed.append(text)
         return compress(text)
 
