@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import inf
 from pathlib import Path
@@ -39,9 +39,12 @@ class Past:
 
     accounts: AccountStates
     source: StateSource
+    versions: dict[AccountKey, int] = field(default_factory=dict)
 
     def save(self, account: AccountKey, state: AccountState) -> None:
-        self.accounts.save(account, state)
+        """Save a state that was made of the last one, as a poll does."""
+        state = replace(state, version=self.versions.get(account, 0))
+        self.versions[account] = self.accounts.save(account, state).version
         assert self.accounts.write_failures == 0
 
     def opened(self) -> AbstractContextManager[AccountHistory]:
@@ -301,16 +304,15 @@ def at(clock: FakeClock, hour: float, spent: int) -> AccountState:
 @pytest.mark.needs("pg_ctlcluster")
 def test_a_replica_that_writes_late_loses_no_hour_of_another(url: str, clock: FakeClock) -> None:
     source = StateSource("url", url)
-    first, late = (open_state(source, clock, exclusive=False).accounts for _ in range(2))
-    with closing(first), closing(late):
+    first, late = (Past(open_state(source, clock, exclusive=False).accounts, source) for _ in range(2))
+    with closing(first.accounts), closing(late.accounts):
         for hour in (1.25, 2.25, 5.25, 27.25):
             first.save(MEDIA, at(clock, hour, int(hour)))
         for hour in (1.75, 2.125, 3.5, 23.5):
             late.save(MEDIA, at(clock, hour, int(hour)))
-    past = Past(first, source)
-    assert hours(readings(past, HOUR)) == [1.75, 2.25, 3.5, 5.25, 23.5, 27.25]
-    assert readings(past, HOUR).spent == [1, 2, 3, 5, 23, 27]
-    assert hours(readings(past, DAY)) == [23.5, 27.25]
+    assert hours(readings(first, HOUR)) == [1.75, 2.25, 3.5, 5.25, 23.5, 27.25]
+    assert readings(first, HOUR).spent == [1, 2, 3, 5, 23, 27]
+    assert hours(readings(first, DAY)) == [23.5, 27.25]
 
 
 @pytest.mark.needs("pg_ctlcluster")
@@ -319,14 +321,14 @@ def test_a_ledger_that_a_replica_began_without_the_database_is_no_new_one(
     url: str, clock: FakeClock, hour: int
 ) -> None:
     source = StateSource("url", url)
-    first, alone = (open_state(source, clock, exclusive=False).accounts for _ in range(2))
-    with closing(first), closing(alone):
+    first, alone = (Past(open_state(source, clock, exclusive=False).accounts, source) for _ in range(2))
+    with closing(first.accounts), closing(alone.accounts):
         first.save(MEDIA, at(clock, 0, 100))
         first.save(MEDIA, at(clock, 2, 1000))
         anew = at(clock, hour, 5)
         assert anew.ledger is not None
         alone.save(MEDIA, replace(anew, ledger=replace(anew.ledger, began=clock.wall())))
-    kept = readings(Past(first, source), HOUR)
+    kept = readings(first, HOUR)
     assert dict(zip(hours(kept), kept.spent, strict=True)) == {0: 100, 2: 1000, hour: 1000}
     assert set(kept.began) == {MIDNIGHT}
 
@@ -335,20 +337,20 @@ def test_a_ledger_that_a_replica_began_without_the_database_is_no_new_one(
 @pytest.mark.usefixtures("patient")
 def test_replicas_that_write_at_the_same_time_lose_no_hour(url: str, clock: FakeClock) -> None:
     source = StateSource("url", url)
-    replicas = [open_state(source, clock, exclusive=False).accounts for _ in range(3)]
+    replicas = [Past(open_state(source, clock, exclusive=False).accounts, source) for _ in range(3)]
     states = [at(clock, hour, hour) for hour in range(60)]
     threads = [
-        threading.Thread(target=lambda accounts, mine: [accounts.save(MEDIA, state) for state in mine], args=each)
+        threading.Thread(target=lambda past, mine: [past.save(MEDIA, state) for state in mine], args=each)
         for each in zip(replicas, (states[0::3], states[1::3], states[2::3]), strict=True)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for accounts in replicas:
-        accounts.close()
-        assert accounts.write_failures == 0
-    assert readings(Past(replicas[0], source), HOUR).spent == list(range(60))
+    for past in replicas:
+        past.accounts.close()
+        assert past.accounts.write_failures == 0
+    assert readings(replicas[0], HOUR).spent == list(range(60))
 
 
 @pytest.mark.needs("pg_ctlcluster")
