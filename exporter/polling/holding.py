@@ -26,8 +26,8 @@ _PAUSE_SECONDS = 0.1
 SETTLING_SECONDS = 10.0
 """Seconds after a connection in which others may still have to connect, so that none counts as dead."""
 _TIDY_SECONDS = 10.0
-_MANY = 50
-"""Changes after which the next step follows at once."""
+MANY = 50
+"""Changes that may not be all. The next step follows at once."""
 
 
 class Holding:
@@ -170,7 +170,7 @@ class Holding:
         """Show what others saved. Then schedule, because it tells when the accounts are due that were ``taken``."""
         changes = self._replicas.changes()
         self._receive(changes)
-        if len(changes) >= _MANY:
+        if len(changes) >= MANY:
             self._wake.set()  # there may be more
         self._groups.leave_to_others(changes)
         self._note_requests(taken)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.config.accounts import Account, Config
-from exporter.polling.holding import Holding
+from exporter.polling.holding import MANY, Holding
 from exporter.polling.poller import Poller
 from exporter.polling.scheduler import Scheduler
 from exporter.polling.slots import Slots, poll_order
@@ -63,7 +63,7 @@ class Polls:
 
     def _receive(self, states: Mapping[AccountKey, AccountState]) -> None:
         self._poller.commits.receive(states)
-        self.is_current = True
+        self.is_current = self.is_current or len(states) < MANY
 
     def _schedule(self, accounts: Sequence[Account]) -> None:
         self.is_current = self.is_current or bool(accounts)
