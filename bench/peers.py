@@ -112,7 +112,9 @@ class Peers:
             target("nothing changed", scrape),
             target("own metrics changed", lambda encoding: time.sleep(1.0), 10),
             target("1 % changed", lambda encoding: post(f"{base}/change?share=0.01")),
-            target("all changed", lambda encoding: post(f"{base}/change?share=1"), 20),
+            target(
+                "all changed", lambda encoding: post(f"{base}/change?share=1"), max(5, min(20, 20_000 // self._count))
+            ),
         ]
 
     def _nginx(self) -> list[Target]:

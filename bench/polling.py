@@ -14,7 +14,7 @@ from bench.scrapes import Client, post
 
 IN_TIME = "2.0"
 """Seconds of lag up to which a poll started in time. It must be a bucket of the lag's histogram."""
-SETTLE = 10.0
+SETTLE = 5.0
 """Seconds for the polls that became due during the start."""
 LATENCY = 0.3
 """Seconds that the simulated vendor takes for each response."""
