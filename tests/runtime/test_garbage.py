@@ -27,10 +27,11 @@ def cycle() -> tuple[Node, weakref.ref[Node]]:
 @pytest.fixture
 def hours() -> Iterator[list[float]]:
     """The clock of the searches. They are as before the test afterwards."""
-    now = [0.0]
+    now, thresholds = [0.0], gc.get_threshold()
     callback = garbage.collect(lambda: now[0] * 3600)
     yield now
     gc.callbacks.remove(callback)
+    gc.set_threshold(*thresholds)
     gc.unfreeze()
 
 
