@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 WHOLE_SEARCH_SECONDS = 3600.0
 """Seconds between two searches among all objects. They find cycles that were in use during a search and ended later."""
 _THRESHOLDS = (700, 5, 2)
-"""When Python searches. A poll makes as many objects as it frees. So with Python's own (700, 10, 10) a full search waits
+"""When Python searches. A poll makes as many objects as it frees. So with its own (700, 10, 10) a full search waits
 until each of 10,000 accounts has new ones, and takes three to five times as long."""
 
 
