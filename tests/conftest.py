@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -59,14 +60,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
+def process_as_before() -> Iterator[None]:
     """Undo what a test that runs a command sets for the whole process."""
+    callbacks, thresholds = gc.callbacks[:], gc.get_threshold()
     loggers = [logging.getLogger(name) for name in (None, "apscheduler", "urllib3", "asyncio")]
     handlers, levels = loggers[0].handlers[:], [one.level for one in loggers]
     yield
     loggers[0].handlers[:] = handlers
     for one, level in zip(loggers, levels, strict=True):
         one.setLevel(level)
+    gc.callbacks[:] = callbacks
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()  # Hypothesis and the tests of memory look for references among all objects
 
 
 class FakeClock:

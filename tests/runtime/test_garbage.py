@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 
 import pytest
 
@@ -25,14 +24,11 @@ def cycle() -> tuple[Node, weakref.ref[Node]]:
 
 
 @pytest.fixture
-def hours() -> Iterator[list[float]]:
-    """The clock of the searches. They are as before the test afterwards."""
-    now, thresholds = [0.0], gc.get_threshold()
-    callback = garbage.collect(lambda: now[0] * 3600)
-    yield now
-    gc.callbacks.remove(callback)
-    gc.set_threshold(*thresholds)
-    gc.unfreeze()
+def hours() -> list[float]:
+    """The clock of the searches."""
+    now = [0.0]
+    garbage.collect(lambda: now[0] * 3600)
+    return now
 
 
 def test_a_full_search_leaves_what_stays_out_of_the_next_one(hours: list[float]) -> None:

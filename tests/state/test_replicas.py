@@ -26,7 +26,10 @@ from tests.conftest import MakeAccount
 from tests.program.running import PATIENT, until
 from tests.state.postgresql import Server
 
-pytestmark = [pytest.mark.needs("pg_ctlcluster"), pytest.mark.usefixtures("patient")]
+pytestmark = [
+    pytest.mark.needs("pg_ctlcluster"),
+    pytest.mark.usefixtures("patient"),
+]
 
 MEDIA, ARCHIVE = ("vidnavigator", "media"), ("videodb", "archive")
 KEY = KeyTarget("videodb", "https://api.example", "k" * 20)
