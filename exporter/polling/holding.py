@@ -30,7 +30,7 @@ MANY = 50
 """Changes that may not be all. The next step follows at once."""
 
 
-class Holding:
+class Holding:  # long because every method works on the same leases.
     """The groups that this replica holds, which a thread of its own keeps."""
 
     def __init__(self, replicas: Replicas, shard: tuple[int, int], clock: Clock) -> None:
@@ -161,20 +161,27 @@ class Holding:
             self._leaving |= self._held - ours
             self._held &= ours
             self._release(now)
-            wanted = ours - self._held - self._leaving
-            taken = self._taken(wanted, inherit=now >= self._settled_at)
-            self._held |= taken.keys()
+            # Nothing that a poll still uses which began when we had it before, and only after all that others saved.
+            wanted = ours - self._held - self._leaving - {self._groups.of(account) for account in self._running()}
+            if wanted and self._receive_changes():
+                taken = self._taken(wanted, inherit=now >= self._settled_at)
+                self._held |= taken.keys()
         self._look(taken)
 
     def _look(self, taken: Mapping[Group, float | None]) -> None:
         """Show what others saved. Then schedule, because it tells when the accounts are due that were ``taken``."""
-        changes = self._replicas.changes()
-        self._receive(changes)
-        if len(changes) >= MANY:
-            self._wake.set()  # there may be more
-        self._groups.leave_to_others(changes)
+        self._receive_changes()
         self._note_requests(taken)
         self._schedule_held()
+
+    def _receive_changes(self) -> bool:
+        """Show what others saved, and return whether that was all."""
+        changes = self._replicas.changes()
+        self._receive(changes)
+        self._groups.leave_to_others(changes)
+        if len(changes) >= MANY:
+            self._wake.set()
+        return len(changes) < MANY
 
     def _recover(self) -> None:
         """Find out which leases are still ours after we were away."""
@@ -189,6 +196,7 @@ class Holding:
                 self._moves_at = self._settled_at
         self._connection, self._salt = connection, self._replicas.salt
         self._held = set(self._taken(self._held, inherit=False))
+        self._schedule_held()  # before any is taken again, because its jobs are of the time before
         self._tidy_at = now
 
     def _taken(self, groups: set[Group], *, inherit: bool) -> dict[Group, float | None]:

@@ -169,6 +169,22 @@ def test_the_accounts_of_a_replica_that_stops_are_taken_at_once(members: Members
     assert len(second.held) == len(accounts)
 
 
+def test_what_was_lost_during_a_suspension_is_scheduled_anew_when_it_is_taken_again(
+    members: Members, accounts: list[Account]
+) -> None:
+    first = members.add(accounts)
+    members.settle()
+    scheduled: list[int] = []
+    first.holding.attach(
+        lambda held: scheduled.append(len(held)), first.received.update, lambda: first.running, first._note_request
+    )
+    members.run("UPDATE video_api_exporter.leases SET holder = 1")  # one that died since
+    for seconds in (20, 6, 6):
+        first.clock.passed += seconds
+        first.step()
+    assert scheduled == [0, len(accounts)]
+
+
 def test_a_group_moves_when_its_running_poll_has_ended(members: Members, accounts: list[Account]) -> None:
     first = members.add(accounts)
     members.settle()
@@ -322,6 +338,7 @@ def test_many_changes_come_in_parts_because_a_heartbeat_waits_for_them(
 ) -> None:
     monkeypatch.setattr(postgresql_accounts, "MOST_CHANGES", 2)
     first, second = members.add(accounts), members.add(accounts)
+    members.settle()
     for account in accounts[:5]:
         first.state.accounts.save(account.id, AccountState(polls=1))
     for count in (2, 4, 5, 5):
