@@ -161,9 +161,13 @@ def test_output_that_cannot_be_written_is_one_line(arguments: list[str]) -> None
     assert done.stderr == "standard output: No space left on device\n"
 
 
-def test_prometheus_clients_directory_for_several_processes_has_no_effect(config: Path) -> None:
-    with running(f"--config.file={config}", PROMETHEUS_MULTIPROC_DIR="/nonexistent") as program:
+def test_prometheus_clients_directory_for_several_processes_has_no_effect(config: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "several"
+    directory.mkdir()
+    with running(f"--config.file={config}", PROMETHEUS_MULTIPROC_DIR=str(directory)) as program:
         assert program.metrics()["video_api_exporter_shards"] == 1
+        assert "multi-process" not in program.log
+    assert list(directory.iterdir()) == []
 
 
 @pytest.mark.parametrize("output", ["table", "prometheus"])
