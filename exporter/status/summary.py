@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from math import floor, inf
 from typing import NamedTuple
 
@@ -286,16 +285,13 @@ def _level(balance: float | None, warning: float, critical: float) -> str | None
 def _runway(usage: Usage, wall: float) -> float | None:
     """Return how many seconds the balance lasts at the mean spend of this period so far.
 
-    It is a rough figure, and the recording rules have better ones. Without a billing period it uses the
-    calendar month.
+    It is a rough figure, and the recording rules have better ones. It is not known without a start of the period,
+    because the vendor's figure of what was used may begin on any day of the month.
     """
     if usage.balance == inf:
         return inf
     if usage.balance is None or not usage.monthly_used or usage.monthly_used < 0:
         return None
     start = usage.billing_period.start if usage.billing_period is not None else None
-    if start is None:
-        month = datetime.fromtimestamp(wall, timezone.utc).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        start = month.timestamp()
-    elapsed = wall - start
+    elapsed = wall - start if start is not None else 0.0
     return max(0.0, usage.balance) / usage.monthly_used * elapsed if elapsed > 0 else None

@@ -73,6 +73,6 @@ def test_unlimited_is_a_word_and_a_runway_without_an_end_is_null(make_account: M
 
 
 def test_a_balance_that_lasts_longer_than_a_number_can_tell_is_no_error(make_account: MakeAccount) -> None:
-    reading = Usage(balance=1e300, monthly_used=1e-300)
+    reading = Usage(balance=1e300, monthly_used=1e-300, billing_period=Period(start=START - 9))
     account = as_json(summary(View(make_account(), AccountState(), reading, None, None), START))
     assert '"runway_seconds": null' in json.dumps(account, allow_nan=False)

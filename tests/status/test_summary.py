@@ -60,12 +60,10 @@ def test_the_runway_is_the_balance_at_the_periods_mean_spend(make_account: MakeA
     assert account.credits.runway_seconds == pytest.approx(112_500)
 
 
-def test_without_a_period_the_runway_counts_from_the_start_of_the_month(make_account: MakeAccount) -> None:
-    fourteen_days_and_eight_hours = 14 * DAY + 8 * 3600
-    assert (
-        brief(make_account, Usage(balance=5.0, monthly_used=10.0)).credits.runway_seconds
-        == fourteen_days_and_eight_hours / 2
-    )
+@pytest.mark.parametrize("period", [None, Period(end=START + 9 * DAY)])
+def test_without_a_start_of_the_period_no_runway_is_known(make_account: MakeAccount, period: Period | None) -> None:
+    reading = Usage(balance=5.0, monthly_used=10.0, billing_period=period)
+    assert brief(make_account, reading).credits.runway_seconds is None
 
 
 def test_times_are_in_whole_seconds_and_one_that_no_calendar_has_is_none(make_account: MakeAccount) -> None:
