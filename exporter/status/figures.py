@@ -91,13 +91,13 @@ def spend(part: Stretch, operations: Sequence[str]) -> Figure | None:
     title = f"Spend of each {each}, {part.words}"
     begin = part.begin // part.span * part.span
     end = part.now // part.span * part.span + part.span
-    told = f"{amount(sum(change.spent for change in changes))} in all."
-    frame = Frame(f"spend-{part.name}", title, told, begin, end, amount)
+    whole = [_whole(change) for change in changes]
+    frame = Frame(f"spend-{part.name}", title, f"{amount(sum(whole))} in all.", begin, end, amount)
     svg = bar_chart(frame, [change.start for change in changes], part.span, layers, marks=list(_marks(part)))
     body = [
-        f"{_head(part, change.start)}<td>{amount(change.spent or sum(change.used.values()))}</td>"
+        f"{_head(part, change.start)}<td>{amount(spent)}</td>"
         f"<td>{amount(change.added)}</td><td>{amount(change.lapsed)}</td></tr>"
-        for change in reversed(changes)
+        for change, spent in zip(reversed(changes), reversed(whole), strict=True)
     ]
     return Figure(title, svg, (each.capitalize(), "Spent", "Added", "Lapsed"), "".join(body))
 
@@ -164,12 +164,18 @@ def _ahead(now: float, end: float, last: float, runway: float | None) -> Sequenc
     return [(now, last), (until, last * max(0.0, 1 - (until - now) / runway))]
 
 
+def _whole(change: Movement) -> float:
+    """Return the spend by the ledger, or the use where that is more, as with an unlimited balance."""
+    return max(change.spent, sum(change.used.values()))
+
+
 def _layers(changes: Sequence[Movement], operations: Sequence[str]) -> list[Layer]:
     """Return the use by these operations, and what remains of the spend."""
     split = [[change.used.get(name, 0.0) for change in changes] for name in operations]
-    rest = [max(0.0, change.spent - sum(column[number] for column in split)) for number, change in enumerate(changes)]
-    # The vendor rounds each figure, so that a dust of difference remains.
-    rest = [value if value > 0.005 * change.spent else 0.0 for value, change in zip(rest, changes, strict=True)]
+    whole = [_whole(change) for change in changes]
+    rest = [each - sum(column[number] for column in split) for number, each in enumerate(whole)]
+    # Sums of fractions leave a dust of difference.
+    rest = [value if value > 1e-9 * each else 0.0 for value, each in zip(rest, whole, strict=True)]
     layers = [
         Layer(name, number + 1, values) for number, (name, values) in enumerate(zip(operations, split, strict=True))
     ]

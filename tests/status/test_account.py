@@ -189,6 +189,25 @@ class TestHistory:
         assert rows[0][0] == "operation-0" and rows[-1] == ["not split by operation", "104", "104", "50 %"]
         assert "others 64" in page, "3 operations without a colour, and what no operation tells of"
 
+    @pytest.mark.parametrize("spent", [0, 104, 400])
+    def test_bars_and_table_and_description_tell_one_spend(
+        self, remembering: Site, past: StateFile, spent: int
+    ) -> None:
+        (account,) = remembering.accounts("media")
+        for hour in range(3):
+            split = {f"operation-{number}": float(hour * (9 - number)) for number in range(8)}
+            reading = usage(inf, monthly_limit=inf, used_by_operation=split, pools={})
+            remembering.polled(account, reading, ledger=Ledger(Decimal(spent * hour) / 2))
+            past.save(account.id, remembering.store.state(account.id))
+            remembering.clock.advance(3600)
+        page = remembering.get("/accounts/vidnavigator/media").text
+        each = max(44, spent // 2)
+        rows = body(page, "Spend of each hour, the last 8 days")
+        assert [row[1] for row in rows] == [str(each), str(each)]
+        assert f">{2 * each} in all.</desc>" in page
+        assert page.count(f"UTC: {each} (operation-0 9, ") == 2
+        assert page.count(f", others {each - 35})") == 2
+
     def test_use_is_split_by_operation(self, remembering: Site, past: StateFile) -> None:
         (account,) = remembering.accounts("media")
         lived(remembering, past, account)
