@@ -66,7 +66,10 @@ class ServiceUse:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Credits that the ledger counts together. ``limit`` and ``period_start`` are set if it is refilled monthly."""
+    """Credits that the ledger counts together. ``limit`` and ``period_start`` are set if it is refilled monthly.
+
+    Where the vendor names no start of the period, ``period_start`` is its end, which tells periods apart as well.
+    """
 
     balance: float | None
     limit: float | None = None
@@ -204,8 +207,8 @@ class Series:
     """Readings of an account, oldest first, as columns of one length.
 
     ``at`` has Unix seconds, ``storage`` and ``channels`` the used ratio, ``period`` the start of the billing period,
-    ``used`` a column for each operation. Spent, added and lapsed are the totals of the ledger that began at
-    ``began``.
+    or its end where the vendor names no start, ``used`` a column for each operation. Spent, added and lapsed are the
+    totals of the ledger that began at ``began``.
     """
 
     at: list[int] = field(default_factory=list)

@@ -12,7 +12,7 @@ from exporter.runtime.clock import Clock
 from exporter.state.base import DAY, HOUR, AccountHistory
 from exporter.status import figures, tables
 from exporter.status.cells import COLUMNS, row
-from exporter.status.csv import as_csv
+from exporter.status.csv import as_csv, attachment
 from exporter.status.figures import Figure, Stretch
 from exporter.status.layout import Layout, packed
 from exporter.status.movements import by_operation, finest, movements
@@ -72,7 +72,8 @@ class AccountPage:
             return self._layout.page(request, "account.html", "../../", **_values(view, history, missing, now))
         if missing:
             return text_response(503, missing)
-        return packed(request, as_csv(history.hours, history.days).encode(), "text/csv; charset=utf-8")
+        table = packed(request, as_csv(history.hours, history.days).encode(), "text/csv; charset=utf-8")
+        return replace(table, headers=(*table.headers, attachment(view.account.id)))
 
 
 def _history(state: AccountHistory, account: AccountKey, begin: float, now: float) -> AccountPast:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from io import StringIO
+from math import inf
+from urllib.parse import quote
 
-from exporter.readings import Series
-from exporter.status.words import iso
+from exporter.readings import AccountKey, Series
+from exporter.status.words import UNLIMITED, iso
 
 _COLUMNS = ("unit", "balance", "spent", "added", "lapsed", "storage", "channels", "period")
 _NAMES = (
     *("span", "time", "unit", "balance", "spent_total", "added_total", "lapsed_total"),
-    *("storage_used_ratio", "channels_used_ratio", "period_start"),
+    *("storage_used_ratio", "channels_used_ratio", "period"),
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -28,6 +30,12 @@ def as_csv(hours: Series, days: Series) -> str:
     return text.getvalue()
 
 
+def attachment(account: AccountKey) -> tuple[str, str]:
+    """Return the header that names the file in which a browser keeps the table."""
+    name = quote(f"{'-'.join(account)}.csv", safe="", errors="replace")
+    return "content-disposition", f"attachment; filename*=UTF-8''{name}"
+
+
 def _rows(span: str, series: Series, operations: list[str]) -> Iterator[list[object]]:
     columns = [getattr(series, name) for name in _COLUMNS]
     used = [series.used.get(name, [None] * len(series)) for name in operations]
@@ -35,5 +43,6 @@ def _rows(span: str, series: Series, operations: list[str]) -> Iterator[list[obj
         unit, *values, period = (column[number] for column in columns)
         # A spreadsheet would run a unit that begins like a formula.
         unit = f"'{unit}" if unit.startswith(_FORMULA) else unit
-        start = None if period is None else iso(period)
-        yield [span, iso(at), unit, *values, start, *(column[number] for column in used)]
+        mark = None if period is None else iso(period)
+        values = [UNLIMITED if value == inf else value for value in values]
+        yield [span, iso(at), unit, *values, mark, *(column[number] for column in used)]

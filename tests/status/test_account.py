@@ -307,6 +307,21 @@ class TestState:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", newest["time"])
         assert newest["unit"] == "'=credits", "a spreadsheet would run it"
 
+    def test_the_csv_names_its_file(self, remembering: Site, past: StateFile) -> None:
+        (account,) = remembering.accounts('Größe "1"/b')
+        lived(remembering, past, account, hours=1)
+        (link,) = re.findall(r'href="(accounts/[^"]+)"', remembering.get("/").text)
+        header = remembering.get(f"/{link}?format=csv").headers["Content-Disposition"]
+        assert header == "attachment; filename*=UTF-8''vidnavigator-Gr%C3%B6%C3%9Fe%20%221%22%2Fb.csv"
+
+    def test_the_csv_says_unlimited_and_marks_the_period(self, remembering: Site, past: StateFile) -> None:
+        (account,) = remembering.accounts("media")
+        remembering.polled(account, usage(inf), ledger=Ledger(pools={"monthly": Pool(inf, inf, START + DAY)}))
+        past.save(account.id, remembering.store.state(account.id))
+        row = next(csv.DictReader(io.StringIO(remembering.get("/accounts/vidnavigator/media?format=csv").text)))
+        assert row["balance"] == "unlimited"
+        assert row["period"] == "2027-01-16T08:00:00Z" and "period_start" not in row
+
 
 class TestAddress:
     def test_an_account_that_is_not_served_is_404_with_a_sentence(self, site: Site) -> None:
