@@ -90,6 +90,7 @@ def _values(view: View, history: AccountPast, missing: str, now: float) -> dict[
     account = summary(view, now)
     days, months = _parts(history, now)
     operations = list(by_operation(months.changes))[: figures.OPERATIONS]
+    sections = _sections(account, days, months, operations)
     shown = row(replace(account, quotas=()), now)  # because they have a table of their own
     return {
         "account": account,
@@ -100,7 +101,8 @@ def _values(view: View, history: AccountPast, missing: str, now: float) -> dict[
         "forecasts": _FORECASTS,
         "facts": list(tables.facts(view, account, now)),
         "missing": missing or _begins(history),
-        "sections": _sections(account, days, months, operations),
+        "sections": sections,
+        "ahead": any('class="ahead"' in figure.svg for figure in sections["Balance"]),
         "operations": tables.operations(days, months),
         "months": months.words.removeprefix("the "),
         "spent": list(tables.spent(view, days, months, now)),

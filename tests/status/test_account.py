@@ -171,6 +171,17 @@ class TestHistory:
         for begin, high, end, low in ahead:
             assert int(begin) < int(end) and int(high) < int(low), "it falls"
         assert page.count(": the period ends</title>") == 2
+        assert "The dotted line goes on" in page
+
+    @pytest.mark.parametrize("period", [Period(end=START + 2 * DAY), Period(START - 10 * DAY, START + 90 * DAY)])
+    def test_no_dotted_line_is_drawn_or_explained_without_a_start_or_to_an_end_far_away(
+        self, remembering: Site, past: StateFile, period: Period
+    ) -> None:
+        (account,) = remembering.accounts("media")
+        lived(remembering, past, account, hours=3, billing_period=period, monthly_used=60.0)
+        page = remembering.get("/accounts/vidnavigator/media").text
+        assert "a new period." in page
+        assert 'class="ahead"' not in page and "dotted line" not in page
 
     def test_an_operation_that_no_bar_has_room_for_is_among_the_others(
         self, remembering: Site, past: StateFile
