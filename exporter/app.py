@@ -255,7 +255,7 @@ class App:
 
     def _routes(self) -> dict[str, Route]:
         return {
-            **pages(self._store, self._history, self._clock, self._options, __version__),
+            **pages(self._store, self._history, self._clock, self._options, __version__, lambda: self._config.history),
             self._options.telemetry_path: Route(self._serve_metrics),
             "/-/healthy": Route(self._serve_healthy),
             "/-/ready": Route(self._serve_ready),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from exporter.charts.axes import date_text
 from exporter.metrics.view import View
-from exporter.readings import AccountKey, PollRecord, Series
+from exporter.readings import AccountKey, Kept, PollRecord, Series
 from exporter.runtime.clock import Clock
 from exporter.state.base import DAY, HOUR, AccountHistory
 from exporter.status import figures, tables
@@ -41,10 +41,18 @@ class AccountPast:
 
 
 class AccountPage:
-    """Shows one account. ``view`` returns it, or None if it is not served."""
+    """Shows one account. ``view`` returns it, or None if it is not served. ``kept`` returns what the history keeps."""
 
-    def __init__(self, view: Callable[[AccountKey], View | None], past: Past, layout: Layout, clock: Clock) -> None:
+    def __init__(
+        self,
+        view: Callable[[AccountKey], View | None],
+        past: Past,
+        layout: Layout,
+        clock: Clock,
+        kept: Callable[[], Kept],
+    ) -> None:
         self._view = view
+        self._kept = kept
         self._past = past
         self._layout = layout
         self._clock = clock
@@ -69,6 +77,7 @@ class AccountPage:
             begin = 0.0
         history, missing = self._past.read(lambda state: _history(state, view.account.id, begin, now), AccountPast())
         if form == "html":
+            missing = missing or _begins(history, self._kept())
             return self._layout.page(request, "account.html", "../../", **_values(view, history, missing, now))
         if missing:
             return text_response(503, missing)
@@ -100,7 +109,7 @@ def _values(view: View, history: AccountPast, missing: str, now: float) -> dict[
         "runbooks": RUNBOOKS,
         "forecasts": _FORECASTS,
         "facts": list(tables.facts(view, account, now)),
-        "missing": missing or _begins(history),
+        "missing": missing,
         "sections": sections,
         "ahead": any('class="ahead"' in figure.svg for figure in sections["Balance"]),
         "operations": tables.operations(days, months),
@@ -125,10 +134,16 @@ def _parts(history: AccountPast, now: float) -> tuple[Stretch, Stretch]:
     )
 
 
-def _begins(history: AccountPast) -> str:
+def _begins(history: AccountPast, kept: Kept) -> str:
+    """Return when charts begin, or an empty text if there are some."""
     if len(history.hours) > 1 or len(history.days) > 1:
         return ""
-    return "The history has one reading so far, or none. Charts begin with the second hour."
+    if not any(kept):
+        return (
+            "There are no charts, because the configuration keeps no history. history.hourly and history.daily are 0."
+        )
+    second = "hour" if kept.hourly else "day"
+    return f"The history has one reading so far, or none. Charts begin with the second {second}."
 
 
 def _sections(account: Summary, days: Stretch, months: Stretch, operations: list[str]) -> dict[str, list[Figure]]:

@@ -26,7 +26,7 @@ from exporter.options import Options
 from exporter.polling.ledger import advance
 from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
-from exporter.readings import AccountState, Failure, Pool, Usage
+from exporter.readings import AccountState, Failure, Kept, Pool, Usage
 from exporter.state.history import open_file
 from exporter.state.sqlite import StateFile
 from exporter.status.past import OpenHistory
@@ -76,7 +76,8 @@ class Site:
         self.clock = clock
         self._make_account = make_account
         self.store = Store(Exposition(FAMILIES, SelfMetrics("0", "", 0, 1).registry, clock), clock)
-        pages = routes(self.store, history, clock, Options(Path("config.yaml"), **options), "1.2.3")
+        self.kept = Kept()
+        pages = routes(self.store, history, clock, Options(Path("config.yaml"), **options), "1.2.3", lambda: self.kept)
         self.server = Server(pages, ["127.0.0.1:0"])
         self.server.bind()
         self.server.start()

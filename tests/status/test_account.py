@@ -16,7 +16,7 @@ import yaml
 
 from exporter.charts.axes import date_text
 from exporter.providers.base import Price
-from exporter.readings import AutoRecharge, Failure, Invoices, Ledger, NamedQuota, Period, Pool, Quota, Series
+from exporter.readings import AutoRecharge, Failure, Invoices, Kept, Ledger, NamedQuota, Period, Pool, Quota, Series
 from exporter.state.base import DAY
 from exporter.state.sqlite import StateFile
 from exporter.status import account as account_page
@@ -257,6 +257,17 @@ class TestHistory:
         (account,) = remembering.accounts("media")
         lived(remembering, past, account, hours=1)
         assert "Charts begin with the second hour." in remembering.get("/accounts/vidnavigator/media").text
+        remembering.kept = Kept(hourly=0.0)
+        assert "Charts begin with the second day." in remembering.get("/accounts/vidnavigator/media").text
+
+    def test_a_configuration_that_keeps_no_history_is_said_to_keep_none(
+        self, remembering: Site, past: StateFile
+    ) -> None:
+        (account,) = remembering.accounts("media")
+        past.kept = remembering.kept = Kept(0.0, 0.0)
+        lived(remembering, past, account, hours=3)
+        page = remembering.get("/accounts/vidnavigator/media").text
+        assert "the configuration keeps no history" in page and "Charts begin" not in page
 
 
 class TestState:
