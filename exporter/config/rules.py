@@ -33,6 +33,7 @@ _MAX_CHARACTERS = 256
 _MAX_DURATION_SECONDS = 365 * 86_400.0  # far below the overflow of timers and dates in libraries
 _MAX_KEPT_SECONDS = 10 * 365 * 86_400.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){3}")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][-+]?[0-9]{1,9})?")
 
@@ -71,9 +72,11 @@ def _name(value: object) -> str:
     name = text(value)
     if name != name.strip():
         raise ValueError("begins or ends with a space")
-    if len(name) > _MAX_CHARACTERS:
-        raise ValueError(f"is longer than {_MAX_CHARACTERS} characters")
-    return name
+    if name in (".", ".."):
+        raise ValueError(
+            "must not be one or two dots, because browsers take these for a folder in the address of a page"
+        )
+    return _label_value(name)
 
 
 def _duration(value: object) -> float:
@@ -187,6 +190,9 @@ def _label_value(value: object) -> str:
     if value == "":
         return ""
     result = text(value)
+    if _DIRECTION.search(result):
+        # It would reverse what stands around it on pages and in terminals.
+        raise ValueError("has a character that turns the direction of text, such as U+202E. Leave it out")
     if len(result) > _MAX_CHARACTERS:
         raise ValueError(f"is longer than {_MAX_CHARACTERS} characters")
     return result
