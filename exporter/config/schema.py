@@ -129,7 +129,7 @@ class ThresholdsBlock(Block):
 
 
 class HistoryBlock(Block):
-    """What a state file keeps of each account's past. It is needed for reports. A PostgreSQL database keeps none."""
+    """What the state, a file or a PostgreSQL database, keeps of each account's past. It is needed for reports."""
 
     hourly: Annotated[float, KEPT] = Field(
         default=8 * 86400.0,
