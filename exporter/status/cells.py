@@ -137,6 +137,8 @@ def named_quota(quota: QuotaSummary) -> str:
         return f"{quota.name}: {UNLIMITED if limit == inf else f'limit {amount(limit)} {quota.unit}'}"
     if quota.fill.used is None:
         return f"{quota.name}: {amount(quota.remaining)} {quota.unit} left"
+    if quota.fill.limit == inf:
+        return f"{quota.name}: {amount(quota.fill.used)} {quota.unit}, {UNLIMITED}"
     of = f" of {amount(quota.fill.limit)}" if quota.fill.limit is not None else ""
     return f"{quota.name}: {amount(quota.fill.used)}{of} {quota.unit}"
 

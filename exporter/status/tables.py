@@ -15,7 +15,7 @@ from exporter.status import figures
 from exporter.status.cells import Bar, bar_of
 from exporter.status.figures import Stretch
 from exporter.status.movements import by_operation, totals
-from exporter.status.summary import EXPLANATIONS, Summary
+from exporter.status.summary import EXPLANATIONS, Fill, Summary
 from exporter.status.words import amount, duration, iso, money, past, percent
 
 _SPANS = (("last 24 hours", 1), ("last 8 days", 8), ("last 30 days", 30))
@@ -76,7 +76,8 @@ def facts(view: View, account: Summary, now: float) -> Iterator[tuple[str, str]]
         yield "Auto recharge", _recharge(view)
     if view.invoices is not None and view.invoices.last_status:
         invoice = view.invoices
-        amount_of = "" if invoice.last_amount is None else f", {invoice.last_amount:,.2f} {invoice.last_currency}"
+        currency = invoice.last_currency.upper()
+        amount_of = "" if invoice.last_amount is None else f", {invoice.last_amount:,.2f} {currency}"
         yield "Newest invoice", f"{invoice.last_status}{amount_of}"
 
 
@@ -145,8 +146,18 @@ def quotas(account: Summary, now: float) -> Iterator[tuple[str, str, str, str, B
             for verb, at in (("refilled", quota.resets_at), ("expires", quota.expires_at))
             if at is not None and at > now
         ]
-        of = amount(quota.fill.used) + (f" of {amount(quota.fill.limit)}" if quota.fill.limit is not None else "")
-        yield f"{quota.name} ({quota.unit})", of, amount(quota.remaining), ", ".join(ends), bar_of(quota.fill)
+        left = inf if quota.remaining is None and quota.fill.limit == inf else quota.remaining
+        yield f"{quota.name} ({quota.unit})", _use(quota.fill), amount(left), ", ".join(ends), bar_of(quota.fill)
+
+
+def _use(fill: Fill) -> str:
+    """Return what is used of a quota, and its limit."""
+    used, limit = amount(fill.used), amount(fill.limit)
+    if fill.limit is None:
+        return used
+    if fill.limit == inf:
+        return f"{used}, without a limit"
+    return f"{used}, the limit is {limit}" if fill.used is None else f"{used} of {limit}"
 
 
 def poll(record: PollRecord) -> PollRow:

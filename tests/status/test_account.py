@@ -110,7 +110,7 @@ class TestWords:
     def test_what_was_billed_and_recharged_is_told(self, site: Site, recharge: AutoRecharge, words: str) -> None:
         account = site.make("media", "videodb")
         site.serve([account])
-        parts = {"usage": usage(), "invoices": Invoices({"paid": 1}, 200.0, "USD", "paid"), "auto_recharge": recharge}
+        parts = {"usage": usage(), "invoices": Invoices({"paid": 1}, 200.0, "usd", "paid"), "auto_recharge": recharge}
         site.polled(account, usage(), parts=parts, part_times=dict.fromkeys(parts, site.clock.wall()))
         page = text_of(site.get("/accounts/videodb/media").text)
         assert words in page and "Newest invoice paid, 200.00 USD" in page
@@ -127,12 +127,19 @@ class TestWords:
         quotas = (
             NamedQuota("voices", "voices", Quota(18, 20, 2, 0.9), resets_at=ends),
             NamedQuota("pack", "credits", Quota(None, None, 40, None), expires_at=ends),
+            NamedQuota("exports", "files", Quota(None, inf, None, None)),
+            NamedQuota("seats", "seats", Quota(None, 5, None, None)),
+            NamedQuota("clips", "files", Quota(3, inf, inf, None)),
         )
         site.polled(account, usage(quotas=quotas))
         assert body(site.get("/accounts/vidnavigator/media").text, "Named quotas") == [
             ["voices (voices)", "18 of 20", "2", "refilled in 1 h"],
             ["pack (credits)", "not known", "40", "expires in 1 h"],
+            ["exports (files)", "not known, without a limit", "unlimited", ""],
+            ["seats (seats)", "not known, the limit is 5", "not known", ""],
+            ["clips (files)", "3, without a limit", "unlimited", ""],
         ]
+        assert "clips: 3 files, unlimited" in text_of(site.get("/").text)
 
     def test_an_account_that_was_never_polled_has_a_page(self, site: Site) -> None:
         site.accounts("media")
