@@ -19,6 +19,8 @@ _TOP, _PLOT, _BOTTOM = 20, 150, 22
 """Pixels for the marks, the curves and the labels of the time."""
 _LETTER = 12
 """Pixels from one line of text to the next."""
+_LAST_LABEL, _LAST_LABEL_NARROW = 0.89, 0.82
+"""Places after which a label of the time would not fit beside its tick, on the narrowest chart of a screen or phone."""
 _LONG = 1e6
 """Values from here on are written in thousands of thousands, because the margin has room for seven digits."""
 
@@ -113,9 +115,9 @@ def _grid(frame: Frame, scale: Scale) -> str:
         lines.append(
             f'<line x1="{_percent(place)}" x2="{_percent(place)}" y1="{_TOP + _PLOT}" y2="{_TOP + _PLOT + 5}"/>'
         )
-        if place < 0.955:
-            odd = ' class="odd"' if number % 2 else ""
-            labels.append(f'<text x="{_percent(place)}" dx="3" y="{_TOP + _PLOT + 16}"{odd}>{label}</text>')
+        if place < _LAST_LABEL:
+            dense = ' class="dense"' if number % 2 or place > _LAST_LABEL_NARROW else ""
+            labels.append(f'<text x="{_percent(place)}" dx="3" y="{_TOP + _PLOT + 16}"{dense}>{label}</text>')
     return f'<g class="grid">{"".join(lines)}{"".join(labels)}</g>'
 
 

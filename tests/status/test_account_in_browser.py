@@ -51,6 +51,23 @@ def test_the_page_is_as_wide_as_the_screen_and_its_letters_keep_their_size(tab: 
         assert inside
 
 
+@pytest.mark.parametrize("hours", [0, 63])
+def test_no_label_of_the_time_lies_beyond_its_chart(tab: OpenTab, site: Site, past: StateFile, hours: int) -> None:
+    account = site.make("other")
+    site.serve([account])
+    site.clock.advance(hours * 3600)
+    lived(site, past, account, hours=26)
+    page = tab().open("/accounts/vidnavigator/other").page
+    for width in (320, 390, 705, 1020, 1440):
+        page.set_viewport_size({"width": width, "height": 844})
+        beyond = page.locator("svg.chart").evaluate_all(
+            """all => all.flatMap((chart) => [...chart.querySelectorAll(".grid text:not(.value)")].map((label) =>
+                Math.round(label.getBoundingClientRect().right - chart.getBoundingClientRect().right)
+            )).filter((pixels) => pixels > 0)"""
+        )
+        assert beyond == [], width
+
+
 def test_long_names_and_texts_stay_on_the_screen(tab: OpenTab, site: Site, past: StateFile) -> None:
     name, quota = "W" * 200 + "\u202eabc", NamedQuota("Q" * 200, "u" * 100, Quota(1, 2, 1, 0.5))
     (account,) = site.accounts(name, labels={"team": "x" * 200})
