@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from exporter.report.booking import Booked
-from exporter.report.operations import NOT_SPLIT
+from exporter.report.operations import NOT_SPLIT, is_unlimited
 from exporter.report.rows import Grouping, ReportRow
 from exporter.report.span import Span, day_of, in_words, moment
 from exporter.runtime.redaction import escape
@@ -69,6 +69,10 @@ class Coverage:
                 _anew,
             ),
             _Told("{has} fewer than two readings with a balance, so there are no numbers", self._unread),
+            _Told(
+                "{was} unlimited, and nothing is booked as spent then, so what operations used is not in the numbers",
+                self._unlimited,
+            ),
             _Told("{was} removed from the configuration, which has labels and price", self._removed),
             _Told("{has} no price, so the cost is not known", self._unpriced),
         )
@@ -107,6 +111,11 @@ class Coverage:
 
     def _unread(self, booked: Booked) -> str | None:
         return None if booked.steps or self._first(booked) else ""
+
+    def _unlimited(self, booked: Booked) -> str | None:
+        if self._grouping.by != "operation":
+            return None
+        return "" if any(is_unlimited(booked.series, step) for step in booked.steps) else None
 
     def _removed(self, booked: Booked) -> str | None:
         return None if self._grouping.account(booked.account) else ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from math import isfinite
+from math import inf, isfinite
 
 from exporter.readings import Series
-from exporter.report.booking import ZERO, Booked
+from exporter.report.booking import ZERO, Booked, Step
 
 NOT_SPLIT = "(not split)"
 _FOLDED = "(other)"
@@ -30,7 +30,9 @@ def split(booked: Booked) -> Iterator[tuple[int, str, Decimal]]:
             counts |= _counts(booked.series, step.before)
         now = _counts(booked.series, step.now)
         begins = _begins(counts, now) if step.before is not None else True
-        if begins and sum(now.values(), ZERO) <= step.spent + _DUST:
+        if is_unlimited(booked.series, step):
+            parts, counts = {}, counts | now  # the ledger books nothing that the counts could be a part of
+        elif begins and sum(now.values(), ZERO) <= step.spent + _DUST:
             parts, counts = now, now  # the vendor's counts began after the reading before
         elif step.before is None or not counts:
             parts, counts = {}, now  # they began before the readings, nobody knows when
@@ -40,6 +42,11 @@ def split(booked: Booked) -> Iterator[tuple[int, str, Decimal]]:
             counts = counts | now
         yield from ((number, name, spent) for name, spent in parts.items() if spent)
         yield number, NOT_SPLIT, step.spent - sum(parts.values(), ZERO)
+
+
+def is_unlimited(series: Series, step: Step) -> bool:
+    """Tell whether the balance had no limit at either end of a step."""
+    return series.balance[step.now] == inf or (step.before is not None and series.balance[step.before] == inf)
 
 
 def _begins(before: dict[str, Decimal], now: dict[str, Decimal]) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from math import inf
 
 import pytest
 
-from tests.report.conftest import CLIPS, MEDIA, Reporter
+from tests.report.conftest import CLIPS, MEDIA, SEARCH, Reporter
 from tests.report.lives import DAY, OCTOBER, World
 
 Reading = tuple[float, dict[str, float]]
@@ -59,6 +60,25 @@ def test_operations_add_up_to_what_was_spent(
         accounts.poll(MEDIA, OCTOBER + day * DAY, balance, used=used)
     rows = reporter.rows("operation", month="2026-10")
     assert {row["name"]: row["spent"] for row in rows} == spent
+
+
+def test_what_an_unlimited_account_used_is_left_out_and_told(accounts: World, reporter: Reporter) -> None:
+    for day in range(4):
+        accounts.poll(
+            MEDIA, OCTOBER + day * DAY, 100.0 - day if day > 1 else inf, used={"search": 500.0 * min(day, 2) + day}
+        )
+        accounts.poll(CLIPS, OCTOBER + day * DAY, 100.0 - day, used={"clip": 1.0 * day})
+    rows = {row["name"]: row["spent"] for row in reporter.rows("operation", month="2026-10")}
+    assert rows == {"clip": 3, "search": 1}, "only the day on which it had a limit is split"
+    for day in range(4):
+        accounts.poll(SEARCH, OCTOBER + day * DAY, inf, used={"search": 500.0 * day})
+    rows = {
+        row["name"]: row["spent"] for row in reporter.rows("operation", month="2026-10") if row["currency"] == "EUR"
+    }
+    assert rows == {}
+    assert "2 accounts were unlimited, and nothing is booked as spent then" in reporter.err
+    reporter.rows("account", month="2026-10")
+    assert "unlimited" not in reporter.err
 
 
 def test_what_was_added_and_lapsed_belongs_to_no_operation(accounts: World, reporter: Reporter) -> None:
