@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -15,7 +16,7 @@ from exporter.charts.curves import LAYERS, Layer, bar_chart
 from exporter.charts.plot import Frame, Mark
 from exporter.report.booking import ZERO
 from exporter.report.figures import Writer, figure
-from exporter.report.rows import NO_LABEL, Kind, ReportRow
+from exporter.report.rows import NO_LABEL, Kind, ReportRow, bills
 from exporter.report.span import Span, day_of, in_words, moment
 from exporter.report.spending import Spending
 from exporter.report.texts import named
@@ -38,6 +39,14 @@ class Section:
     layers: Sequence[Layer]
 
 
+class Share(NamedTuple):
+    """What a name cost in each currency, and what it spent ``beside`` that without a price."""
+
+    name: str
+    costs: Sequence[str]
+    beside: Sequence[str]
+
+
 def as_html(report: Spending) -> str:
     """Return the page."""
     here = Path(__file__).parent / "templates"
@@ -46,7 +55,7 @@ def as_html(report: Spending) -> str:
     )
     environment.filters["printable"] = escape
     write = Writer((*report.rows, *report.totals))
-    bills = _bills(report.totals)
+    in_all = bills(report.totals)
     return environment.get_template("report.html").render(
         report=report,
         sections=[_section(report, total, write) for total in report.totals],
@@ -57,41 +66,39 @@ def as_html(report: Spending) -> str:
         made=moment(report.at),
         first=in_words(report.span.first),
         last=in_words(report.span.last),
-        bills=bills,
-        shares=_shares(report, bills),
+        bills=in_all,
+        figure=figure,
+        shares=_shares(report, in_all, write),
         styles=stylesheet() + (here / "report.css").read_text(encoding="utf-8"),
     )
 
 
-def _bills(totals: Sequence[ReportRow]) -> list[ReportRow]:
-    """Return the money in each currency, whatever it was spent on."""
-    bills: dict[str, ReportRow] = {}
-    for total in totals:
-        if total.kind.currency:
-            bill = bills.setdefault(total.kind.currency, ReportRow("", Kind("", total.kind.currency)))
-            bill.add((None, None, None), total.money)
-            if total.coming_money is not None:
-                bill.coming_money = (bill.coming_money or 0.0) + total.coming_money
-    return list(bills.values())
-
-
-def _shares(report: Spending, bills: Sequence[ReportRow]) -> list[tuple[str, list[str]]]:
+def _shares(report: Spending, in_all: Sequence[ReportRow], write: Writer) -> list[Share]:
     """Return the money of each name in each currency, unless there is only one table that has it anyway."""
-    if sum(bool(total.kind.currency) for total in report.totals) < 2:
-        return []
-    shares: dict[str, dict[str, Decimal]] = {}
+    money: dict[str, dict[str, Decimal]] = {}
     for row in report.rows:
         if row.money is not None:
-            sums = shares.setdefault(row.name, {})
+            sums = money.setdefault(row.name, {})
             sums[row.kind.currency] = sums.get(row.kind.currency, ZERO) + row.money
-    currencies = [bill.kind.currency for bill in bills]
+    beside: dict[str, list[str]] = {}
+    for row in report.rows:
+        if row.name in money and not row.kind.currency and row.spent:
+            amount = f"{write.amount(row.kind.unit, row.spent)} {row.kind.unit} without a price"
+            beside.setdefault(row.name, []).append(amount)
+    if sum(bool(total.kind.currency) for total in report.totals) < 2 and not beside:
+        return []
+    currencies = [bill.kind.currency for bill in in_all]
 
     def rank(name: str) -> tuple[object, ...]:
-        return () if report.is_in_time else (*(-shares[name].get(each, ZERO) for each in currencies),)
+        return () if report.is_in_time else (*(-money[name].get(each, ZERO) for each in currencies),)
 
     return [
-        (name, [figure(sums[each], 2) if (sums := shares[name]).get(each) is not None else "" for each in currencies])
-        for name in sorted(shares, key=lambda name: (*rank(name), name))
+        Share(
+            name,
+            [figure(money[name][each], 2) if each in money[name] else "" for each in currencies],
+            beside.get(name, []),
+        )
+        for name in sorted(money, key=lambda name: (*rank(name), name))
     ]
 
 

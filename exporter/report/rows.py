@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -231,6 +231,18 @@ class Table:
         if row is None:
             row = self._totals[kind] = ReportRow("", kind)
         return row
+
+
+def bills(totals: Sequence[ReportRow]) -> list[ReportRow]:
+    """Return the money in each currency, whatever it was spent on."""
+    found: dict[str, ReportRow] = {}
+    for total in totals:
+        if total.kind.currency:
+            bill = found.setdefault(total.kind.currency, ReportRow("", Kind("", total.kind.currency)))
+            bill.add((None, None, None), total.money)
+            if total.coming_money is not None:
+                bill.coming_money = (bill.coming_money or 0.0) + total.coming_money
+    return list(found.values())
 
 
 @dataclass(slots=True)

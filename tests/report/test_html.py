@@ -112,6 +112,23 @@ def test_the_cost_of_a_team_is_one_sum_whatever_units_it_was_spent_in(
     assert "Team Cost in EUR Cost in USD search 0.40 – media – 1.20 " in text
 
 
+def test_a_team_that_also_spent_without_a_price_is_marked_beside_its_money_and_money_has_a_total(
+    accounts: World, reporter: Reporter, folder: Path
+) -> None:
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(
+        config.replace("EUR}}", "USD}}").replace("{team: search}", "{team: media}")
+        + "- {name: more, provider: vidnavigator, api_key_env: KEY, labels: {team: extra},"
+        + " price: {amount: 1, currency: USD}}\n"
+    )
+    for day in range(3):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 100.0 - day)
+        accounts.poll(CLIPS, OCTOBER + day * DAY, 100.0 - day / 4)
+        accounts.poll(("vidnavigator", "more"), OCTOBER + day * DAY, 100.0 - day)
+    text = " ".join(re.sub(r"<[^>]+>", " ", reporter("label:team", "html", month="2026-10")).split())
+    assert "Team Cost in USD extra 2.00 media + 0.50 credits without a price 0.20 Total 2.20 " in text
+
+
 def test_paper_is_never_dark(page: str) -> None:
     assert len(re.findall(r"@media screen and \(prefers-color-scheme: dark\)", page)) == 2
     assert page.count("prefers-color-scheme") == 2
