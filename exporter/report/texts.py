@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from exporter.readings import AccountKey
 from exporter.report.figures import Writer
+from exporter.report.rows import bills
 from exporter.report.span import day_of, in_words
 from exporter.report.spending import Spending
 from exporter.runtime.redaction import escape
@@ -56,6 +57,10 @@ def as_table(report: Spending) -> str:
         amounts += ["-" if each is None else write.amount(row.kind.unit, each) for each in (row.added, row.lapsed)]
         cells = [escape(row.name) or "total", *amounts, escape(row.kind.unit), write.money(row)]
         lines.append(cells + [write.expected(row)] * report.is_open)
+    for bill in bills(report.totals):
+        if sum(total.kind.currency == bill.kind.currency for total in report.totals) > 1:
+            cells = [f"total {bill.kind.currency}", "", "", "", "", write.money(bill)]
+            lines.append(cells + [write.expected(bill)] * report.is_open)
     parts = [f"{report.span}, in UTC", "", *_columns(lines, right=(1, 2, 3, 5, 6))]
     if report.inflows:
         lines = [["DAY", "ADDED", "LAPSED", "UNIT", "ACCOUNTS"]]

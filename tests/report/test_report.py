@@ -69,6 +69,18 @@ def test_days_and_months_are_rows(month: World, reporter: Reporter) -> None:
     assert [(row["name"], row["spent"]) for row in months] == [("2026-09", 2), ("2026-10", 31), ("2026-11", 2)]
 
 
+def test_the_table_has_a_total_of_money_where_it_was_spent_in_several_units(
+    accounts: World, reporter: Reporter, folder: Path
+) -> None:
+    (folder / "config.yaml").write_text(ACCOUNTS.replace("media}}\n", "media}, price: {amount: 2, currency: USD}}\n"))
+    for day in range(3):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 100.0 - day)
+        accounts.poll(SEARCH, OCTOBER + day * DAY, 100.0 - day)
+        accounts.poll(CLIPS, OCTOBER + day * DAY, 100.0 - day, unit="minutes")
+    lines = reporter("account", month="2026-10").splitlines()
+    assert [line.split() for line in lines if line.startswith("total")] == [["total", "USD", "4.20", "USD"]]
+
+
 def test_a_day_without_a_reading_is_not_known(accounts: World, reporter: Reporter) -> None:
     for day in (-1, 0, 3):
         accounts.poll(MEDIA, OCTOBER + day * DAY, 100.0 - day)
