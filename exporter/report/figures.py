@@ -42,7 +42,7 @@ class Writer:
         """Return what a row will come to, in money where it has a price."""
         if row.expected_money is not None:
             return money(row.expected_money, row.kind)
-        return "" if row.expected is None else figure(row.expected, 0)
+        return "" if row.expected is None else self.amount(row.kind.unit, row.expected)
 
 
 def money(amount: Decimal | float | None, kind: Kind) -> str:

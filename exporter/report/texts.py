@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from exporter.readings import AccountKey
 from exporter.report.figures import Writer
-from exporter.report.rows import bills
+from exporter.report.rows import ReportRow, bills
 from exporter.report.span import day_of, in_words
 from exporter.report.spending import Spending
 from exporter.runtime.redaction import escape
@@ -51,12 +51,13 @@ def as_table(report: Spending) -> str:
     if report.is_open:
         head.append(f"EXPECTED BY {in_words(report.span.last).upper()}")
     kinds = Counter(row.kind for row in report.rows)
+    forecast_apart = report.is_open and all(row.coming is None for row in report.rows)
     lines = [head]
-    for row in (*report.rows, *(total for total in report.totals if kinds[total.kind] > 1)):
+    for row in (*report.rows, *(total for total in report.totals if kinds[total.kind] > 1 or forecast_apart)):
         amounts = [write.amount(row.kind.unit, row.spent)]
         amounts += ["-" if each is None else write.amount(row.kind.unit, each) for each in (row.added, row.lapsed)]
         cells = [escape(row.name) or "total", *amounts, escape(row.kind.unit), write.money(row)]
-        lines.append(cells + [write.expected(row)] * report.is_open)
+        lines.append(cells + [_expected(write, row)] * report.is_open)
     for bill in bills(report.totals):
         if sum(total.kind.currency == bill.kind.currency for total in report.totals) > 1:
             cells = [f"total {bill.kind.currency}", "", "", "", "", write.money(bill)]
@@ -72,6 +73,11 @@ def as_table(report: Spending) -> str:
         parts += ["", "Top-ups, refills and lapses", "", *_columns(lines, right=(1, 2))]
     parts += [""] * bool(report.notes) + [f"Note: {note}" for note in report.notes]
     return "\n".join(parts) + "\n"
+
+
+def _expected(write: Writer, row: ReportRow) -> str:
+    text = write.expected(row)
+    return f"{text} {escape(row.kind.unit)}" if text and row.expected_money is None else text
 
 
 def named(accounts: Sequence[AccountKey]) -> str:

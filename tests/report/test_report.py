@@ -100,6 +100,23 @@ def test_a_month_that_has_not_ended_is_told_with_what_it_will_come_to(month: Wor
     assert media.split()[1:] == ["3.00", "0.00", "0.00", "credits", "0.30", "USD", "3.01", "USD"]
 
 
+def test_one_month_has_a_total_because_the_forecast_is_there(month: World, reporter: Reporter) -> None:
+    lines = reporter("month", month="2026-11", now=OCTOBER + 34 * DAY).splitlines()
+    assert ["2026-11", "3.00", "0.00", "0.00", "credits", "0.30", "USD"] in [line.split() for line in lines]
+    assert ["total", "3.00", "0.00", "0.00", "credits", "0.30", "USD", "3.01", "USD"] in [
+        line.split() for line in lines
+    ]
+
+
+def test_a_forecast_without_a_price_has_its_unit_and_decimals(accounts: World, reporter: Reporter) -> None:
+    for day in range(-1, 19):
+        accounts.poll(CLIPS, OCTOBER + day * DAY, 1000.0 - day / 4)
+    clips = next(
+        line for line in reporter(now=OCTOBER + 18 * DAY + 60, month="2026-10").splitlines() if "clips" in line
+    )
+    assert clips.split() == ["videodb/clips", "4.75", "0.00", "0.00", "credits", "8.00", "credits"]
+
+
 def test_a_forecast_follows_the_last_week_alone(accounts: World, reporter: Reporter) -> None:
     balance = 1000.0
     for day in range(-1, 20):
