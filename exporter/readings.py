@@ -208,7 +208,8 @@ class Series:
 
     ``at`` has Unix seconds, ``storage`` and ``channels`` the used ratio, ``period`` the start of the billing period,
     or its end where the vendor names no start, ``used`` a column for each operation. Spent, added and lapsed are the
-    totals of the ledger that began at ``began``.
+    totals of the ledger that began at ``began``. ``damaged`` tells that readings of the span cannot be read and are left
+    out.
     """
 
     at: list[int] = field(default_factory=list)
@@ -222,6 +223,7 @@ class Series:
     channels: list[float | None] = field(default_factory=list)
     period: list[float | None] = field(default_factory=list)
     used: dict[str, list[float | None]] = field(default_factory=dict)
+    damaged: bool = False
 
     def __len__(self) -> int:
         return len(self.at)

@@ -54,6 +54,11 @@ class Coverage:
         self._latest: int | None = None
         self._told = (
             _Told(
+                "{has} damaged readings in the state, so what was spent then counts on a later day or is not in the"
+                " numbers",
+                _damaged,
+            ),
+            _Told(
                 "{was} first read after the report begins, so what was spent before is not in the numbers", self._first
             ),
             _Told("{was} not read on some days, so what was spent then counts on the next day with a reading", _gaps),
@@ -100,17 +105,19 @@ class Coverage:
 
     def _first(self, booked: Booked) -> str | None:
         known = booked.known
-        return f"from {in_words(day_of(known[0]))}" if known and known[0] >= self._span.begin else None
+        if not known or known[0] < self._span.begin or booked.series.damaged:
+            return None
+        return f"from {in_words(day_of(known[0]))}"
 
     def _last(self, booked: Booked) -> str | None:
         # Today's first reading may be yet to come.
         expected = min(self._span.end - DAY, self._now - DAY) // DAY
-        if not booked.steps or booked.known[-1] // DAY >= expected:
+        if not booked.steps or booked.known[-1] // DAY >= expected or booked.series.damaged:
             return None
         return f"last on {in_words(day_of(booked.known[-1]))}"
 
     def _unread(self, booked: Booked) -> str | None:
-        return None if booked.steps or self._first(booked) else ""
+        return None if booked.steps or booked.series.damaged or self._first(booked) else ""
 
     def _unlimited(self, booked: Booked) -> str | None:
         if self._grouping.by != "operation":
@@ -124,9 +131,14 @@ class Coverage:
         return "" if self._is_priced and booked.steps and self._grouping.price(booked.account) is None else None
 
 
+def _damaged(booked: Booked) -> str | None:
+    return "" if booked.series.damaged else None
+
+
 def _gaps(booked: Booked) -> str | None:
     days = [at // DAY for at in booked.known]
-    if not days or days[-1] - days[0] == len(days) - 1:  # one for each day
+    # Damage is told by a sentence of its own. Otherwise there is one for each day.
+    if booked.series.damaged or not days or days[-1] - days[0] == len(days) - 1:
         return None
     gaps = [_days(before + 1, now - 1) for before, now in pairwise(days) if now - before > 1]
     return None if not gaps else gaps[0] if len(gaps) == 1 else f"{gaps[0]} and {len(gaps) - 1} more times"

@@ -102,11 +102,14 @@ class History:
             first, _ = _bounds(span, begin, end)
             earlier = self._execute(_CHUNK_BEFORE, (number, span, first)).fetchall()
             pieces = [*(unpacked(content, number) for (content,) in earlier), *pieces]
+        damaged = any(piece.damaged for piece in pieces)
         whole = pieces[0] if len(pieces) == 1 else chunks.joined(pieces)
         newest = undamaged(chunks.decode, last, number) if last is not None else None
         if newest is not None:
             whole = with_reading(whole, span, newest, newest.at[0])
-        return chunks.part(whole, max(0, bisect_left(whole.at, begin) - 1), bisect_left(whole.at, end))
+        found = chunks.part(whole, max(0, bisect_left(whole.at, begin) - 1), bisect_left(whole.at, end))
+        found.damaged = damaged or (last is not None and newest is None)
+        return found
 
     def _row(self, account: AccountKey) -> tuple[int | str, str, bytes | None] | None:
         query = self._accounts + " WHERE account = ?"

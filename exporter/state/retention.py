@@ -101,7 +101,7 @@ def with_reading(before: Series, span: int, new: Series, now: float) -> Series:
 
 def unpacked(chunk: bytes, account: int | str) -> Series:
     """Return the readings of a chunk. A damaged one has none, because it must not stop the polls of the account."""
-    return undamaged(chunks.unpack, chunk, account) or Series()
+    return undamaged(chunks.unpack, chunk, account) or Series(damaged=True)
 
 
 def undamaged(read: Callable[[bytes], T], chunk: bytes, account: int | str) -> T | None:

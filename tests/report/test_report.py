@@ -22,7 +22,7 @@ from exporter.state.copying import copy_state
 from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
-from tests.report.conftest import ACCOUNTS, CLIPS, MEDIA, SEARCH, Reporter
+from tests.report.conftest import ACCOUNTS, CLIPS, MEDIA, NOVEMBER, SEARCH, Reporter
 from tests.report.lives import DAY, OCTOBER, World
 from tests.state.postgresql import Server
 
@@ -274,6 +274,23 @@ def test_a_span_that_the_history_does_not_cover_exits_1_and_says_so(month: World
     assert reporter.status == 1
     assert {row["spent"] for row in rows} == {None}
     assert "3 accounts have fewer than two readings with a balance" in reporter.err
+
+
+def test_damaged_readings_are_told_as_damaged(month: World, reporter: Reporter, folder: Path) -> None:
+    statements = (
+        "UPDATE history SET readings = x'00' WHERE account = (SELECT id FROM accounts WHERE account LIKE '%media%')",
+        "UPDATE accounts SET reading = x'00' WHERE account LIKE '%search%'",
+    )
+    with closing(sqlite3.connect(folder / "state.db")) as db:
+        for statement in statements:
+            assert db.execute(statement).rowcount
+        db.commit()
+    reporter.rows(month="2026-10", now=NOVEMBER + DAY)
+    told = [note for note in reporter.err.splitlines() if "media" in note or "search" in note]
+    assert told == [
+        "Note: 2 accounts have damaged readings in the state, so what was spent then counts on a later day or is not in"
+        " the numbers: vidnavigator/media, vidnavigator/search."
+    ]
 
 
 def test_a_report_writes_nothing_beside_a_daemon(month: World, reporter: Reporter, folder: Path) -> None:
