@@ -20,27 +20,38 @@ Fact = Callable[[Booked], str | None]
 """Returns what a sentence says of an account, None where the sentence is not about it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A thing to know. ``others`` are the accounts that the text has no room for."""
+
+    text: str
+    others: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(slots=True)
 class _Told:
-    """A sentence, how many accounts it is about, and the names of the first ones."""
+    """A sentence, and the names of the accounts that it is about."""
 
     what: str
     fact: Fact
-    count: int = 0
     named: list[str] = field(default_factory=list)
 
     def add(self, booked: Booked) -> None:
         detail = self.fact(booked)
         if detail is not None:
-            self.count += 1
-            if len(self.named) < _NAMED:
-                self.named.append(escape("/".join(booked.account)) + (f" ({detail})" if detail else ""))
+            self.named.append(escape("/".join(booked.account)) + (f" ({detail})" if detail else ""))
 
-    def __str__(self) -> str:
-        one = self.count == 1
+    def note(self) -> Note:
+        """Return the sentence with the first names."""
+        count = len(self.named)
+        one = count == 1
         what = self.what.format(was="was" if one else "were", has="has" if one else "have")
-        more = f" and {self.count - _NAMED:,} more" if self.count > _NAMED else ""
-        return f"{self.count:,} account{'' if one else 's'} {what}: {', '.join(self.named)}{more}."
+        more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+        text = f"{count:,} account{'' if one else 's'} {what}: {', '.join(self.named[:_NAMED])}{more}."
+        return Note(text, self.named[_NAMED:])
 
 
 class Coverage:
@@ -89,17 +100,17 @@ class Coverage:
         for told in self._told:
             told.add(booked)
 
-    def notes(self, rows: Sequence[ReportRow]) -> list[str]:
+    def notes(self, rows: Sequence[ReportRow]) -> list[Note]:
         """Return a sentence for each thing to know."""
-        found = [str(told) for told in self._told if told.count]
+        found = [told.note() for told in self._told if told.named]
         if self._span.end > self._now:
             until = (
                 f"The numbers are those until {moment(self._latest)}." if self._latest else "There are no numbers yet."
             )
-            found.insert(0, f"{in_words(self._span.last)} has not ended. {until}")
+            found.insert(0, Note(f"{in_words(self._span.last)} has not ended. {until}"))
         if any(row.name == NOT_SPLIT and (row.spent or 0) < 0 for row in rows):
             found.append(
-                "The operations are more than what was spent, because vendors estimate them or count them late."
+                Note("The operations are more than what was spent, because vendors estimate them or count them late.")
             )
         return found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.report.booking import Booked
-from exporter.report.coverage import Coverage
+from exporter.report.coverage import Coverage, Note
 from exporter.report.rows import Grouping, Inflow, Inflows, ReportRow, Table
 from exporter.report.span import Span
 
@@ -22,7 +22,7 @@ class Spending:
     rows: Sequence[ReportRow]
     totals: Sequence[ReportRow]
     inflows: Sequence[Inflow]
-    notes: Sequence[str]
+    notes: Sequence[Note]
 
     @property
     def title(self) -> str:

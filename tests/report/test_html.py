@@ -129,6 +129,20 @@ def test_a_team_that_also_spent_without_a_price_is_marked_beside_its_money_and_m
     assert "Team Cost in USD extra 2.00 media + 0.50 credits without a price 0.20 Total 2.20 " in text
 
 
+def test_the_file_has_every_account_that_a_note_is_about(accounts: World, reporter: Reporter, folder: Path) -> None:
+    names = [f"extra-{number}" for number in range(8)]
+    more = "".join(f"- {{name: {name}, provider: videodb, api_key_env: KEY}}\n" for name in names)
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + more)
+    for name in names:
+        for day in range(3):
+            accounts.poll(("videodb", name), OCTOBER + (day - 1) * DAY, 9.0 - day)
+    notes = reporter("provider", "html", month="2026-10").partition("Read this first")[2].partition("</section>")[0]
+    assert "and 3 more." in notes
+    assert "<summary>The other 3</summary>" in notes
+    assert all(f"videodb/{name}" in notes for name in names)
+    assert "videodb/extra-7" not in reporter("provider", "csv", month="2026-10") + reporter.err
+
+
 def test_paper_is_never_dark(page: str) -> None:
     assert len(re.findall(r"@media screen and \(prefers-color-scheme: dark\)", page)) == 2
     assert page.count("prefers-color-scheme") == 2
