@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from exporter.report.booking import Booked
 from exporter.report.operations import NOT_SPLIT, is_unlimited
-from exporter.report.rows import Grouping, ReportRow
+from exporter.report.rows import Grouping, Kind, ReportRow
 from exporter.report.span import Span, day_of, in_words, moment
 from exporter.runtime.redaction import escape
 from exporter.state.base import DAY
@@ -63,6 +64,7 @@ class Coverage:
         self._now = now
         self._grouping = grouping
         self._latest: int | None = None
+        self._mixed: defaultdict[Kind, set[str]] = defaultdict(set)
         self._told = (
             _Told(
                 "{has} damaged readings in the state, so what was spent then counts on a later day or is not in the"
@@ -97,6 +99,8 @@ class Coverage:
         """Look at an account."""
         if booked.known:
             self._latest = max(self._latest or 0, booked.known[-1])
+        for step in booked.steps:
+            self._mixed[self._grouping.kind(booked, step)].add(booked.account[0])
         for told in self._told:
             told.add(booked)
 
@@ -108,6 +112,12 @@ class Coverage:
                 f"The numbers are those until {moment(self._latest)}." if self._latest else "There are no numbers yet."
             )
             found.insert(0, Note(f"{in_words(self._span.last)} has not ended. {until}"))
+        mixed = [each for kind, each in self._mixed.items() if kind.unit == "credits" and len(each) > 1]
+        if mixed:  # a minute of one vendor is that of another
+            names = escape(", ".join(sorted(set().union(*mixed))))
+            found.append(
+                Note(f"Sums in credits are of several providers, whose credits are not worth the same: {names}.")
+            )
         if any(row.name == NOT_SPLIT and (row.spent or 0) < 0 for row in rows):
             found.append(
                 Note("The operations are more than what was spent, because vendors estimate them or count them late.")

@@ -81,6 +81,16 @@ def test_the_table_has_a_total_of_money_where_it_was_spent_in_several_units(
     assert [line.split() for line in lines if line.startswith("total")] == [["total", "USD", "4.20", "USD"]]
 
 
+def test_credits_of_several_vendors_in_one_sum_are_told(accounts: World, reporter: Reporter, folder: Path) -> None:
+    note = "Sums in credits are of several providers, whose credits are not worth the same: videodb, vidnavigator."
+    for day in range(3):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 100.0 - day)
+        accounts.poll(CLIPS, OCTOBER + day * DAY, 100.0 - day)
+    assert note not in reporter("label:team", month="2026-10"), "one of them has a price"
+    (folder / "config.yaml").write_text(ACCOUNTS.replace("media}}\n", "media}, price: {amount: 2, currency: USD}}\n"))
+    assert note in reporter("label:team", month="2026-10")
+
+
 def test_a_day_without_a_reading_is_not_known(accounts: World, reporter: Reporter) -> None:
     for day in (-1, 0, 3):
         accounts.poll(MEDIA, OCTOBER + day * DAY, 100.0 - day)
