@@ -219,6 +219,8 @@ def _is_fresh(db: sqlite3.Connection) -> bool:
 
 def _inspect(db: sqlite3.Connection, thorough: bool = True) -> None:
     """Raise Unusable unless this is an intact state file with the schema of this release or an earlier one."""
+    if _is_fresh(db):
+        raise Unusable("foreign", "it is empty")
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise Unusable("foreign", "another program's SQLite file")
     number = version(db)

@@ -238,6 +238,9 @@ def broken(path: Path, how: str) -> None:
     if how == "missing":
         path.unlink()
         return
+    if how == "empty":
+        path.write_bytes(b"")
+        return
     if how == "damaged":
         path.write_bytes(os.urandom(9000))
         return
@@ -254,6 +257,7 @@ def broken(path: Path, how: str) -> None:
     ("how", "sentence"),
     [
         ("missing", "there is no such file. The exporter makes it when it starts"),
+        ("empty", "it is empty"),
         ("damaged", "file is not a database"),
         ("later", "it has schema 3 of a later release, and this release reads 2"),
         ("earlier", "not the schema that this release writes"),
