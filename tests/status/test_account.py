@@ -308,7 +308,7 @@ class TestState:
         assert 'class="spark"' not in remembering.get("/").text
         assert len([record for record in caplog.records if "reading the history failed" in record.message]) == 1
 
-    def test_a_state_without_its_history_gives_the_page_without_charts(self, remembering: Site, past: StateFile) -> None:
+    def test_a_state_without_history_gives_the_page_without_charts(self, remembering: Site, past: StateFile) -> None:
         (account,) = remembering.accounts("media")
         lived(remembering, past, account, hours=2)
         past.write(lambda db: db.execute("DROP TABLE history"))
