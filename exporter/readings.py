@@ -208,7 +208,7 @@ class Series:
 
     ``at`` has Unix seconds, ``storage`` and ``channels`` the used ratio, ``period`` the start of the billing period,
     or its end where the vendor names no start, ``used`` a column for each operation. Spent, added and lapsed are the
-    totals of the ledger that began at ``began``. ``damaged`` tells that readings of the span are unreadable and left out.
+    totals of the ledger that began at ``began``. ``damaged`` tells that some readings are unreadable and left out.
     """
 
     at: list[int] = field(default_factory=list)
