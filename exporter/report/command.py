@@ -36,6 +36,8 @@ _EXACT = Context(prec=1000)
 
 def report(path: Path, days: Days, by: str, output: str, environ: Mapping[str, str], now: float) -> int:
     """Print what was spent, and return the exit status. ``now`` is in Unix seconds."""
+    if sys.stdout is None:
+        raise StartError("report: standard output is closed, so there is nowhere to write")
     span = span_of(*days, now)
     config = load(path, PROVIDERS, environ)
     grouping = Grouping(by, config)

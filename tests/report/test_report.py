@@ -234,6 +234,15 @@ def test_without_a_state_there_is_no_report(folder: Path, capsys: pytest.Capture
     assert capsys.readouterr().err == "report: config.yaml has no `state:`, so there is no history to report on\n"
 
 
+def test_a_report_without_standard_output_fails(
+    month: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", "k" * 20)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert commands.run(["report", "--month=2026-10"]) == 1
+    assert capsys.readouterr().err == "report: standard output is closed, so there is nowhere to write\n"
+
+
 def broken(path: Path, how: str) -> None:
     if how == "missing":
         path.unlink()
