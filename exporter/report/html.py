@@ -37,6 +37,12 @@ class Section:
     rows: Sequence[ReportRow]
     chart: str
     layers: Sequence[Layer]
+    first: int | None
+
+    @property
+    def since(self) -> str:
+        """Return the first day with numbers, an empty text if that is the first day of the span."""
+        return in_words(day_of(self.first * DAY)) if self.first is not None else ""
 
 
 class Share(NamedTuple):
@@ -116,9 +122,11 @@ def _section(report: Spending, total: ReportRow, write: Writer) -> Section:
         end=report.span.end,
         write=lambda value: figure(value, 0 if value == int(value) else 2),
     )
-    return Section(
-        kind, total, rows, bar_chart(frame, starts, width, layers, marks=_marks(report, kind, write)), layers
-    )
+    first = min(total.by_day, default=None)
+    if first is not None and first * DAY <= report.span.begin:
+        first = None
+    chart = bar_chart(frame, starts, width, layers, marks=_marks(report, kind, write))
+    return Section(kind, total, rows, chart, layers, first)
 
 
 def _layers(rows: Sequence[ReportRow], starts: Sequence[int]) -> Iterator[Layer]:

@@ -143,6 +143,14 @@ def test_the_file_has_every_account_that_a_note_is_about(accounts: World, report
     assert "videodb/extra-7" not in reporter("provider", "csv", month="2026-10") + reporter.err
 
 
+def test_a_chart_tells_from_which_day_on_it_has_numbers(accounts: World, reporter: Reporter) -> None:
+    for day in range(4, 8):
+        accounts.poll(MEDIA, OCTOBER + day * DAY, 9.0 - day)
+    assert "in USD. Nothing is known before 5 Oct 2026.</figcaption>" in reporter("account", "html", month="2026-10")
+    page = reporter("account", "html", first="2026-10-06", last="2026-10-07")
+    assert "in USD</figcaption>" in page
+
+
 def test_paper_is_never_dark(page: str) -> None:
     assert len(re.findall(r"@media screen and \(prefers-color-scheme: dark\)", page)) == 2
     assert page.count("prefers-color-scheme") == 2
