@@ -70,6 +70,11 @@ class Holding:  # long because every method works on the same leases.
         self._note_request = note_request
 
     @property
+    def has_reached_database(self) -> bool:
+        """Return whether the database was connected since the start. Nothing is polled before."""
+        return self._replicas.connections > 0
+
+    @property
     def replicas(self) -> int:
         """Return how many replicas of this shard live, as far as it is known."""
         return max(1, len(self._peers))
@@ -130,7 +135,7 @@ class Holding:  # long because every method works on the same leases.
                 else:
                     self._look({})
             except StateUnavailableError:
-                self._go_on_alone()
+                pass  # what is held stays held, which is nothing before the database was reached
             except Exception:
                 logger.exception("unexpected exception while sharing accounts with other replicas")
             self._stopping.wait(_PAUSE_SECONDS)
@@ -223,12 +228,6 @@ class Holding:  # long because every method works on the same leases.
             self._leaving -= left
             self._replicas.keep_only(self._held | self._leaving | in_use)
             self._tidy_at = now + _TIDY_SECONDS
-
-    def _go_on_alone(self) -> None:
-        """Poll what we held while the database is away. Where it was away from the start, poll all accounts."""
-        if not self._connection:
-            self._held = {self._groups.of(account.id) for account in self._accounts}
-            self._schedule_held()
 
     def _schedule_held(self) -> None:
         with self._lock:

@@ -32,7 +32,12 @@ class Polls:
         if holding is not None:
             holding.attach(self._schedule, self._receive, self.scheduler.running, self._note_request)
         self.is_current = holding is None
-        """Whether what other replicas saved until now is shown, or they cannot be asked."""
+        """Whether what other replicas saved until now is shown."""
+
+    @property
+    def waits_for_database(self) -> bool:
+        """Return whether nothing is polled yet, because the state database was not reached since the start."""
+        return self._holding is not None and not self._holding.has_reached_database
 
     def use(self, config: Config, accounts: Sequence[Account]) -> None:
         """Poll these accounts by the rules of this configuration from now on."""

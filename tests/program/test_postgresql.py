@@ -71,14 +71,23 @@ def test_a_database_that_does_not_answer_delays_neither_scrapes_nor_the_stop(con
             assert program.stop() == 0
 
 
-def test_it_starts_without_its_database_and_takes_it_when_it_is_there(config: Path, postgresql: Server) -> None:
+def test_a_start_without_the_database_polls_nothing_until_it_is_reached(
+    config: Path, postgresql: Server, vendors: Vendors
+) -> None:
+    (key,) = vendors.accounts
     postgresql.stop()
     try:
         with running(f"--config.file={config}") as program:
-            program.ready()
-            assert (own(program, "state_up"), program.value("up", "a")) == (0, 1)
+            until(lambda: "cannot be used" in program.log, "tried")
+            not_reached = 503, "the state database has not been reached yet\n"
+            until(lambda: program.get("/-/ready") == not_reached, "told")
+            assert program.get("/-/healthy")[0] == 200
+            assert own(program, "state_up") == 0
+            assert not vendors.requests_of(key)
             postgresql.start()
-            until(lambda: own(program, "state_up") == 1, "connected")
+            program.ready()
+            assert own(program, "state_up") == 1
+            assert vendors.requests_of(key)
     finally:
         if postgresql.process is None:
             postgresql.start()
