@@ -19,6 +19,8 @@ from exporter.state.postgresql.link import Link
 
 LIVE_SECONDS = 10.0
 """Seconds after its last heartbeat at which a replica counts as dead."""
+_SURE_SECONDS = LIVE_SECONDS - 3.0
+"""Seconds after its last heartbeat for which no other replica can have its leases. Requests are still on their way."""
 _SEEN = "UPDATE replicas SET seen_at = clock_timestamp() WHERE id = %s AND changes = %s"
 _ENTER = (
     "INSERT INTO replicas(id, host, release, shard, shards, config, changes, groups)"
@@ -64,6 +66,7 @@ class PostgresReplicas:
         self._peers: dict[tuple[int, int], Peer] = {}
         self._beat_at: float | None = None
         self._suspended_until = float("-inf")
+        self._sure_until = float("-inf")
 
     @property
     def connections(self) -> int:
@@ -79,12 +82,13 @@ class PostgresReplicas:
         """Return by how many each key's limit is divided while the database is away, or 0 if nothing may be sent.
 
         A process that was suspended may have lost its leases. It sends nothing until the database says so, or was
-        away for as long as a replica may be silent.
+        away for as long as a replica may be silent. Right after a heartbeat no other can have the leases, so the whole
+        limit may be used.
         """
         now = self._clock.monotonic()
         if self._beat_at is not None and (now - self._beat_at > LIVE_SECONDS or now < self._suspended_until):
             return 0
-        return max(1, len(self._peers))
+        return 1 if now < self._sure_until else max(1, len(self._peers))
 
     def digest(self, group: Group) -> int:
         """Return a number for a group, from which its key cannot be guessed."""
@@ -97,7 +101,9 @@ class PostgresReplicas:
         if self._beat_at is not None and now - self._beat_at > LIVE_SECONDS:
             self._suspended_until = now + LIVE_SECONDS
         self._beat_at, self._keys.shard = now, shard
-        return self._link.run(lambda db: self._beat(db, shard, config, groups))
+        peers = self._link.run(lambda db: self._beat(db, shard, config, groups))
+        self._sure_until = now + _SURE_SECONDS
+        return peers
 
     def take(self, groups: Iterable[Group], *, inherit: bool) -> dict[Group, float | None]:
         """Take the leases that are free, with ``inherit`` also those of the dead. Return the groups that are ours.
