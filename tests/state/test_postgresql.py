@@ -369,3 +369,48 @@ def test_no_thread_writes_a_state_over_a_newer_one_of_another() -> None:
     interrupted.before.append(lambda: accounts.save(MEDIA, AccountState(polls=2)))
     accounts.save(MEDIA, AccountState(polls=1))
     assert [decoder()(row) for row in interrupted.rows.values()] == [AccountState(polls=2)]
+
+
+def test_a_database_that_became_read_only_is_one_fault_until_it_is_writable(
+    url: str, postgresql: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, attempts = schema.prepare, list[object]()
+
+    def counted(db: psycopg.Connection[Any]) -> bytes:
+        attempts.append(db)
+        return prepare(db)
+
+    monkeypatch.setattr(schema, "prepare", counted)
+    name = url.partition("///")[2].partition("?")[0]
+    caplog.set_level("INFO")
+    with opened(url) as state:
+        until(is_idle, "nothing is under way")
+        postgresql.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        postgresql.cut_connections(url)
+        until(lambda: "it is read-only" in caplog.text, "told")
+        before = len(attempts)
+        until(lambda: len(attempts) >= before + 2, "tried again")
+        assert not is_up(state)
+        assert caplog.text.count("it is read-only") == 1
+        assert "can be used again" not in caplog.text
+        postgresql.run(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        until(lambda: is_up(state), "connected again")
+    assert caplog.text.count("can be used again") == 1
+
+
+def test_a_connection_that_became_read_only_is_told_as_a_new_one_would_be(
+    url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(url) as state:
+        until(is_idle, "nothing is under way")
+        postgresql.run("ALTER SYSTEM SET default_transaction_read_only = on")
+        try:
+            postgresql.run("SELECT pg_reload_conf()")
+            until(lambda: (state.accounts.save(MEDIA, AccountState(polls=1)), not is_up(state))[1], "noticed")
+        finally:
+            with psycopg.connect(postgresql.url(), autocommit=True) as db:
+                db.execute("SET default_transaction_read_only = off")
+                db.execute("ALTER SYSTEM RESET default_transaction_read_only")
+                db.execute("SELECT pg_reload_conf()")
+        until(lambda: is_up(state), "connected again")
+    assert caplog.text.count("cannot be used") == caplog.text.count("it is read-only") == 1

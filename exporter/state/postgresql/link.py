@@ -113,7 +113,7 @@ class Link:
                     return work(db)
             except (psycopg.Error, OSError) as error:
                 self.failures += 1
-                self._lose(db, error)
+                self._lose(db, _reason(error))
                 raise StateUnavailableError(self._complaint) from None
             finally:
                 with self._cutting:
@@ -212,7 +212,7 @@ class Link:
                     while (notice := db.pgconn.notifies()) is not None:
                         self._pass_on(db, notice.be_pid)
                 except psycopg.Error as error:
-                    self._lose(db, error)
+                    self._lose(db, _reason(error))
         finally:
             self._mutex.release()
 
@@ -220,11 +220,11 @@ class Link:
         if self._on_news is not None and sender != db.info.backend_pid:
             self._on_news()
 
-    def _lose(self, db: psycopg.Connection[Any], error: Exception) -> None:
+    def _lose(self, db: psycopg.Connection[Any], why: str) -> None:
         with suppress(psycopg.Error, OSError):
             db.close()
         self._connection = None
-        self._complain(str(error))
+        self._complain(why)
 
     def _complain(self, why: str) -> None:
         """Log a fault once, until the database can be used again."""
@@ -232,6 +232,13 @@ class Link:
         if why != self._complaint:
             self._complaint = why
             logger.error("the state database cannot be used. Continuing from memory, trying again: %s", why)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a transaction failed, in the words of the next attempt to connect where that will find the same."""
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return schema.READ_ONLY
+    return str(error)
 
 
 def cut(db: psycopg.Connection[Any]) -> None:

@@ -14,6 +14,7 @@ _LOCK = 0x76616578
 """Names the advisory lock (this, 1), which is held while tables are made."""
 _NEW_META = "INSERT INTO meta(version, oldest_writer, salt) VALUES (%s, %s, %s)"
 _LATER = "it has schema {version} of a later release, and this release uses {newest}"
+READ_ONLY = "it is read-only, and must be writable"
 _END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
     " AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
@@ -77,6 +78,8 @@ def prepare(db: psycopg.Connection[Any], migrations: Sequence[Migration] = MIGRA
     """Bring the tables to this release's version and return the salt of the database. Raises Unfit, psycopg.Error."""
     if db.info.server_version < _OLDEST_SERVER:
         raise Unfit(f"it is PostgreSQL {db.info.server_version // 10000}, and 14 or later is needed")
+    if _value(db, "SHOW transaction_read_only") == "on":  # also where it is a standby
+        raise Unfit(READ_ONLY)
     with db.transaction():
         lock(db)
         if _value(db, "SELECT to_regnamespace(%s)", SCHEMA) is None:
