@@ -244,7 +244,9 @@ def test_a_lock_that_another_holds_delays_a_poll_by_seconds_and_no_more(url: str
         until(lambda: stored(url) == {MEDIA: AccountState(polls=1)}, "caught up")
 
 
-def test_a_server_that_is_suspended_delays_a_poll_by_seconds_and_no_more(url: str, postgresql: Server) -> None:
+def test_a_server_that_is_suspended_delays_a_poll_by_seconds_and_no_more(
+    url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     with opened(url) as state:
         until(is_idle, "nothing is under way")
         poll = threading.Thread(target=state.accounts.save, args=(MEDIA, AccountState(polls=1)))
@@ -252,6 +254,8 @@ def test_a_server_that_is_suspended_delays_a_poll_by_seconds_and_no_more(url: st
             poll.start()
             until(lambda: not poll.is_alive(), "the poll goes on")
             assert not is_up(state)  # the suspended connection still has the lock
+        first = next(record.message for record in caplog.records if "cannot be used" in record.message)
+        assert first.endswith("it did not respond within 2 seconds")
         until(lambda: stored(url) == {MEDIA: AccountState(polls=1)}, "caught up")
 
 
@@ -414,3 +418,14 @@ def test_a_connection_that_became_read_only_is_told_as_a_new_one_would_be(
                 db.execute("SELECT pg_reload_conf()")
         until(lambda: is_up(state), "connected again")
     assert caplog.text.count("cannot be used") == caplog.text.count("it is read-only") == 1
+
+
+def test_a_database_whose_tables_cannot_be_prepared_in_time_is_told_as_slow(
+    url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_PREPARE_SECONDS", 0.2)
+    with psycopg.connect(url) as other:
+        schema.lock(other)
+        with opened(url) as state:
+            assert not is_up(state)
+    assert "it did not respond within 0.2 seconds" in caplog.text

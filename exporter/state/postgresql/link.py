@@ -43,6 +43,7 @@ _SETTINGS = (
 )
 
 
+_LATE = "it did not respond within {:g} seconds"
 _CHANNEL = "video_api_exporter"
 _TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
@@ -59,6 +60,8 @@ class Link:
         self._cutting = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
         self._due: float | None = None
+        self._late = ""
+        """Why the connection was cut by us, while a transaction waits on it."""
         self._tried = threading.Event()
         self._closing = threading.Event()
         self._complaint = ""
@@ -113,11 +116,11 @@ class Link:
                     return work(db)
             except (psycopg.Error, OSError) as error:
                 self.failures += 1
-                self._lose(db, _reason(error))
+                self._lose(db, self._late or _reason(error))
                 raise StateUnavailableError(self._complaint) from None
             finally:
                 with self._cutting:
-                    self._due = None
+                    self._due, self._late = None, ""
         finally:
             self._mutex.release()
 
@@ -161,11 +164,13 @@ class Link:
         except (psycopg.Error, OSError, ValueError) as error:
             self._complain(without_password(str(error), url))
             return
+        began = time.monotonic()
         try:
             self._prepare(db)
         except (psycopg.Error, OSError, schema.Unfit) as error:
             db.close()
-            self._complain(without_password(str(error), url))
+            late = time.monotonic() - began >= _PREPARE_SECONDS
+            self._complain(_LATE.format(_PREPARE_SECONDS) if late else without_password(str(error), url))
 
     def _prepare(self, db: psycopg.Connection[Any]) -> None:
         timer = threading.Timer(_PREPARE_SECONDS, cut, (db,))
@@ -198,6 +203,7 @@ class Link:
         with self._cutting:
             db, due = self._connection, self._due
             if db is not None and due is not None and time.monotonic() > due:
+                self._late = _LATE.format(DEADLINE_SECONDS)
                 cut(db)
 
     def _notice_end(self) -> None:
