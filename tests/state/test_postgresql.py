@@ -219,7 +219,10 @@ def test_connections_that_are_cut_are_made_again(url: str, postgresql: Server) -
         until(lambda: stored(url) == {MEDIA: AccountState(polls=2)}, "caught up")
 
 
-def test_an_empty_database_in_its_place_gets_every_account(url: str, postgresql: Server) -> None:
+def test_an_empty_database_in_its_place_gets_every_account(
+    url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     with opened(url) as state:
         state.accounts.save(MEDIA, AccountState(polls=1))
         state.accounts.save(ARCHIVE, AccountState(polls=2))
@@ -230,6 +233,19 @@ def test_an_empty_database_in_its_place_gets_every_account(url: str, postgresql:
             lambda: stored(url) == {MEDIA: AccountState(polls=3), ARCHIVE: AccountState(polls=2)},
             "every account is there",
         )
+    assert caplog.text.count("the state database is a new one. Everything that is known is written to it") == 1
+
+
+def test_tables_that_are_gone_are_told_in_a_sentence(
+    url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(url) as state:
+        until(is_idle, "nothing is under way")
+        postgresql.run("DROP SCHEMA video_api_exporter CASCADE", url)
+        state.accounts.save(MEDIA, AccountState(polls=1))
+        until(lambda: stored(url) == {MEDIA: AccountState(polls=1)}, "written again")
+    assert "its tables are gone. They are made again" in caplog.text
+    assert "relation" not in caplog.text
 
 
 def test_a_lock_that_another_holds_delays_a_poll_by_seconds_and_no_more(url: str, postgresql: Server) -> None:

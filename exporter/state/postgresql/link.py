@@ -186,6 +186,8 @@ class Link:
                 db.execute(f"LISTEN {_CHANNEL}")
         finally:
             timer.cancel()
+        if self.salt not in (b"", salt):
+            logger.info("the state database is a new one. Everything that is known is written to it")
         self.salt, self._connection = salt, db
         self.connections += 1
         if self._complaint:
@@ -241,9 +243,11 @@ class Link:
 
 
 def _reason(error: Exception) -> str:
-    """Return why a transaction failed, in the words of the next attempt to connect where that will find the same."""
+    """Return why a transaction failed, in a sentence where it is a known case."""
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
         return schema.READ_ONLY
+    if isinstance(error, psycopg.errors.UndefinedTable):
+        return "its tables are gone. They are made again"
     return str(error)
 
 
