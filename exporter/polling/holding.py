@@ -155,12 +155,13 @@ class Holding:  # long because every method works on the same leases.
         config = self._config
         self._step_at, self._stepped_with = self._clock.monotonic() + _BEAT_SECONDS - 0.1, self._groups.version
         digests = self._groups.digests(self._replicas.salt)
-        self._peers = self._replicas.beat(self._shard, config, digests.keys())
+        before, self._peers = self._peers, self._replicas.beat(self._shard, config, digests.keys())
         differed, self._config_differs = self._config_differs, any(peer.config != config for peer in self._peers)
         _tell_of_configs(differed, self._config_differs)
         self._recover()
         now = self._clock.monotonic()
         ours = self._groups.owned_by(self._replicas.id, self._peers)
+        self._tell_of_replicas(before, ours)
         taken: Mapping[Group, float | None] = {}
         if now >= self._moves_at:
             self._leaving |= self._held - ours
@@ -172,6 +173,19 @@ class Holding:  # long because every method works on the same leases.
                 taken = self._taken(wanted, inherit=now >= self._settled_at)
                 self._held |= taken.keys()
         self._look(taken)
+
+    def _tell_of_replicas(self, before: tuple[Peer, ...], ours: set[Group]) -> None:
+        """Log which replicas came and went. The start of this one is no news if it is alone."""
+        old = {peer.id for peer in before} or {self._replicas.id}
+        new = {peer.id for peer in self._peers}
+        if old != new:
+            logger.info(
+                "replicas: %d joined, %d were lost or stopped, %d live. This one polls %d accounts",
+                len(new - old),
+                len(old - new),
+                len(new),
+                sum(self._groups.of(account.id) in ours for account in self._accounts),
+            )
 
     def _look(self, taken: Mapping[Group, float | None]) -> None:
         """Show what others saved. Then schedule, because it tells when the accounts are due that were ``taken``."""

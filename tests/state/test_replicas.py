@@ -161,6 +161,27 @@ def test_the_accounts_of_a_dead_replica_are_taken_after_ten_seconds(members: Mem
     assert first.held == set()
 
 
+def test_replicas_that_come_and_go_are_logged_with_the_accounts_that_are_polled_then(
+    members: Members, accounts: list[Account], caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(member: Member) -> list[str]:
+        caplog.clear()
+        member.step()
+        return [message for message in caplog.messages if "replicas" in message]
+
+    caplog.set_level("INFO")
+    first = members.add(accounts)
+    assert told(first) == []  # alone
+    second = members.add(accounts)
+    second.step()
+    (joined,) = told(first)
+    members.settle()
+    assert joined == f"replicas: 1 joined, 0 were lost or stopped, 2 live. This one polls {len(first.held)} accounts"
+    assert told(first) == []
+    second.replicas.leave()
+    assert told(first) == ["replicas: 0 joined, 1 were lost or stopped, 1 live. This one polls 60 accounts"]
+
+
 def test_the_accounts_of_a_replica_that_stops_are_taken_at_once(members: Members, accounts: list[Account]) -> None:
     first, second = members.add(accounts), members.add(accounts)
     members.settle()
