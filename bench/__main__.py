@@ -290,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=2, help="time for the scrapes of one target")
     parser.add_argument("--peers", nargs="+", help="some of them only")
     parser.add_argument("--window", type=float, default=45, help="seconds for which polls are watched")
-    parser.add_argument("--rates", type=int, nargs="*", default=[400, 600, 800], help="polls a second to try")
+    parser.add_argument("--rates", type=int, nargs="*", default=[200, 300, 400], help="polls a second to try")
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4], help="how many share a database")
     parser.add_argument("--minutes", type=float, default=0.5, help="how long memory is watched")
     parser.add_argument("--write", action="store_true", help="then write docs/performance.md, if all results were kept")

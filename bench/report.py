@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -267,7 +268,8 @@ def profile_table(result: dict[str, Any]) -> str:
         total = sum(parts.values())
         lines += [f"**{title}** ({_figure(total)} ms with the profiler's own cost)\n", "| | ms | share |"]
         lines.append("| --- | ---: | ---: |")
-        lines += [f"| `{name}` | {_figure(ms)} | {ms / total:.0%} |" for name, ms in parts.items()]
+        calls = {name: f"{name}()" if re.fullmatch(r"\w+\.\w+", name) else name for name in parts}
+        lines += [f"| `{calls[name]}` | {_figure(ms)} | {ms / total:.0%} |" for name, ms in parts.items()]
         lines.append("")
     return "\n".join(lines)
 

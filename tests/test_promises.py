@@ -30,7 +30,6 @@ FOREIGN_FLAGS = {
 FOREIGN_NAMES = {
     "grafana": {"timeInterval"},
     "import-linter": {"tool.importlinter"},
-    "the profile": {"exposition.pieces"},
 }
 
 DOTTED_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*(?:\.[a-z][a-z0-9-]*)+")
