@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -82,7 +83,7 @@ def cost() -> dict[str, Any]:
             over = " over TLS" if tls else ""
             kinds[f"the least{over}"], kinds[f"a poll{over}"] = least.poll, fleet.poll
             if not tls:
-                kinds["a poll without history"] = lambda poll=fleet.poll: _without_history(poll)  # type: ignore[misc]
+                kinds["a poll without history"] = partial(_without_history, fleet.poll)
         figures: dict[str, list[float]] = {name: [] for name in kinds}
         for poll in kinds.values():
             poll()

@@ -14,6 +14,7 @@ from typing import Any
 from bench.processes import workplace
 from bench.workload import account_keys, configuration
 from exporter.config.load import load
+from exporter.demo.past import SetClock
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
@@ -42,19 +43,6 @@ OPERATIONS = {
 }
 _SAMPLES = 5
 """Accounts that are really saved. The others are copies of their rows, because millions of saves take hours."""
-
-
-class SetClock:
-    """A clock that stands where it is set, in Unix seconds."""
-
-    def __init__(self, at: float) -> None:
-        self.at = at
-
-    def wall(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
 
 
 @dataclass

@@ -1,8 +1,4 @@
-"""What an account's ledger booked in a span, from its readings. Pure.
-
-A reading has the totals of the ledger since it began. So what was spent from one reading to the next is the
-difference of the totals. Where the state was lost, the ledger began anew, and the later totals count from 0.
-"""
+"""What an account's ledger booked in a span, from its readings. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +9,8 @@ from typing import NamedTuple
 
 from exporter.readings import AccountKey, Series
 from exporter.state.base import DAY
+from exporter.state.bookings import ZERO, began_anew, between, totals
 
-ZERO = Decimal(0)
 WEEK = 7 * DAY
 
 
@@ -75,9 +71,10 @@ def book(account: AccountKey, series: Series, begin: float, *, daily: bool) -> B
     for now in known:
         if series.at[now] >= begin:
             if before is not None:
-                booked.steps.append(_step(series, before, now))
+                anew = began_anew(series, before, now)
+                booked.steps.append(Step(before, now, *between(series, before, now), anew=anew))
             elif (series.began[now] or 0) >= begin:
-                booked.steps.append(Step(None, now, *_totals(series, now)))
+                booked.steps.append(Step(None, now, *totals(series, now)))
         before = now
     return booked
 
@@ -86,23 +83,3 @@ def _is_one(series: Series, known: Sequence[int]) -> bool:
     """Tell whether one ledger made all readings in one unit, so that the first and the last one tell everything."""
     made = {(series.began[number], series.unit[number]) for number in known}
     return len(made) == 1 and series.began[known[0]] is not None
-
-
-def _step(series: Series, before: int, now: int) -> Step:
-    totals = _totals(series, now)
-    if _anew(series, before, now):
-        return Step(before, now, *totals, anew=True)
-    spent, added, lapsed = (after - first for first, after in zip(_totals(series, before), totals, strict=True))
-    return Step(before, now, spent, added, lapsed)
-
-
-def _totals(series: Series, number: int) -> tuple[Decimal, Decimal, Decimal]:
-    return series.spent[number] or ZERO, series.added[number] or ZERO, series.lapsed[number] or ZERO
-
-
-def _anew(series: Series, before: int, now: int) -> bool:
-    """Tell whether the ledger began again between two readings, because a total never falls otherwise."""
-    began, was = series.began[now], series.began[before]
-    if began is not None or was is not None:
-        return began != was
-    return any(after < first for first, after in zip(_totals(series, before), _totals(series, now), strict=True))

@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from exporter.charts import stylesheet
 from exporter.charts.curves import LAYERS, Layer, bar_chart
 from exporter.charts.plot import Frame, Mark
-from exporter.report.booking import ZERO
 from exporter.report.figures import Writer, figure
 from exporter.report.rows import NO_LABEL, Kind, ReportRow, bills
 from exporter.report.span import Span, day_of, in_words, moment
@@ -22,6 +21,7 @@ from exporter.report.spending import Spending
 from exporter.report.texts import named
 from exporter.runtime.redaction import escape
 from exporter.state.base import DAY
+from exporter.state.bookings import ZERO
 
 _MOST_DAYS = 124
 """Longer spans have a bar for each month."""

@@ -11,7 +11,8 @@ from decimal import Decimal
 from math import inf, isfinite
 
 from exporter.readings import Series
-from exporter.report.booking import ZERO, Booked, Step
+from exporter.report.booking import Booked, Step
+from exporter.state.bookings import ZERO
 
 NOT_SPLIT = "(not split)"
 _FOLDED = "(other)"

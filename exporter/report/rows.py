@@ -14,9 +14,10 @@ from exporter.config.accounts import Account, Config
 from exporter.errors import UsageError
 from exporter.providers.base import Price
 from exporter.readings import AccountKey
-from exporter.report.booking import ZERO, Booked, Step
+from exporter.report.booking import Booked, Step
 from exporter.report.operations import NOT_SPLIT, split
 from exporter.report.span import Span, day_of
+from exporter.state.bookings import ZERO
 
 WAYS = ("account", "provider", "operation", "day", "month")
 NO_LABEL = "(none)"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from exporter.readings import Series
-from exporter.state import chunks
+from exporter.state import bookings, chunks
 
 
 class Movement(NamedTuple):
@@ -51,10 +50,9 @@ def _movement(series: Series, before: int, now: int, span: int) -> Movement:
         for name, column in series.used.items()
         if (change := _used(column[before], column[now], reset)) > 0
     }
-    anew = series.began[before] != series.began[now]  # because the state was lost
-    spent, added, lapsed = (
-        _change(column[before], column[now], anew) for column in (series.spent, series.added, series.lapsed)
-    )
+    has_ledger = series.spent[before] is not None and series.spent[now] is not None
+    booked = bookings.between(series, before, now) if has_ledger else bookings.Amounts()
+    spent, added, lapsed = map(float, booked)
     start = series.at[now] // span * span
     return Movement(start, series.at[before], series.at[now], spent, added, lapsed, reset, used)
 
@@ -90,13 +88,6 @@ def _first_of_unit(series: Series) -> int:
     while first and series.unit[first - 1] == series.unit[-1]:
         first -= 1
     return first
-
-
-def _change(before: Decimal | None, now: Decimal | None, anew: bool) -> float:
-    """Return how far a total grew. One that fell began anew, too, in a state that does not tell when it began."""
-    if now is None or before is None:
-        return 0.0
-    return float(now if anew or now < before else now - before)
 
 
 def _used(before: float | None, now: float | None, reset: bool) -> float:
