@@ -2,8 +2,9 @@
 
 One request too many gets a vendor's key banned for a minute, and production traffic with it. So each request is
 recorded before it is sent, in memory and in the state. A ``poll`` by hand, a running daemon, other replicas and the
-next start after a crash read it there. If the state cannot be used, memory alone decides. When a request ends, it
-counts for a minute from then on, because the vendor may have counted it at any moment until its end.
+next start after a crash read it there. If the state cannot be used, memory alone decides. A request counts for a minute
+from its end on, because the vendor may have counted it at any moment until then. While it is under way, and in the
+state until its account is saved, it counts as one of the latest time at which it can end.
 """
 
 from __future__ import annotations
@@ -42,13 +43,18 @@ class Limits:
         self._mutex = threading.Lock()
         self._turns: WeakValueDictionary[KeyTarget, threading.Lock] = WeakValueDictionary()
         self._requests: dict[KeyTarget, list[float]] = {}
+        """The end of each request in monotonic seconds, which is in the future while it is under way."""
         self._others: dict[KeyTarget, list[float]] = {}
-        """The requests of other processes, as the state had them at the last one of ours."""
+        """The same of other processes, as the state had them at the last request of ours."""
         self._sweep_at = 0.0
         self._cooldowns: dict[KeyTarget, Cooldown] = {}
 
-    def admit(self, target: KeyTarget, per_minute: int) -> Wait | None:
-        """Record one request and return None if it may be sent now. Otherwise record nothing and return the Wait."""
+    def admit(self, target: KeyTarget, per_minute: int, until: float | None = None) -> Wait | None:
+        """Record one request and return None if it may be sent now. Otherwise record nothing and return the Wait.
+
+        ``until`` is the monotonic second by which the request ends, which is now by default.
+        """
+        end = self._clock.monotonic() if until is None else until
 
         def decide(theirs: Cooldown | None, others: list[float]) -> Wait | None:
             if theirs is not None:
@@ -60,26 +66,24 @@ class Limits:
             wait = self._decide(target, per_minute, [])
             if wait is None and self._records is not None:
                 try:
-                    wait = self._records.admit(target, decide)
+                    wait = self._records.admit(target, end, decide)
                 except HeldElsewhereError:
                     wait = Wait(0.0, "elsewhere")
                 except StateUnavailableError:  # then memory alone decides
                     wait = self._decide_alone(target, per_minute)
             if wait is None:
-                self._requests.setdefault(target, []).append(self._clock.monotonic())
+                self._requests.setdefault(target, []).append(end)
             return wait
 
-    def end_request(self, target: KeyTarget, began: float) -> None:
-        """Count a request that was admitted by the monotonic second ``began`` as one of now."""
+    def end_request(self, target: KeyTarget, until: float) -> None:
+        """Count the request that was admitted with ``until`` as one of now."""
         with self._turn_of(target):
             times = self._requests.setdefault(target, [])
-            started = max((at for at in times if at <= began), default=None)
-            if started is not None:
-                times.remove(started)
+            with suppress(ValueError):  # it ended a minute later than it should
+                times.remove(until)
             times.append(self._clock.monotonic())
-            if self._records is not None:
-                with suppress(StateUnavailableError):
-                    self._records.end_request(target, began)
+        if self._records is not None:
+            self._records.end_request(target, until)
 
     def cool_down(self, target: KeyTarget, seconds: float) -> None:
         """Send nothing with this key for so many seconds, at most 6 h. A longer cool-down stays as it is."""
@@ -122,7 +126,10 @@ class Limits:
         self._sweep(now)
         since = now - WINDOW_SECONDS
         ours = self._requests[target] = [at for at in self._requests.get(target, ()) if at > since]
-        times = sorted([*ours, *(at for at in others if at > since)])
+        if len(ours) + len(others) < per_minute:
+            return None
+        # One that is under way ends now at the earliest.
+        times = sorted(min(at, now) for at in (*ours, *others) if at > since)
         if len(times) < per_minute:
             return None
         return Wait(times[-per_minute] - since + _HAIR_SECONDS, "budget")

@@ -65,7 +65,7 @@ class Poller:
         self._store = store
         self._metrics = metrics
         self._is_stopping = is_stopping
-        self._note_key = note_key
+        self._note_key = note_key or (lambda _account, _key: None)
         self._memories: dict[AccountKey, _Memory] = {}
         self._sharing = Sharing()
         self.commits = Commits(store, save)
@@ -120,9 +120,8 @@ class Poller:
             return Result(next_due, Wait(memory.refused_until - start, "refused"))
         target = KeyTarget(account.provider, account.base_url, key)
         self._sharing.note(account.id, target)
-        if self._note_key is not None:
-            self._note_key(account.id, target)
-        wait = self._limits.admit(target, account.max_requests_per_minute)
+        self._note_key(account.id, target)
+        wait = self._limits.admit(target, account.max_requests_per_minute, start + account.timeout)
         if wait is not None:
             return self._put_off(account, state, target, wait, start)
         with self._metrics.polls_in_flight.track_inprogress():
@@ -130,21 +129,22 @@ class Poller:
 
     def _poll_with(self, account: Account, state: AccountState, target: KeyTarget, start: float) -> Result:
         """Send the requests of a poll, of which the first is admitted."""
-        session = PollSession(self._sender, account, self._providers[account.provider], target, start + account.timeout)
-        try:
-            usage = self._fetch(account, "usage", session)
-        except PollError as error:
-            if session.wait is not None:
-                return self._put_off(account, state, target, session.wait, start)
-            if self._is_stopping() and isinstance(error, UnreachableError):
-                # The exporter cut this poll itself. It counts nowhere, and the account is due after the restart.
-                return Result(start)
-            if isinstance(error, (AuthError, ForbiddenError)):
-                state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(target.key))
-            return self._conclude(account, replace(state, last_status=session.status), start, error, target)
-        state = replace(_with_usage(account, state, usage, self._clock.wall()), last_status=session.status)
-        state = self._collect_others(account, state, self._memory(account), session)
-        return self._conclude(account, state, start, None, target)
+        provider, deadline = self._providers[account.provider], start + account.timeout
+        with PollSession(self._sender, account, provider, target, deadline) as session:
+            try:
+                usage = self._fetch(account, "usage", session)
+            except PollError as error:
+                if session.wait is not None:
+                    return self._put_off(account, state, target, session.wait, start)
+                if self._is_stopping() and isinstance(error, UnreachableError):
+                    # The exporter cut this poll itself. It counts nowhere, and the account is due after the restart.
+                    return Result(start)
+                if isinstance(error, (AuthError, ForbiddenError)):
+                    state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(target.key))
+                return self._conclude(account, replace(state, last_status=session.status), start, error, target)
+            state = replace(_with_usage(account, state, usage, self._clock.wall()), last_status=session.status)
+            state = self._collect_others(account, state, self._memory(account), session)
+            return self._conclude(account, state, start, None, target)
 
     def _fetch(self, account: Account, part: str, session: PollSession) -> Part:
         options = ParseOptions(account.max_operations, account.credit_rates, account.variables, self._clock.wall())

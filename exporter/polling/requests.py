@@ -74,7 +74,10 @@ class Sender:
 
 
 class PollSession:
-    """The requests of one poll, all with one key. The first must be admitted already. All end by the deadline."""
+    """The requests of one poll, all with one key. All end by the deadline, a monotonic second.
+
+    The first must be admitted until then already. The end of the block ends it, if it was not sent.
+    """
 
     def __init__(
         self, sender: Sender, account: Account, provider: Provider, target: KeyTarget, deadline: float
@@ -90,6 +93,13 @@ class PollSession:
         """Why the first request may not be sent, although it was admitted. Then nothing was sent."""
         self.status: int | None = None
         """The HTTP status of the last response."""
+
+    def __enter__(self) -> PollSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._admitted_at is not None:
+            self._sender.limits.end_request(self._target, self._deadline)
 
     def get(
         self,
@@ -126,7 +136,7 @@ class PollSession:
         return self._deadline - self._sender.clock.monotonic()
 
     def _admit(self) -> Wait | None:
-        wait = self._sender.limits.admit(self._target, self._account.max_requests_per_minute)
+        wait = self._sender.limits.admit(self._target, self._account.max_requests_per_minute, self._deadline)
         self._admitted_at = self._sender.clock.monotonic() if wait is None else None
         return wait
 
@@ -138,20 +148,19 @@ class PollSession:
             if wait is not None:
                 self.wait = None if self._has_sent else wait
                 raise RequestBudgetError("the key may send no further request now")
-        self._has_sent, self._admitted_at = True, None
         left = self._left()
         if left <= 0:
             raise PollTimeoutError("no time was left for this request")
+        self._has_sent, self._admitted_at = True, None
         limits, clock = self._sender.limits, self._sender.clock
         client = self._sender.client_of(self._account)
-        began = clock.monotonic()
         self.status = None
         try:
             auth = self._provider.authorization(self._target.key, clock.wall(), self._account.variables)
             params, headers = {**request.params, **auth.query}, {**request.headers, **auth.headers}
             raw = client.get(request.path, params, headers, left, request.body)
         finally:
-            limits.end_request(self._target, began)
+            limits.end_request(self._target, self._deadline)
         self.status = raw.status
         error = request.refuses(raw.status, raw.document)
         rest = self._rest(raw, isinstance(error, RateLimitedError))

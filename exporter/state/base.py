@@ -12,6 +12,8 @@ from exporter.runtime.clock import Clock
 WINDOW_SECONDS = 60.0
 """How long a request counts."""
 MAX_COOLDOWN_SECONDS = 6 * 3600.0
+MAX_REQUEST_SECONDS = 3600.0
+"""How far in the future the end of a request may be. A time that is further ahead is of another clock."""
 HOUR, DAY = 3600, 86400
 """Seconds, and the two spans of which the history keeps the last reading."""
 POLLS = 50
@@ -113,16 +115,20 @@ class Keys(Protocol):
         """Return the cool-down that the state had at the start. Never raises."""
 
     def admit(
-        self, target: KeyTarget, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
+        self, target: KeyTarget, until: float, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
     ) -> Refusal | None:
         """Record a request unless ``decide`` refuses it, and return the result of ``decide``.
 
-        Raises HeldElsewhereError where another replica polls the accounts of the key. ``decide`` gets the cool-down of
-        the key, and the times of requests by other processes in monotonic seconds.
+        The request is dated to ``until``, the monotonic second by which it ends. Raises HeldElsewhereError where
+        another replica polls the accounts of the key. ``decide`` gets the cool-down of the key, and the times of
+        requests by other processes in monotonic seconds. One that is under way may have a time in the future.
         """
 
-    def end_request(self, target: KeyTarget, began: float) -> None:
-        """Date this process's last request of ``began`` or before (monotonic seconds) to now."""
+    def end_request(self, target: KeyTarget, until: float) -> None:
+        """Date the request that was admitted with ``until`` to now, in the transaction that saves the next account.
+
+        Never raises. If that transaction fails, the request stays dated to ``until``, which is later.
+        """
 
     def put_cooldown(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
         """Write a cool-down, unless the state has a longer one. Return the cool-down that is there now."""

@@ -1,7 +1,8 @@
 """The requests and cool-downs of each key in the state file, where other processes and the next start see them.
 
 Within one boot, ages are differences of the monotonic clock. All processes of a machine share it, and nobody can
-set it. Only rows from before a reboot are dated by the wall clock.
+set it. Only rows from before a reboot are dated by the wall clock. A request is dated to the latest time at which it
+can end until its end is known. So one whose process was killed counts long enough.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from typing import Any, TypeVar
 
 from exporter.errors import StateUnavailableError
 from exporter.runtime.clock import Clock
-from exporter.state.base import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, KeyTarget, Refusal
+from exporter.state.base import (
+    MAX_COOLDOWN_SECONDS,
+    MAX_REQUEST_SECONDS,
+    WINDOW_SECONDS,
+    Cooldown,
+    KeyTarget,
+    Refusal,
+)
 from exporter.state.retention import Execute
 from exporter.state.sqlite import StateFile
 
@@ -34,10 +42,7 @@ _REQUESTS_OF_KEY = "SELECT id, writer, boot, monotonic, wall FROM requests WHERE
 _PUT_REQUEST = "INSERT INTO requests(key, writer, boot, monotonic, wall) VALUES (?, ?, ?, ?, ?)"
 _DATE_REQUEST = "UPDATE requests SET boot = ?, monotonic = ? WHERE id = ?"
 _FORGET_REQUEST = "DELETE FROM requests WHERE id = ?"
-_END_REQUEST = (
-    "UPDATE requests SET monotonic = ?, wall = ? WHERE id ="
-    " (SELECT id FROM requests WHERE key = ? AND writer = ? AND monotonic <= ? ORDER BY monotonic DESC LIMIT 1)"
-)
+_END_REQUEST = "UPDATE requests SET monotonic = ?, wall = ? WHERE id = ? AND writer = ?"
 
 T = TypeVar("T")
 
@@ -45,7 +50,7 @@ T = TypeVar("T")
 class KeyRecords:
     """The rows of keys in the state file. Each method is one transaction and may raise StateUnavailableError.
 
-    A cool-down that could not be written is written with the next change. Only one thread may call at a time.
+    A cool-down that could not be written is written with the next change. Only one thread may call for a key at a time.
     ``boot`` identifies the machine's present boot, and is the kernel's boot id by default.
     """
 
@@ -54,6 +59,7 @@ class KeyRecords:
         self._clock = clock
         self._boot = _boot_id() if boot is None else boot
         self._writer = secrets.token_bytes(8)
+        self._under_way: dict[tuple[KeyTarget, float], int | None] = {}
         self._unsaved: dict[KeyTarget, Cooldown] = {}
         self._restored: dict[bytes, Cooldown] = {}
         self._salt = b""
@@ -67,9 +73,9 @@ class KeyRecords:
         return self._restored.get(_digest(self._salt, target)) if self._restored else None
 
     def admit(
-        self, target: KeyTarget, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
+        self, target: KeyTarget, until: float, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
     ) -> Refusal | None:
-        """Record a request unless ``decide`` refuses it, and return the result of ``decide``.
+        """Record a request as one of ``until`` unless ``decide`` refuses it, and return the result of ``decide``.
 
         ``decide`` gets the cool-down of the key, and the times of requests by other processes in monotonic seconds.
         """
@@ -79,16 +85,20 @@ class KeyRecords:
             row = db.execute(_COOLDOWN_OF_KEY, (key,)).fetchone()
             refusal = decide(None if row is None else self._cooldown_from(row), self._requests_of_others(db, key))
             if refusal is None:
-                now = self._clock.monotonic(), self._clock.wall()
-                db.execute(_PUT_REQUEST, (key, self._writer, self._boot, *now))
+                left = min(until - self._clock.monotonic(), MAX_REQUEST_SECONDS)
+                latest = self._clock.monotonic() + left, self._clock.wall() + left
+                row = db.execute(_PUT_REQUEST, (key, self._writer, self._boot, *latest))
+                self._under_way[target, until] = row.lastrowid
             return refusal
 
         return self._write(work)
 
-    def end_request(self, target: KeyTarget, began: float) -> None:
-        """Date this process's last request of ``began`` or before (monotonic seconds) to now."""
-        now = self._clock.monotonic(), self._clock.wall()
-        self._write(lambda db: db.execute(_END_REQUEST, (*now, _digest(_salt(db), target), self._writer, began)))
+    def end_request(self, target: KeyTarget, until: float) -> None:
+        """Date the request that was admitted with ``until`` to now, in the transaction of the next save."""
+        number = self._under_way.pop((target, until), None)
+        if number is not None:
+            ended = self._clock.monotonic(), self._clock.wall(), number, self._writer
+            self._state.later.append(lambda db: db.execute(_END_REQUEST, ended))
 
     def put_cooldown(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
         """Write a cool-down, unless the file has a longer one. Return the cool-down that is in the file now."""
@@ -150,11 +160,11 @@ class KeyRecords:
 
     def _cooldown_from(self, row: Sequence[Any]) -> Cooldown:
         seconds, boot, monotonic, wall = row
-        left = min(seconds, MAX_COOLDOWN_SECONDS) - self._age(boot, monotonic, wall)
+        left = min(seconds, MAX_COOLDOWN_SECONDS) - max(0.0, self._age(boot, monotonic, wall))
         return Cooldown(self._clock.monotonic() + left, wall + seconds)
 
     def _age(self, boot: str, monotonic: float, wall: float) -> float:
-        return _age(self._clock, boot == self._boot, monotonic, wall)
+        return _age(self._clock, self._boot, boot, monotonic, wall)
 
 
 def recent(execute: Execute, clock: Clock) -> dict[bytes, tuple[float | None, list[float]]]:
@@ -162,20 +172,22 @@ def recent(execute: Execute, clock: Clock) -> dict[bytes, tuple[float | None, li
     boot = _boot_id()
     ages: dict[bytes, list[float]] = {}
     for key, written_in, monotonic, wall in execute("SELECT key, boot, monotonic, wall FROM requests"):
-        if (age := _age(clock, written_in == boot, monotonic, wall)) < WINDOW_SECONDS:
+        if (age := _age(clock, boot, written_in, monotonic, wall)) < WINDOW_SECONDS:
             ages.setdefault(key, []).append(age)
     left: dict[bytes, float] = {}
     for key, seconds, written_in, monotonic, wall in execute(_COOLDOWNS):
-        if (rest := min(seconds, MAX_COOLDOWN_SECONDS) - _age(clock, written_in == boot, monotonic, wall)) > 0:
+        age = max(0.0, _age(clock, boot, written_in, monotonic, wall))
+        if (rest := min(seconds, MAX_COOLDOWN_SECONDS) - age) > 0:
             left[key] = rest
     return {key: (left.get(key), ages.get(key, [])) for key in {**ages, **left}}
 
 
-def _age(clock: Clock, is_of_this_boot: bool, monotonic: float, wall: float) -> float:
-    """Return how many seconds ago a row was written. It is never negative."""
-    now = clock.monotonic()
-    if is_of_this_boot and monotonic <= now:
-        return now - monotonic
+def _age(clock: Clock, boot: str, written_in: str, monotonic: float, wall: float) -> float:
+    """Return how many seconds ago the time of a row was. It is negative for a request that may be under way."""
+    age = clock.monotonic() - monotonic
+    # Where the boots have no ids, a time in the future is of an earlier boot.
+    if written_in == boot and age >= (-MAX_REQUEST_SECONDS if boot else 0.0):
+        return age
     return max(0.0, clock.wall() - wall)
 
 

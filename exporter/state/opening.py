@@ -45,7 +45,8 @@ def _open_database(source: StateSource, clock: Clock, *, exclusive: bool) -> Sta
 
     common = DatabaseClock(clock)
     link = Link(source, common)
-    accounts, keys = PostgresAccounts(link), PostgresKeys(link, common, is_replica=exclusive)
+    keys = PostgresKeys(link, common, is_replica=exclusive)
+    accounts = PostgresAccounts(link, keys)
     replicas = PostgresReplicas(link, common, keys, accounts) if exclusive else None
     link.open(keys.catch_up, accounts.catch_up)
     return State(accounts, keys, common, replicas)

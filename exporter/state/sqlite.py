@@ -13,6 +13,7 @@ import os
 import sqlite3
 import threading
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _RETRY_SECONDS = 5.0  # wait after a failure before the next attempt
 _PUT_POLL = "INSERT OR REPLACE INTO polls VALUES (?, ?, ?, ?, ?, ?, ?)"
+_SET_ASIDE = "state file %s is %s (%s). Renamed it to %s, counters start at 0"
 _UNUSABLE = "state file %s cannot be used: %s. Continuing from memory, which is lost at the next restart"
 
 
@@ -55,11 +57,12 @@ class StateFile:
         self._clock = clock
         self._database = Database(self._path, clock, exclusive=exclusive)
         self._mutex = threading.RLock()
-        self._closed = False
-        self._failures = 0
+        self._closed, self._failures = False, 0
         self._retry_at = float("-inf")
         self._complaints: set[str] = set()
         self._unsaved: dict[AccountKey, _Row] = {}
+        self.later: deque[Callable[[sqlite3.Connection], object]] = deque()
+        """What the transaction of the next save does too, or that of ``close``. It may be lost if that fails."""
 
     @classmethod
     def open(cls, path: Path, clock: Clock, *, exclusive: bool) -> StateFile:
@@ -180,7 +183,7 @@ class StateFile:
     def close(self) -> None:
         """Write unsaved states, close the file and release its lock. Later saves are ignored."""
         with self._mutex:
-            if self._unsaved:
+            if self._unsaved or self.later:
                 self._retry_at = float("-inf")
                 with suppress(StateUnavailableError):
                     self.write(self._put_accounts)
@@ -188,9 +191,10 @@ class StateFile:
             self._database.close()
 
     def _put_accounts(self, db: sqlite3.Connection) -> None:
-        now = self._clock.wall()
+        while self.later:
+            self.later.popleft()(db)
         for account, row in self._unsaved.items():
-            _put_account(db, name_of(account), row, now, self.kept)
+            _put_account(db, name_of(account), row, self._clock.wall(), self.kept)
 
     # -- the connection
 
@@ -240,10 +244,9 @@ class StateFile:
     def _set_aside(self, why: str, error: Exception) -> bool:
         """Rename a file that cannot be used. Return False if it must stay."""
         aside = self._database.set_aside(why)
-        if aside is None:
-            return False
-        logger.error("state file %s is %s (%s). Renamed it to %s, counters start at 0", self._path, why, error, aside)
-        return True
+        if aside is not None:
+            logger.error(_SET_ASIDE, self._path, why, error, aside)
+        return aside is not None
 
 
 def _put_account(db: sqlite3.Connection, name: str, row: _Row, now: float, kept: Kept) -> None:

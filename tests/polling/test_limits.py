@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given
 
 from exporter.polling.limits import Limits, Wait
-from exporter.state.base import KeyTarget
+from exporter.readings import AccountState
+from exporter.state.base import MAX_REQUEST_SECONDS, KeyTarget
 from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
@@ -115,15 +116,89 @@ def test_a_request_of_a_minute_ago_counts_no_more(clock: Any) -> None:
 
 
 def test_the_minute_of_a_request_runs_from_its_end(start: Start, clock: Any) -> None:
-    limits, key, began = start(), target(), clock.monotonic()
-    limits.admit(key, 1)
+    limits, key, until = start(), target(), clock.monotonic() + 30
+    limits.admit(key, 1, until)
     clock.advance(10)  # on its way: the vendor may count it at the last moment
-    limits.end_request(key, began)
+    limits.end_request(key, until)
     clock.advance(55)
-    for process in (limits, start(by_hand=True), start()):
+    for process in (limits, start(), start(by_hand=True)):
         assert process.admit(key, 1) == Wait(pytest.approx(5, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
     clock.advance(5.01)
     assert start().admit(key, 1) is None
+
+
+def test_a_request_that_takes_longer_than_a_minute_counts_all_the_time(start: Start, clock: Any) -> None:
+    limits, key, until = start(), target(), clock.monotonic() + 300
+    limits.admit(key, 1, until)
+    for _ in range(4):
+        clock.advance(70)
+        for process in (limits, start(by_hand=True)):
+            assert process.admit(key, 1) == Wait(pytest.approx(60, abs=0.01), "budget")  # type: ignore[arg-type]
+    limits.end_request(key, until)
+    clock.advance(60.01)
+    assert limits.admit(key, 1) is None
+
+
+@pytest.mark.parametrize("jump", [0.0, HOUR, -HOUR])
+def test_a_request_whose_process_was_killed_counts_as_one_of_the_latest_time_at_which_it_can_end(
+    start: Start, clock: Any, jump: float
+) -> None:
+    key = target()
+    start().admit(key, 1, clock.monotonic() + 30)
+    clock.jump(jump)
+    clock.advance(65)
+    for process in (start(), start(by_hand=True)):
+        assert process.admit(key, 1) == Wait(pytest.approx(25, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
+    clock.advance(25.01)
+    assert start().admit(key, 1) is None
+
+
+def test_a_reboot_while_a_request_is_under_way_forgets_nothing(start: Start, clock: Any) -> None:
+    key = target()
+    start().admit(key, 1, clock.monotonic() + 30)
+    clock.advance(10)
+    clock.monotonic_time = 12.0
+    limits = start(boot="second")
+    clock.advance(59)
+    assert limits.admit(key, 1) is not None
+    clock.advance(21.01)
+    assert start(boot="second").admit(key, 1) is None
+
+
+def test_a_key_is_blocked_for_an_hour_at_most_however_long_a_request_may_take(start: Start, clock: Any) -> None:
+    key = target()
+    start().admit(key, 1, clock.monotonic() + 86400)
+    clock.advance(MAX_REQUEST_SECONDS + 60)
+    assert start().admit(key, 1) is None
+
+
+def test_the_end_of_a_request_is_written_with_the_next_account_that_is_saved(path: Path, clock: Any) -> None:
+    key, until = target(), clock.monotonic() + 30
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        limits = Limits(clock, KeyRecords(file, clock))
+        limits.admit(key, 1, until)
+        clock.advance(10)
+        limits.end_request(key, until)
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("SELECT monotonic FROM requests").fetchall() == [(until,)]
+            file.save(("vidnavigator", "media"), AccountState(polls=1))
+            assert other.execute("SELECT monotonic FROM requests").fetchall() == [(clock.monotonic(),)]
+
+
+def test_the_end_of_a_request_is_written_later_where_the_file_is_locked(path: Path, clock: Any) -> None:
+    key, until, ended = target(), clock.monotonic() + 30, clock.monotonic()
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        limits = Limits(clock, KeyRecords(file, clock))
+        limits.admit(key, 1, until)
+        limits.end_request(key, until)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            file.save(("vidnavigator", "media"), AccountState(polls=1))
+            assert other.execute("SELECT monotonic FROM requests").fetchall() == [(until,)]
+            other.execute("ROLLBACK")
+            clock.advance(10)
+            file.save(("vidnavigator", "media"), AccountState(polls=2))
+            assert other.execute("SELECT monotonic FROM requests").fetchall() == [(ended,)]
 
 
 @given(started=st.floats(0, 1e8), step=st.floats(0, 59), per_minute=st.integers(1, 3), cooldown=st.floats(0.1, 1e4))

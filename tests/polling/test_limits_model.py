@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from exporter.polling.limits import Limits
+from exporter.readings import AccountState
 from exporter.state.base import KeyTarget
 from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
@@ -30,6 +32,8 @@ class Processes(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY)
         self.path = Path(self.folder.name, "state.db")
         self.sent: dict[KeyTarget, list[float]] = {key: [] for key in KEYS}
+        self.latest: dict[KeyTarget, list[float]] = {key: [] for key in KEYS}
+        """When each request may have ended, for a process that does not know it."""
         self.cooling: dict[KeyTarget, float] = dict.fromkeys(KEYS, 0.0)
         self.files: dict[bool, StateFile] = {}
         self.limits: dict[bool, Limits] = {}
@@ -65,27 +69,48 @@ class Processes(RuleBasedStateMachine):
             if wait is None:
                 assert now >= self.cooling[key] - 1e-6
                 assert len(recent) < PER_MINUTE
-                self.sent[key].append(now)
+                self._note(key, now, now)
             elif wait.reason == "cooldown":
                 # Another process may have extended it: that is seen when this wait is over.
                 assert 0 < wait.seconds < self.cooling[key] - now + 0.01
             else:
-                assert abs(wait.seconds - (recent[-PER_MINUTE] + 60 - now)) < 0.01
+                latest = sorted(min(at, now) for at in self.latest[key])
+                assert wait.seconds < latest[-PER_MINUTE] + 60 - now + 0.01
+                if len(recent) >= PER_MINUTE:
+                    assert wait.seconds > recent[-PER_MINUTE] + 60 - now - 0.01
 
-    @rule(by_hand=st.booleans(), key=keys, seconds=st.sampled_from([0.01, 3.0, 30.0]))
-    def poll_that_takes_a_while(self, by_hand: bool, key: KeyTarget, seconds: float) -> None:
-        began = self.clock.monotonic()
-        if self.limits[by_hand].admit(key, PER_MINUTE) is None:
+    def _note(self, key: KeyTarget, sent: float, latest: float) -> None:
+        self.sent[key] = sorted([*self.sent[key], sent])
+        self.latest[key].append(latest)
+
+    @rule(
+        by_hand=st.booleans(),
+        key=keys,
+        seconds=st.sampled_from([0.01, 3.0, 30.0, 80.0]),
+        spare=st.sampled_from([0.0, 5.0, 70.0]),
+        end=st.sampled_from(["saved", "not saved", "killed"]),
+    )
+    def poll_that_takes_a_while(
+        self, by_hand: bool, key: KeyTarget, seconds: float, spare: float, end: Literal["saved", "not saved", "killed"]
+    ) -> None:
+        until = self.clock.monotonic() + seconds + spare
+        if self.limits[by_hand].admit(key, PER_MINUTE, until) is None:
             self.clock.advance(seconds)  # the vendor counts the request at its latest
-            self.sent[key].append(self.clock.monotonic())
-            self.limits[by_hand].end_request(key, began)
+            now = self.clock.monotonic()
+            self._note(key, now, now if end == "saved" else until)
+            self.limits[by_hand].end_request(key, until)
+            if end == "saved":
+                self.files[by_hand].save(("videodb", "a"), AccountState())
+            elif end == "killed":
+                self.files[by_hand].later.clear()
+                self.restart(by_hand)
 
     @rule(by_hand=st.booleans(), key=keys)
     def waiting_as_long_as_told_is_enough(self, by_hand: bool, key: KeyTarget) -> None:
         for _ in range(4):  # a cool-down, another process's longer one, a budget behind it
             wait = self.limits[by_hand].admit(key, PER_MINUTE)
             if wait is None:
-                self.sent[key].append(self.clock.monotonic())
+                self._note(key, self.clock.monotonic(), self.clock.monotonic())
                 return
             self.clock.advance(wait.seconds)
         raise AssertionError("still waiting")

@@ -26,8 +26,9 @@ from exporter.state.codec import decoder
 from exporter.state.opening import open_state
 from exporter.state.postgresql import link, schema
 from exporter.state.postgresql.accounts import PostgresAccounts
+from exporter.state.postgresql.keys import PostgresKeys
 from exporter.state.source import StateSource
-from tests.program.running import until
+from tests.program.running import PATIENT, until
 from tests.state.postgresql import Server
 from tests.state.test_state import states
 
@@ -158,18 +159,39 @@ def test_a_request_counts_from_its_end_by_the_clock_of_the_database(url: str, po
     with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
         clock = SystemClock()
         ours, theirs = Limits(clock, daemon.keys), Limits(clock, by_hand.keys)
-        assert ours.admit(KEY, 1) is None
-        postgresql.run("UPDATE video_api_exporter.keys SET times[1] = times[1] - interval '50 seconds'", url)
+        latest = clock.monotonic() + 600
+        left = "SELECT extract(epoch FROM times[1] - clock_timestamp())::float8 FROM video_api_exporter.keys"
+        assert ours.admit(KEY, 1, latest) is None
+        assert postgresql.run(left, url)[0][0] == pytest.approx(600, abs=PATIENT)
         wait = theirs.admit(KEY, 1)
-        assert wait is not None and wait.seconds < 11
-        ours.end_request(KEY, clock.monotonic())
-        wait = theirs.admit(KEY, 1)
-        assert wait is not None and wait.seconds > 30
+        assert wait is not None and wait.seconds < 61  # it may end at any moment
+        ours.end_request(KEY, latest)
+        daemon.accounts.save(MEDIA, AccountState(polls=1))
+        assert postgresql.run(left, url)[0][0] == pytest.approx(0, abs=PATIENT)
         postgresql.run("UPDATE video_api_exporter.keys SET times[1] = times[1] - interval '61 seconds'", url)
         assert theirs.admit(KEY, 1) is None
         assert postgresql.run("SELECT cardinality(times), cardinality(writers) FROM video_api_exporter.keys", url) == [
             (1, 1)
         ]
+
+
+def test_a_poll_by_hand_writes_the_end_of_its_requests_when_it_closes_the_state(url: str, postgresql: Server) -> None:
+    with opened(url, exclusive=False) as by_hand:
+        limits, latest = Limits(SystemClock(), by_hand.keys), SystemClock().monotonic() + 600
+        assert limits.admit(KEY, 1, latest) is None
+        limits.end_request(KEY, latest)
+    assert postgresql.run("SELECT times[1] < clock_timestamp() FROM video_api_exporter.keys", url) == [(True,)]
+
+
+def test_requests_of_one_key_end_one_by_one(url: str, postgresql: Server) -> None:
+    with opened(url) as daemon:
+        limits, now = Limits(SystemClock(), daemon.keys), SystemClock().monotonic()
+        for latest in (now + 600, now + 500, now + 400):
+            assert limits.admit(KEY, 5, latest) is None
+        limits.end_request(KEY, now + 500)
+        daemon.accounts.save(MEDIA, AccountState(polls=1))
+        under_way = "SELECT array_agg(at > clock_timestamp() ORDER BY n) FROM video_api_exporter.keys, unnest(times)"
+        assert postgresql.run(under_way + " WITH ORDINALITY AS t(at, n)", url) == [([True, False, True],)]
 
 
 def test_the_longest_cooldown_stays(url: str) -> None:
@@ -385,7 +407,8 @@ class InterruptedLink:
 
 def test_no_thread_writes_a_state_over_a_newer_one_of_another() -> None:
     interrupted = InterruptedLink()
-    accounts = PostgresAccounts(cast(link.Link, interrupted))
+    connection = cast(link.Link, interrupted)
+    accounts = PostgresAccounts(connection, PostgresKeys(connection, SystemClock(), is_replica=False))
     interrupted.before.append(lambda: accounts.save(MEDIA, AccountState(polls=2)))
     accounts.save(MEDIA, AccountState(polls=1))
     assert [decoder()(row) for row in interrupted.rows.values()] == [AccountState(polls=2)]

@@ -18,6 +18,7 @@ from exporter.state.base import KEEP_REMOVED_SECONDS
 from exporter.state.codec import decoder, encode, name_of
 from exporter.state.merging import merged, with_ledger_of
 from exporter.state.postgresql import history
+from exporter.state.postgresql.keys import PostgresKeys
 from exporter.state.postgresql.link import Link
 
 logger = logging.getLogger(__name__)
@@ -41,11 +42,12 @@ _CHANGED = (
 
 
 class PostgresAccounts:
-    """The accounts in the database, with their history. Thread-safe."""
+    """The accounts in the database, with their history. Thread-safe. A save also writes the ends of requests."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, keys: PostgresKeys) -> None:
         self.kept = Kept()
         self._link = link
+        self._keys = keys
         self._lock = threading.Lock()
         self._latest: dict[AccountKey, AccountState] = {}
         self._unsaved: dict[AccountKey, AccountState] = {}
@@ -146,6 +148,9 @@ class PostgresAccounts:
         with self._lock:
             self._closed = True
         self._write_unsaved()
+        if self._keys.has_ends:  # after polls by hand, which save nothing
+            with suppress(StateUnavailableError):
+                self._link.run(self._keys.write_ends)
         self._link.close()
 
     def _write_unsaved(self) -> None:
@@ -166,6 +171,7 @@ class PostgresAccounts:
         self, db: psycopg.Connection[Any]
     ) -> tuple[dict[AccountKey, AccountState], dict[AccountKey, AccountState]]:
         """Write some states that are not written yet. Return them, and what is in the database now."""
+        self._keys.write_ends(db)
         with self._lock:
             batch = dict(sorted(self._unsaved.items(), key=lambda each: name_of(each[0]))[:_BATCH])
         # In the order of the names, so that no two processes wait for each other's rows.

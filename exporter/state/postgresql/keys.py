@@ -6,6 +6,7 @@ import hmac
 import json
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,14 @@ import psycopg
 
 from exporter.errors import HeldElsewhereError
 from exporter.runtime.clock import Clock
-from exporter.state.base import MAX_COOLDOWN_SECONDS, WINDOW_SECONDS, Cooldown, KeyTarget, Refusal
+from exporter.state.base import (
+    MAX_COOLDOWN_SECONDS,
+    MAX_REQUEST_SECONDS,
+    WINDOW_SECONDS,
+    Cooldown,
+    KeyTarget,
+    Refusal,
+)
 from exporter.state.postgresql.link import Link
 
 _ROW = (
@@ -26,9 +34,14 @@ _ROW = (
 _NEW_ROW = "INSERT INTO keys(key) VALUES (%s) ON CONFLICT DO NOTHING"
 _ADD = (
     "UPDATE keys SET writers = writers[%(first)s:] || %(writer)s::int8, used_at = clock_timestamp(),"
-    " times = times[%(first)s:] || clock_timestamp() WHERE key = %(key)s"
+    " times = times[%(first)s:] || (clock_timestamp() + %(left)s * interval '1 second') WHERE key = %(key)s"
+    " RETURNING times[cardinality(times)]::text"
 )
-_END = "UPDATE keys SET times[%s] = clock_timestamp() WHERE key = %s"
+_END = (
+    "UPDATE keys SET times[array_position(times, %(latest)s::timestamptz)] ="
+    " clock_timestamp() - %(age)s * interval '1 second'"
+    " WHERE key = %(key)s AND %(latest)s::timestamptz = ANY(times)"
+)
 _COOL_DOWN = (
     "INSERT INTO keys(key, cooldown_until) VALUES (%s, clock_timestamp() + %s * interval '1 second')"
     " ON CONFLICT (key) DO UPDATE SET cooldown_until = greatest(keys.cooldown_until, excluded.cooldown_until)"
@@ -45,7 +58,7 @@ _FORGET = (
 
 @dataclass
 class _KeyRow:
-    """A key's row, its ages turned into times of our monotonic clock. An age is never negative."""
+    """A key's row, its ages turned into times of our monotonic clock."""
 
     cooldown: Cooldown | None
     writers: list[int]
@@ -69,6 +82,10 @@ class PostgresKeys:
         """The shard of the replica, which has leases of its own. Shards may have accounts of one key."""
         self._is_replica = is_replica
         self._lock = threading.Lock()
+        self._under_way: dict[tuple[KeyTarget, float], tuple[bytes, str]] = {}
+        """The key's digest and the time in the database of each request that is under way."""
+        self._ended: deque[tuple[bytes, str, float]] = deque()
+        """The same with the monotonic second of its end, for each one whose end is not written yet."""
         self._unsaved: dict[KeyTarget, Cooldown] = {}
         self._restored: dict[bytes, Cooldown] = {}
 
@@ -77,9 +94,9 @@ class PostgresKeys:
         return self._restored.get(self.digest(target)) if self._restored else None
 
     def admit(
-        self, target: KeyTarget, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
+        self, target: KeyTarget, until: float, decide: Callable[[Cooldown | None, list[float]], Refusal | None]
     ) -> Refusal | None:
-        """Record a request unless ``decide`` refuses it, and return the result of ``decide``.
+        """Record a request as one of ``until`` unless ``decide`` refuses it, and return the result of ``decide``.
 
         A free lease is not taken here, because the poll may be of a time when another replica had it.
         """
@@ -95,22 +112,35 @@ class PostgresKeys:
                 # From the first one on that still counts; array indexes start at 1.
                 count = len(row.times)
                 first = next((n for n, at in enumerate(row.times) if now - at < WINDOW_SECONDS), count)
-                db.execute(_ADD, {"first": first + 1, "writer": self.writer, "key": key})
+                left = min(until - self._clock.monotonic(), MAX_REQUEST_SECONDS)
+                values = {"first": first + 1, "writer": self.writer, "key": key, "left": left}
+                (latest,) = db.execute(_ADD, values).fetchone() or ("",)
+                self._under_way[target, until] = key, latest
             return refusal
 
         return self._link.run(work)
 
-    def end_request(self, target: KeyTarget, began: float) -> None:
-        """Date this process's last request of ``began`` or before (monotonic seconds) to now."""
-        key = self.digest(target)
+    def end_request(self, target: KeyTarget, until: float) -> None:
+        """Date the request that was admitted with ``until`` to now, in the transaction of the next save."""
+        recorded = self._under_way.pop((target, until), None)
+        if recorded is not None:
+            self._ended.append((*recorded, self._clock.monotonic()))
 
-        def work(db: psycopg.Connection[Any]) -> None:
-            row = self._read(db, target)
-            ours = [n for n, writer in enumerate(row.writers) if writer == self.writer and row.times[n] <= began]
-            if ours:
-                db.execute(_END, (max(ours, key=lambda n: row.times[n]) + 1, key))
+    @property
+    def has_ends(self) -> bool:
+        """Return whether a request has ended whose end is not written yet."""
+        return bool(self._ended)
 
-        self._link.run(work)
+    def write_ends(self, db: psycopg.Connection[Any]) -> None:
+        """Date the requests that have ended to their ends, in the transaction of a save, before it locks an account."""
+        now = self._clock.monotonic()
+        values: list[dict[str, Any]] = []
+        while self._ended:
+            key, latest, ended = self._ended.popleft()
+            values.append({"key": key, "latest": latest, "age": now - ended})
+        values.sort(key=lambda each: each["key"])  # so that no two processes wait for each other's rows
+        if values:
+            db.cursor().executemany(_END, values)
 
     def put_cooldown(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
         """Write a cool-down, unless the database has a longer one. Return the one that is there now."""
@@ -152,7 +182,7 @@ class PostgresKeys:
         left, ends_at, writers, ages, holder = row
         now = self._clock.monotonic()
         cooldown = None if left is None else self._cooldown(left, ends_at)
-        return _KeyRow(cooldown, list(writers), [now - max(0.0, age) for age in ages], holder)
+        return _KeyRow(cooldown, list(writers), [now - age for age in ages], holder)
 
     def _cooldown(self, left: float, ends_at: float) -> Cooldown:
         return Cooldown(self._clock.monotonic() + min(left, MAX_COOLDOWN_SECONDS), ends_at)

@@ -45,7 +45,7 @@ _TAKE = (
     " RETURNING lease"
 )
 _LAST_REQUESTS = (
-    "SELECT key, extract(epoch FROM clock_timestamp() - times[cardinality(times)])::float8"
+    "SELECT key, extract(epoch FROM clock_timestamp() - used_at)::float8"
     " FROM keys JOIN replicas ON id = writers[cardinality(writers)] WHERE key = ANY(%s::bytea[]) AND id <> %s"
 )
 _KEEP_ONLY = "DELETE FROM leases WHERE holder = %s AND lease <> ALL(%s::bytea[])"
