@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from isal import isal_zlib
@@ -27,24 +27,49 @@ class Segment(NamedTuple):
         return bytes(isal_zlib.decompressobj(-15).decompress(self.deflated))
 
 
+_EMPTY = Segment(b"", 0, 0)
+
+
 def compress(text: bytes) -> Segment:
     """Return the text as a segment."""
+    if not text:
+        return _EMPTY
     compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
     deflated = compressor.compress(text) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
     return Segment(deflated, isal_zlib.crc32(text), len(text))
 
 
-def combine(checked: tuple[int, int], segments: Iterable[Segment]) -> tuple[int, int]:
-    """Return CRC and size of a text and the segments after it. ``checked`` is CRC and size of the text."""
-    crc, size = checked
-    for segment in segments:
-        crc = isal_zlib.crc32_combine(crc, segment.crc, segment.size)
-        size += segment.size
-    return crc, size
+class Member:
+    """A gzip member of a fixed number of segments, which are replaced one by one.
 
+    Their checksums are the leaves of a binary tree. A node has the checksum of all text below it, so a segment that is
+    replaced costs as many steps as the tree is high.
+    """
 
-def gzip_member(segments: Sequence[Segment], checked: tuple[int, int]) -> bytes:
-    """Return segments as a gzip member. ``checked`` is CRC and size of their whole text."""
-    crc, size = checked
-    trailer = struct.pack("<II", crc, size & 0xFFFFFFFF)
-    return b"".join((_GZIP_HEADER, *(segment.deflated for segment in segments), _LAST_BLOCK, trailer))
+    def __init__(self, count: int) -> None:
+        """Begin with segments without text."""
+        self.segments = [_EMPTY] * count
+        self._deflated = [b""] * count
+        self._leaves = 1 << max(0, count - 1).bit_length()
+        # The root is node 1, and the nodes below node n are 2n and 2n + 1.
+        self._crcs, self._sizes = ([0] * (2 * self._leaves) for _ in range(2))
+
+    def replace(self, segments: Mapping[int, Segment]) -> None:
+        """Replace the segments with these numbers."""
+        for number, segment in segments.items():
+            self.segments[number] = segment
+            self._deflated[number], self._crcs[self._leaves + number], self._sizes[self._leaves + number] = segment
+        nodes = {(self._leaves + number) >> 1 for number in segments}
+        while nodes - {0}:
+            for node in nodes:
+                left, right = 2 * node, 2 * node + 1
+                size = self._sizes[right]
+                self._crcs[node] = isal_zlib.crc32_combine(self._crcs[left], self._crcs[right], size)
+                self._sizes[node] = self._sizes[left] + size
+            nodes = {node >> 1 for node in nodes}
+
+    def data(self, last: Segment) -> bytes:
+        """Return the member with one more segment at its end."""
+        crc = isal_zlib.crc32_combine(self._crcs[1], last.crc, last.size)
+        trailer = struct.pack("<II", crc, (self._sizes[1] + last.size) & 0xFFFFFFFF)
+        return b"".join((_GZIP_HEADER, *self._deflated, last.deflated, _LAST_BLOCK, trailer))

@@ -18,6 +18,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import takewhile
 
 from exporter.metrics.compression import Segment, compress
 from exporter.readings import AccountKey
@@ -48,16 +49,20 @@ class Grid:
         self._present: list[int] = []  # how many accounts have samples of the family
         self._packed: dict[int, Segment] = {}
         self._open: set[int] = set()  # segments that can be packed and are not
-        self.changed: list[int] = []
+        self._changed: dict[int, int] = {}  # segments by the generation in which they changed, the oldest change first
         for family, column in enumerate(columns):
             self._strips.append([b"".join(column[at : at + _STRIP]) for at in range(0, len(column), _STRIP)])
             self._sizes.append(array("I", map(len, column)))
             self._present.append(sum(map(bool, column)))
             if family % self._families == 0:
-                first = len(self.changed)
-                self.changed += [generation] * self._blocks
+                first = family // self._families * self._blocks
+                self._changed.update(dict.fromkeys(range(first, first + self._blocks), generation))
                 self._open.update(range(first + 1, first + self._blocks))
             self.pack_all()
+
+    def __len__(self) -> int:
+        """Return how many segments there are."""
+        return len(self._changed)
 
     @property
     def is_large(self) -> bool:
@@ -89,12 +94,20 @@ class Grid:
             if old[start:end] == fragment:
                 continue
             strips[strip] = b"".join((old[:start], fragment, old[end:]))
-            self.changed[segment] = generation
+            self._change(segment, generation)
             if not fragment or start == end:  # the family's header is in its first segment, and may come or go
                 self._present[family] += 1 if fragment else -1
-                self.changed[first] = generation
+                self._change(first, generation)
             sizes[row] = len(fragment)
             self.generation = generation
+
+    def _change(self, segment: int, generation: int) -> None:
+        self._changed.pop(segment, None)  # to come last
+        self._changed[segment] = generation
+
+    def changed(self, since: int) -> list[int]:
+        """Return the segments that changed after this generation."""
+        return list(takewhile(lambda segment: self._changed[segment] > since, reversed(self._changed)))
 
     def text(self, segment: int, headers: Sequence[bytes]) -> Segment | list[bytes]:
         """Return a packed segment, or the strings that make up another. A family without samples has no header."""
@@ -108,19 +121,25 @@ class Grid:
             pieces += self._strips[family][_strips_of(block)]
         return pieces
 
-    def pack(self, segment: int, compressed: Segment) -> None:
-        """Keep only the compressed text of a segment, unless it may have a header, as the first one of a family."""
-        if segment in self._open:
-            self._open.remove(segment)
-            self._packed[segment] = compressed
-            family, block = divmod(segment, self._blocks)
-            strips = self._strips[family]
-            strips[_strips_of(block)] = [b""] * len(strips[_strips_of(block)])
+    def pack(self, compressed: Sequence[Segment], changed: Iterable[int]) -> None:
+        """Keep only the compressed text of the segments that are not among those that changed.
+
+        The first segment of a family is not packed, because it may have a header.
+        """
+        for segment in self._open.difference(changed):
+            self._pack(segment, compressed[segment])
 
     def pack_all(self) -> None:
         """Compress and pack every segment that can be packed."""
         for segment in list(self._open):
-            self.pack(segment, compress(self._text(*divmod(segment, self._blocks))))
+            self._pack(segment, compress(self._text(*divmod(segment, self._blocks))))
+
+    def _pack(self, segment: int, compressed: Segment) -> None:
+        self._open.remove(segment)
+        self._packed[segment] = compressed
+        family, block = divmod(segment, self._blocks)
+        strips = self._strips[family]
+        strips[_strips_of(block)] = [b""] * len(strips[_strips_of(block)])
 
     def _text(self, family: int, block: int) -> bytes:
         packed = self._packed.get(family * self._blocks + block)

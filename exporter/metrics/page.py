@@ -17,7 +17,7 @@ from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from exporter.metrics.compression import Segment, combine, compress, gzip_member
+from exporter.metrics.compression import Member, Segment, compress
 from exporter.metrics.family import Family
 from exporter.metrics.grid import Grid
 from exporter.metrics.negotiation import gzip_accepted, negotiate
@@ -53,8 +53,7 @@ class _Page:
         self._own_text, self._own_until = b"", float("-inf")
         self._grid: Grid | None = None
         self._generation = -1  # of the segments
-        self._segments: list[Segment] = []
-        self._checked = 0, 0  # CRC and size of all segments together
+        self._member = Member(0)
         self._ready: dict[bool, tuple[int, bytes]] = {}  # generation and body, with gzip (True) and without
 
     def expire_own(self) -> None:
@@ -78,7 +77,7 @@ class _Page:
     def _plain(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, bytes]:
         with grid_lock:
             generation = grid.generation
-            texts = [grid.text(segment, self._headers) for segment in range(len(grid.changed))]
+            texts = [grid.text(segment, self._headers) for segment in range(len(grid))]
         whole = BytesIO()  # one segment after another, because all of them unpacked would be as large as the page
         for text in texts:
             whole.writelines([text.text()] if isinstance(text, Segment) else text)
@@ -88,22 +87,19 @@ class _Page:
     def _gzipped(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, bytes]:
         if grid is not self._grid:
             self._grid, self._generation = grid, -1
-            self._segments = [Segment(b"", 0, 0)] * len(grid.changed)
+            self._member = Member(len(grid))
         with grid_lock:
             generation = grid.generation
-            dirty = []
-            for segment, changed in enumerate(grid.changed):
-                if changed > self._generation:
-                    dirty.append((segment, grid.text(segment, self._headers)))
-                else:
-                    grid.pack(segment, self._segments[segment])
-        for segment, text in dirty:
-            self._segments[segment] = text if isinstance(text, Segment) else compress(b"".join(text))
-        if dirty:
-            self._checked = combine((0, 0), self._segments)
+            texts = {segment: grid.text(segment, self._headers) for segment in grid.changed(self._generation)}
+            grid.pack(self._member.segments, texts)
+        self._member.replace(
+            {
+                segment: text if isinstance(text, Segment) else compress(b"".join(text))
+                for segment, text in texts.items()
+            }
+        )
         self._generation = generation
-        own = compress(self._own_text)
-        return generation, gzip_member([*self._segments, own], combine(self._checked, [own]))
+        return generation, self._member.data(compress(self._own_text))
 
 
 class Exposition:
