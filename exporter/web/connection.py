@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._client = ""
         self._opening: Opening | None = None
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
-        self._outgoing = Outgoing()
+        self._outgoing = Outgoing(self._http, log)
         self._request: h11.Request | None = None
         self._received, self._last = 0, False
         self._enter(Phase.REQUEST, limits.request_seconds)
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         # Be told of every byte that waits in the transport. Otherwise a slow reader would look idle, and Outgoing
         # would send out of order. TLS needs 1, because asyncio would pause at 0 bytes and wait for fewer.
         self._transport.set_write_buffer_limits(high=0 if tls is None else 1)
-        self._outgoing.begin(self._transport, self._socket if tls is None else None)
+        self._outgoing.begin(self._transport, self._socket if tls is None else None, self._sent, self.abort)
         if tls is not None and not self._admit(tls):
             self.abort()
 
@@ -157,8 +157,7 @@ class Connection(asyncio.Protocol):
         self._outgoing.block()
 
     def resume_writing(self) -> None:  # noqa: D102  asyncio's
-        if self._outgoing.unblock():
-            self._sent()
+        self._outgoing.unblock()
 
     def connection_lost(self, _error: Exception | None) -> None:  # noqa: D102  asyncio's
         self.phase = Phase.CLOSING
@@ -227,9 +226,10 @@ class Connection(asyncio.Protocol):
             self._logger.error("a response cannot be sent: %s", error)
             self._respond(failure_response())
             return
-        body = b"" if self._request is not None and self._request.method == b"HEAD" else response.body
-        if self._outgoing.send(headers.as_bytes(self._http, event, body), body):
-            self._sent()
+        if self._request is not None and self._request.method == b"HEAD":
+            self._outgoing.send(event, b"")
+        else:
+            self._outgoing.send(event, response.body, response.pieces)
 
     def _sent(self) -> None:
         if self._last or not self._http.our_state is self._http.their_state is h11.DONE:

@@ -36,9 +36,11 @@ def head(response: Response, close: bool) -> h11.Response:
     headers = [
         ("date", formatdate(time.time(), usegmt=True)),
         ("content-type", response.content_type),
-        ("content-length", str(len(response.body))),
         *response.headers,
     ]
+    if response.pieces is None:
+        # h11 marks the end of another body by chunks, or by closing the connection of a client that knows none.
+        headers.append(("content-length", str(len(response.body))))
     given = _names(response)
     headers += [(name, value) for name, value in SECURITY.items() if name not in given]
     if "content-security-policy" not in given:
@@ -47,15 +49,6 @@ def head(response: Response, close: bool) -> h11.Response:
     if close:
         headers.append(("connection", "close"))
     return h11.Response(status_code=response.status, reason=_REASONS.get(response.status, b""), headers=headers)
-
-
-def as_bytes(http: h11.Connection, event: h11.Response, body: bytes) -> bytes:
-    """Return the head as it is sent, and tell h11 of the body that follows."""
-    sent = http.send(event)
-    # h11 passes a body of known length through. It has to see the body to know when the response has ended.
-    http.send(h11.Data(data=body))
-    http.send(h11.EndOfMessage())
-    return sent
 
 
 def add_missing(response: Response, headers: tuple[tuple[str, str], ...]) -> Response:

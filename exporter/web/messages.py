@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -29,6 +29,8 @@ class Response:
     body: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...] = ()
+    pieces: Iterator[bytes] | None = None
+    """What follows the body. Each piece is made in a thread when the client has taken the one before."""
 
 
 Handler = Callable[[Request], "Response | Future[Response]"]

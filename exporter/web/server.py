@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from exporter.errors import StartError
@@ -139,6 +140,7 @@ class Server:
     async def _serve(self, serving: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._log_loop_error)
+        self._loop.set_default_executor(ThreadPoolExecutor(1, "http-pieces"))
         self._stopping = asyncio.Event()
         hang_ups = HangUps(self._loop)
         tasks = [asyncio.create_task(self._accept(listener, site, hang_ups)) for listener, site in self._listeners]
