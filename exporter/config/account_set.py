@@ -1,8 +1,8 @@
-"""The rules between accounts: no name twice, no key used too often, and what is said of a shared URL or file once."""
+"""The rules between accounts. No name stands twice, no key is used too often, and no key stands where it is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from exporter.config.account_rules import Entry
@@ -14,11 +14,14 @@ from exporter.config.key_budget import KeyUses
 from exporter.config.proxies import proxy_for
 from exporter.config.report import Report
 from exporter.config.rules import is_loopback
+from exporter.config.shown_keys import shown_keys
 from exporter.errors import CredentialError
 from exporter.readings import AccountKey
 
 _BILLING_CALLS = 1 / 60
 """Requests a minute for each thing collected beside the usage: it is requested once an hour."""
+
+_SHOWN = "holds the key of an account. Take it out, because logs and pages show this text, and replace the key"
 
 
 class AccountSet:
@@ -81,7 +84,11 @@ class AccountSet:
             if self._report.is_first(problem):
                 self._report.doubt(location, problem)
 
-    def finish(self) -> None:
-        """Report every key whose accounts together make more requests than it allows."""
+    def finish(self, files: Sequence[Location]) -> None:
+        """Report every key that needs more requests than it allows, or that stands where another text belongs."""
         for location, sentence in self._keys.excesses():
             self._report.problem(location, sentence)
+        keys = self._keys.known()
+        for file in files:
+            for location in shown_keys(file, keys):
+                self._report.problem(location, _SHOWN)

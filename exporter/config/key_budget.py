@@ -43,6 +43,10 @@ class KeyUses:
             self._keys[source] = key
         return key
 
+    def known(self) -> list[str]:
+        """Return every key that could be read."""
+        return [key for key in self._keys.values() if isinstance(key, str)]
+
     def add(self, location: Location, account: Account, rate: float) -> None:
         """Add an account that makes ``rate`` requests a minute."""
         source, limit = account.key, account.max_requests_per_minute

@@ -105,6 +105,7 @@ class _Accounts:
         self._rules = AccountRules(head, known, environ, report)
         self._set = AccountSet(environ, report, self._rules.problem_of)
         self._shared: dict[Any, Any] = {}
+        self._files = [head.location]
         self._common_ca_file: Path | None = None
 
     def all(self, raw: Map) -> Iterator[Account]:
@@ -117,7 +118,7 @@ class _Accounts:
             if account is not None:
                 self._set.add(entry.location, account, self._rules.requests_of(account))
                 yield account
-        self._set.finish()
+        self._set.finish(self._files)
 
     def _entries(self, raw: Map) -> Iterator[Entry]:
         main, listed = self._head.location, raw.get("accounts")
@@ -127,6 +128,7 @@ class _Accounts:
             self._report.problem(main.at("accounts"), f"must be a list (`- name: ...`), not {kind(listed)}")
         for file in account_files(self._head.checked.model.account_files or (), main, self._report):
             location = _read(file, self._environ, self._report)
+            self._files.append(location)
             if isinstance(location.document.value, Seq):
                 yield from self._items(location, location.document.value)
             else:
