@@ -143,6 +143,8 @@ they guess. A *field* is an expression, or a block with these keys.
 - The credit warning must not be below its critical level. A storage, channel or quota warning must not be above its
   critical level. The exporter checks this after it has merged the thresholds. It does not compare a number of credits
   with a percentage, because the result depends on the account's limit.
+- No name, label, path of the state or other text that is shown may hold the key of an account of 8 characters or more.
+  `base_url` and `variables` of an account and `headers`, `query` and `json` of a provider may, because they are sent.
 - There must be at least one account.
 
 """
