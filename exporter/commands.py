@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,7 +23,7 @@ from exporter.flags import FLAGS, add_flags, options, value
 from exporter.options import DEFAULT_LISTEN, Options
 from exporter.runtime import signals
 from exporter.runtime.files import reason
-from exporter.runtime.output import OutputError, write
+from exporter.runtime.output import OutputError, tell, write
 
 if TYPE_CHECKING:
     from exporter.runtime.redaction import Redactor
@@ -63,8 +63,7 @@ def _without_output(error: OutputError) -> int:
 
 
 def _fail(status: int, message: str) -> int:
-    with suppress(OSError):  # if standard error is closed, only the exit status remains
-        print(message, file=sys.stderr, flush=True)
+    tell(message)
     return status
 
 
@@ -75,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
         if file is sys.stdout:
             write(message)
         else:
-            print(message, end="", file=sys.stderr, flush=True)
+            tell(message.rstrip("\n"))
 
     def error(self, message: str) -> NoReturn:
         # No word of the command line is repeated, because a key may stand in the wrong place.
@@ -92,7 +91,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="video-api-exporter",
-        description="Prometheus exporter for accounts with hosted video-AI APIs (VideoDB, VidNavigator)."
+        description="Prometheus exporter for the credits and use of accounts with hosted video-AI APIs."
         " Without a command it polls and serves until SIGTERM or SIGINT.",
         epilog="Each flag has an environment variable, such as VIDEO_API_EXPORTER_CONFIG_FILE for --config.file.",
         allow_abbrev=False,
@@ -215,7 +214,7 @@ def _check_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
         warnings = load_web_config(Path(web), environ).warnings
     config = load(path, PROVIDERS, environ, strict=True)
     for warning in (*warnings, *config.warnings):
-        print(f"{warning} (warning)", file=sys.stderr)
+        tell(f"{warning} (warning)")
     count = len(config.accounts)
     write(f"{path}: OK, {count} account{'' if count == 1 else 's'}\n")
     return 0

@@ -18,7 +18,7 @@ from exporter.report.rows import Grouping
 from exporter.report.span import Span, span_of
 from exporter.report.spending import Spending, spending
 from exporter.report.texts import as_csv, as_json, as_table
-from exporter.runtime.output import write
+from exporter.runtime.output import tell, write
 from exporter.state.base import DAY, AccountHistory
 from exporter.state.opening import open_history
 
@@ -54,7 +54,7 @@ def report(path: Path, days: Days, by: str, output: str, environ: Mapping[str, s
         write(OUTPUTS[output](found))
     if output in ("csv", "json"):
         for note in found.notes:
-            print(f"Note: {note}", file=sys.stderr)
+            tell(f"Note: {note}")
     return 0 if found.is_known else 1
 
 

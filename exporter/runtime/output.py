@@ -1,8 +1,9 @@
-"""Writes to standard output, and raises an error of its own if that fails."""
+"""Writes to standard output, where a failure is an error of its own, and to standard error, where it is ignored."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 
 class OutputError(Exception):
@@ -25,3 +26,10 @@ def write(data: str | bytes) -> None:
         sys.stdout.flush()
     except OSError as error:
         raise OutputError(error) from error
+
+
+def tell(message: str) -> None:
+    """Write a line to standard error, if it is open. Otherwise only the exit status remains."""
+    if sys.stderr is not None:  # print() would write to standard output
+        with suppress(OSError):
+            print(message, file=sys.stderr, flush=True)

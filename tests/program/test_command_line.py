@@ -364,3 +364,34 @@ def test_a_reader_that_has_gone_is_no_news() -> None:
     done = subprocess.run(command("--help"), stdout=writer, stderr=subprocess.PIPE, text=True, env=environment())
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "unread"])
+def test_a_standard_error_that_cannot_be_written_changes_no_exit_status(tmp_path: Path, is_closed: bool) -> None:
+    account = {"name": "a", "provider": "videodb", "api_key": secrets.token_hex(16), "base_url": "http://a.example"}
+    config = write_config(tmp_path / "config.yaml", [account])
+    for words, status, output in (
+        (["--nonsense"], 2, ""),
+        (["check-config", f"--config.file={tmp_path / 'missing'}"], 2, ""),
+        (["check-config", f"--config.file={config}"], 0, f"{config}: OK, 1 account\n"),
+    ):
+        reader, writer = os.pipe()
+        os.close(reader)
+        shell = ["sh", "-c", '"$@" 2>&-', "sh"] if is_closed else []
+        done = subprocess.run(
+            [*shell, *command(*words)], stdout=subprocess.PIPE, stderr=writer, text=True, env=environment()
+        )
+        os.close(writer)
+        assert (done.returncode, done.stdout) == (status, output)
+
+
+@pytest.mark.parametrize("words", [["poll"], ["check-config"], ["providers"], ["config-schema"]], ids=lambda w: w[0])
+def test_a_command_whose_reader_has_ended_exits_1_without_a_traceback(config: Path, words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    variables = environment(VIDEO_API_EXPORTER_CONFIG_FILE=str(config))
+    done = subprocess.run(command(*words), stdout=writer, stderr=subprocess.PIPE, text=True, env=variables)
+    os.close(writer)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "standard output" not in done.stderr
