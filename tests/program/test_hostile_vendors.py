@@ -128,6 +128,19 @@ def test_no_key_is_anywhere(site: Site) -> None:
             assert key[at : at + 8] not in everything
 
 
+def test_a_header_line_without_a_colon_and_megabytes_of_headers_make_a_short_log(tmp_path: Path) -> None:
+    key = secrets.token_hex(16)
+    headers = f"no colon {key}\r\n" + "".join(f"X-{number}: {key}{'y' * 60_000}\r\n" for number in range(90))
+    response = f"HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\n{{}}".encode()
+    with responding(response, keep=False) as url:
+        account = {"name": "a", "provider": "vidnavigator", "api_key": key, "base_url": url}
+        config = write_config(tmp_path / "config.yaml", [account])
+        done = run("poll", f"--config.file={config}", "--log.level=debug")
+    assert "invalid_response" in done.stdout
+    assert len(done.stdout + done.stderr) < 5000
+    assert not [part for at in range(len(key) - 5) if (part := key[at : at + 6]) in done.stdout + done.stderr]
+
+
 def test_a_proxy_that_repeats_its_login_puts_it_into_no_message(tmp_path: Path) -> None:
     password = secrets.token_hex(6) + "@"
     sent = base64.b64encode(f"user:{password}".encode()).decode()
