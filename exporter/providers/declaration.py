@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 from exporter.providers.base import Price
 from exporter.providers.expressions import Expression
@@ -41,7 +42,7 @@ class ErrorRules:
     wait: WaitRule | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CreditRules:
     """The figures of the headline unit. ``rolling`` means a window that is never refilled."""
 
@@ -52,6 +53,12 @@ class CreditRules:
     purchased: ResponseField | None = None
     granted: ResponseField | None = None
     rolling: bool = False
+
+    @cached_property
+    def declared(self) -> Mapping[str, ResponseField]:
+        """Return the figures that are declared, by name."""
+        found = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "rolling"}
+        return {name: figure for name, figure in found.items() if figure is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ class RequestRule:
         return self.path.variables.union(variables_of(self.body), *in_query)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Declaration:
     """A whole provider. ``requests`` has its requests by name, ``usage`` first."""
 
@@ -149,6 +156,21 @@ class Declaration:
     interval: float | None = None
     max_requests_per_minute: int | None = None
     price: Price | None = None
+
+    @cached_property
+    def declared(self) -> frozenset[str]:
+        """Return the names of the figures of the headline unit that its requests declare."""
+        return frozenset().union(*(request.credits.declared for request in self.requests.values()))
+
+    @cached_property
+    def is_rolling(self) -> bool:
+        """Return whether its figures are of a window that is never refilled."""
+        return any(request.credits.rolling for request in self.requests.values())
+
+    @cached_property
+    def has_start(self) -> bool:
+        """Return whether the start of the billing period is declared."""
+        return any(request.period.start is not None for request in self.requests.values())
 
     @property
     def limited(self) -> tuple[str, ...]:

@@ -22,8 +22,6 @@ from exporter.providers.operations import ServiceRow, fold_quotas, fold_services
 from exporter.providers.readers import FieldOutcome, Reader, ResponseField
 from exporter.readings import NamedQuota, Period, Pool, Quota, ServiceUse, Subscription, Usage
 
-_CREDITS = ("balance", "limit", "used", "remaining", "purchased", "granted")
-
 
 @dataclass(slots=True)
 class _Found:
@@ -54,17 +52,12 @@ def usage_of(
     for name, document in documents.items():
         reader = Reader(document, "" if name == "usage" else f"{name}.", rejected, outcomes)
         _read(declaration.requests[name], reader, found)
-    known = found.credits
-    declared = {
-        name for request in declaration.requests.values() for name in _CREDITS if getattr(request.credits, name)
-    }
-    rolling = any(request.credits.rolling for request in declaration.requests.values())
+    known, declared = found.credits, declaration.declared
     _derive(known, declared, found.bad)
     rates = {**declaration.credit_rates, **options.credit_rates}
     services, used_by_operation, folded = _operations(found, rates, options.max_operations)
     quotas, folded_quotas = fold_quotas(found.quotas, options.max_operations)
     is_lifetime = "granted" in declared and "limit" not in declared
-    has_start = any(request.period.start for request in declaration.requests.values())
     return Usage(
         balance=known.get("balance"),
         monthly_limit=known.get("limit"),
@@ -80,7 +73,7 @@ def usage_of(
         usage_period=found.usage_period,
         billing_period=found.period,
         generated_at=found.generated_at,
-        pools={} if rolling else _pools(known, declared, found.period, has_start=has_start),
+        pools={} if declaration.is_rolling else _pools(known, declared, found.period, has_start=declaration.has_start),
         rejected=tuple(rejected),
         unit=declaration.unit,
         quotas=quotas,
@@ -106,15 +99,15 @@ def _read(request: RequestRule, reader: Reader, found: _Found) -> None:
 
 
 def _read_credits(credits: CreditRules, reader: Reader, found: _Found) -> None:
-    for name in _CREDITS:
-        value, rejected = reader.number(f"credits.{name}", getattr(credits, name))
+    for name, figure in credits.declared.items():
+        value, rejected = reader.number("credits." + name, figure)
         if value is not None:
             found.credits.setdefault(name, value)
         if rejected:
             found.bad.add(name)
 
 
-def _derive(known: dict[str, float], declared: set[str], bad: set[str]) -> None:
+def _derive(known: dict[str, float], declared: frozenset[str], bad: set[str]) -> None:
     """Add the figures that are not declared and follow from two that are known."""
 
     def put(name: str, value: float | None) -> None:
@@ -152,7 +145,7 @@ def _total(one: float, other: float) -> float | None:
 
 
 def _pools(
-    known: Mapping[str, float], declared: set[str], period: Period | None, *, has_start: bool
+    known: Mapping[str, float], declared: frozenset[str], period: Period | None, *, has_start: bool
 ) -> Mapping[str, Pool]:
     """Return what the ledger compares. Only what is refilled has a limit and a period."""
     if "balance" in declared or not {"remaining", "limit"} & declared:
@@ -178,6 +171,8 @@ def _operations(
 ) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
     """Return the counters, the use in the headline unit, and the number of folded operations."""
     services, costs, folded = fold_services(found.services, rates, most)
+    if not found.billed:
+        return services, costs, folded
     billed, _, folded_bills = fold_services(found.billed, {}, most)
     return services, {**costs, **{use.operation: use.used for use in billed}}, folded + folded_bills
 

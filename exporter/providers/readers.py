@@ -5,10 +5,10 @@ A field has a value, is absent, or is rejected. What is rejected is noted in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from decimal import Decimal, Overflow, localcontext
+from decimal import Context, Decimal
 from email.utils import parsedate_to_datetime
 from math import inf, isfinite
 from typing import TypeVar
@@ -21,6 +21,7 @@ _T = TypeVar("_T")
 LISTS = ("sum", "min", "max")
 TIMES = ("iso", "date", "unix", "unix-ms", "http-date")
 _DATE_LENGTHS = (8, 10)
+_PRECISE = Context(prec=60, traps=[])  # what overflows becomes infinite
 _LATEST_UNIX_SECONDS = 253_402_300_800.0  # the year 10000
 
 
@@ -33,6 +34,13 @@ class ResponseField:
     list_: str | None = None
     unlimited: tuple[object, ...] = ("unlimited",)
     time: str = "iso"
+    _unlimited: frozenset[tuple[type, object]] = field(init=False, repr=False, compare=False)
+    _factor: Decimal | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Prepare what each reading needs."""
+        object.__setattr__(self, "_unlimited", frozenset(_typed(self.unlimited)))
+        object.__setattr__(self, "_factor", None if self.scale is None else Decimal(repr(self.scale)))
 
     def number_of(self, document: object) -> float | None:
         """Return the field as a number, None where it is absent. Raise UnreadableField."""
@@ -82,7 +90,7 @@ class ResponseField:
         return total
 
     def _one(self, value: object) -> float | None:
-        if any(type(value) is type(word) and value == word for word in self._unlimited_by_type(value)):
+        if not isinstance(value, (list, dict)) and (type(value), value) in self._unlimited:
             return inf
         if value is None:
             return None
@@ -94,19 +102,21 @@ class ResponseField:
                 raise UnreadableField("must be a number, not NaN or one that is too large")
             hint = ". Write `list: sum`, min or max" if isinstance(value, list) else ""
             raise UnreadableField(f"must be a number, not {kind(value)}{hint}")
-        return number if self.scale is None else _scaled(number, self.scale)
-
-    def _unlimited_by_type(self, value: object) -> tuple[object, ...]:
-        if isinstance(value, float) and value.is_integer():
-            # A vendor may write -1.0 for the -1 that is declared.
-            return tuple(float(word) for word in self.unlimited if type(word) in (int, float))  # type: ignore[arg-type]  # a number
-        return self.unlimited
+        return number if self._factor is None else _scaled(number, self._factor)
 
     def _moment(self, value: object) -> float:
         moment = _MOMENTS[self.time](value)
         if moment is None or not isfinite(moment) or not 0 <= moment < _LATEST_UNIX_SECONDS:
             raise UnreadableField(f"must be a time in the form {self.time}, not {_instead(value, self.time)}")
         return moment
+
+
+def _typed(words: Sequence[object]) -> Iterator[tuple[type, object]]:
+    """Yield each value with its type, because true is no 1. A vendor may write -1.0 for the -1 that is declared."""
+    for word in words:
+        yield type(word), word
+        if type(word) is int and abs(word) < 2**53:
+            yield float, float(word)
 
 
 def _instead(value: object, form: str) -> str:
@@ -121,12 +131,9 @@ def _is_recent(moment: float | None) -> bool:
     return moment is not None and 1e9 < moment < 4.1e9
 
 
-def _scaled(number: float, scale: float) -> float:
+def _scaled(number: float, factor: Decimal) -> float:
     """Multiply as decimals, so that 17231 * 0.01 is 172.31."""
-    with localcontext() as context:
-        context.prec = 60
-        context.traps[Overflow] = False
-        result = float(Decimal(repr(number)) * Decimal(repr(scale)))
+    result = float(_PRECISE.multiply(Decimal(repr(number)), factor))
     if not isfinite(result):
         raise UnreadableField("is too large")
     return result

@@ -53,7 +53,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 def config(folder: Path, *providers: str) -> Path:
     path = folder / "config.yaml"
-    lines = [f"  - {{name: {name}, provider: {name}, api_key: {secrets.token_hex(8)}}}" for name in providers]
+    lines = [f"  - {{name: {name}, provider: {name}, api_key: '{secrets.token_hex(8)}'}}" for name in providers]
     path.write_text("\n".join(["accounts:", *lines, ""]))
     return path
 
