@@ -111,16 +111,12 @@ def pauses(options: argparse.Namespace) -> None:
 
 def declared(options: argparse.Namespace) -> None:
     """CPU of a poll of a provider by configuration, compared with the same provider in code."""
-    from bench.polling import capacity
+    from bench import report
+    from bench.declared import compare, doubt
 
-    count = (options.accounts or [10_000])[0]
-    cost: dict[str, list[float]] = {}
-    for name in ("code", "data", "code", "data"):
-        run = capacity(count, max(10, count // 50), 64, options.window, declared=name == "data")
-        cost.setdefault(name, []).append(run["cpu_per_poll_ms"])
-    code, data = min(cost["code"]), min(cost["data"])
-    keep(options, "declared", {"accounts": count, "code_ms": code, "data_ms": data, "ratio": data / code})
-    options.tell(f"{count} accounts: {code:.3f} ms of CPU a poll by code, {data:.3f} by data, {data / code:.2f} times")
+    result = compare((options.accounts or [10_000])[0])
+    options.disturbed = options.disturbed or doubt(result)
+    options.tell(report.declared_table(keep(options, "declared", result)))
 
 
 def start(options: argparse.Namespace) -> None:

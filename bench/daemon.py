@@ -34,7 +34,6 @@ class Daemon:
         """``poll`` is the block ``poll`` of the configuration. The latency is in seconds."""
         self._declared = declared
         self.state = f"path: {directory}/state.db"
-        self.provider = "declared" if declared else "vidnavigator"
         self.count, self._poll, self._directory, self._stack = count, poll, directory, stack
         self._keys = [secrets.token_hex(16) for _ in range(count)]
         keys = directory / "keys"

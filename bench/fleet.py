@@ -59,13 +59,13 @@ class Fleet:
         limits = Limits(clock, KeyRecords(self._state, clock))
         sender = Sender(client_of, limits, Redactor(), clock, threading.Event().wait)
         self._poller = Poller(
-            providers=PROVIDERS, sender=sender, store=self.store, save=self._state.save, metrics=metrics
+            providers=self.config.providers, sender=sender, store=self.store, save=self._state.save, metrics=metrics
         )
         self._accounts = sorted(self.config.accounts, key=poll_order)
 
-    def poll(self) -> None:
-        """Poll every account once, in the order of the page."""
-        for account in self._accounts:
+    def poll(self, part: slice = slice(None)) -> None:
+        """Poll every account or a part of them once, in the order of the page."""
+        for account in self._accounts[part]:
             self._poller.poll(account)
 
     def __enter__(self) -> Fleet:
@@ -83,7 +83,7 @@ def local_fleet(count: int, directory: Path) -> Fleet:
     return Fleet(config, lambda _account: vendor)
 
 
-def fill_state(path: Path, count: int, interval: float, provider: str = "vidnavigator") -> None:
+def fill_state(path: Path, count: int, interval: float) -> None:
     """Give every account a state as after a poll, so that an exporter polls each at its next place in the interval."""
     clock = SystemClock()
     slots = Slots(clock)
@@ -91,8 +91,7 @@ def fill_state(path: Path, count: int, interval: float, provider: str = "vidnavi
         fleet.poll()
         polled = fleet.store.state(fleet.config.accounts[0].id)
     state = StateFile.open(path, clock, exclusive=True)
-    for _, name in account_keys(count):
-        account = provider, name
+    for account in account_keys(count):
         seconds = slots.after(account, interval, clock.monotonic()) - clock.monotonic()
         state.save(account, replace(polled, next_poll=clock.wall() + seconds))
     state.close()

@@ -20,15 +20,15 @@ LATENCY = 0.3
 """Seconds that the simulated vendor takes for each response."""
 
 
-def capacity(count: int, interval: int, concurrency: int, window: float, *, declared: bool = False) -> dict[str, Any]:
+def capacity(count: int, interval: int, concurrency: int, window: float) -> dict[str, Any]:
     """Poll this many accounts every ``interval`` seconds, and watch for ``window`` seconds.
 
     The exporter starts with the states of an earlier run, so its polls are spread evenly from the start.
     """
     with workplace() as directory, ExitStack() as stack:
         poll = f"interval: {interval}s, timeout: 5s, concurrency: {concurrency}"
-        daemon = Daemon(count, poll, LATENCY, directory, stack, declared=declared)
-        fill_state(directory / "state.db", count, interval, daemon.provider)
+        daemon = Daemon(count, poll, LATENCY, directory, stack)
+        fill_state(directory / "state.db", count, interval)
         daemon.start()
         ready = daemon.until("/-/ready")
         time.sleep(SETTLE)

@@ -161,6 +161,17 @@ def cost_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def declared_table(result: dict[str, Any]) -> str:
+    """Return the CPU of a poll by code and by data, and the quartiles of their ratio."""
+    low, high = map(_figure, result["spread"])
+    return (
+        "| accounts | turns | by code, CPU ms | by data, CPU ms | data ÷ code | middle half |\n"
+        "| ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        f"| {result['accounts']:,} | {result['turns']} | {_figure(result['code_ms'])} | {_figure(result['data_ms'])} "
+        f"| {_figure(result['ratio'])} | {low} to {high} |\n"
+    )
+
+
 def state_table(rows: Sequence[dict[str, Any]]) -> str:
     """Return what a poll costs with its state in a file and in a database, compared with the file."""
     names = {
@@ -335,6 +346,7 @@ def filled(text: str, read: Callable[[str], dict[str, Any]]) -> str:
         "scrape": lambda: "\n".join(scrape_table(read(f"scrape-{count}")) for count in (1, 100, 1_000, 10_000)),
         "poll": lambda: poll_table(read("poll")["runs"]),
         "cost": lambda: cost_table(read("cost")),
+        "declared": lambda: declared_table(read("declared")),
         "many": lambda: many_table(read("many")),
         "connections": lambda: connection_table(read("connections")),
         "start": lambda: start_table(read("start")),
