@@ -122,15 +122,15 @@ not looked at.
 
 [Providers](providers.md) shows how to write a provider. An *expression* is JMESPath over the decoded response, with
 `items()` beside its functions. It has at most 1,024 characters. `sum()`, `avg()` and `to_number()` are refused, because
-they guess. A *field* is an expression, or a block with these keys.
+they guess. A *field* is an expression, or a block with these keys. A key at a field that does not take it is an error.
 
-| key | meaning |
-| --- | --- |
-| `value` | The expression. |
-| `scale` | The number is multiplied by it, as in `0.01` for cents. |
-| `list` | `sum`, `min` or `max` of a list. A list without it is rejected. An empty list is absent. |
-| `unlimited` | Values for no limit, such as `[unlimited, null, -1]`. Without it that is the text `unlimited`. |
-| `time` | How a time is written, which is `iso`, `date`, `unix`, `unix-ms` or `http-date`. Without it that is `iso`. |
+| key | fields | meaning |
+| --- | --- | --- |
+| `value` | all | The expression. |
+| `scale` | number, ratio | The number is multiplied by it, as in `0.01` for cents. |
+| `list` | number, ratio, time | `sum`, `min` or `max` of a list, which is rejected without it. Times have no `sum`. |
+| `unlimited` | number | Values for no limit, such as `[unlimited, null, -1]`. It is `[unlimited]` by default. |
+| `time` | time | How a time is written: `iso`, which is the default, `date`, `unix`, `unix-ms` or `http-date`. |
 
 ## Rules between values
 

@@ -17,9 +17,10 @@ from exporter.config.account_rules import AccountRules, Entry, Head
 from exporter.config.account_set import AccountSet
 from exporter.config.accounts import Account, Config
 from exporter.config.credentials import KEY_FIELDS
+from exporter.config.declarations import price_of
 from exporter.config.document import UNREADABLE, Location, Map, Seq
 from exporter.config.json_schema import json_schema as as_json_schema
-from exporter.config.providers import KnownProviders, preset_names, price_of
+from exporter.config.providers import KnownProviders, preset_names
 from exporter.config.report import Report
 from exporter.config.rules import kind
 from exporter.config.state_rules import state_source

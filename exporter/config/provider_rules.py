@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import inf
 from typing import Any, cast
 
 from exporter.config.rules import NAME, Rule, text
@@ -31,7 +34,6 @@ _NO_HEADERS = frozenset(
         "cookie",
     )
 )
-_FIELD_KEYS = ("value", "scale", "list", "unlimited", "time")
 _SCHEMES = ("basic", "bearer", "key", "token")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
@@ -40,35 +42,64 @@ def _expression(value: object) -> Expression:
     return Expression(text(value))
 
 
-def _field(value: object) -> ResponseField:
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a field is read as: in words, its options, and what `list` may do."""
+
+    words: str
+    options: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+
+
+_NUMBER = _Kind("a number", ("scale", "list", "unlimited"), LISTS)
+_RATIO = _Kind("a ratio", ("scale", "list"), LISTS)
+_TIME = _Kind("a time", ("time", "list"), ("min", "max"))
+_TEXT = _Kind("a text")
+_FLAG = _Kind("true or false")
+_OPTIONS = {
+    "scale": "a number. A time in milliseconds is `time: unix-ms`",
+    "list": "a number or a time. An expression selects one item, as in names[0]",
+    "unlimited": "a number that may have no limit",
+    "time": "a time",
+}
+"""What each option is for, and what would be right elsewhere."""
+
+
+def _field(kind: _Kind, value: object) -> ResponseField:
     if not isinstance(value, Mapping):
         return ResponseField(_expression(value))
-    unknown = [name for name in value if name not in _FIELD_KEYS]
-    if unknown:
-        raise ValueError(f"has an unknown key; known are {', '.join(_FIELD_KEYS)}")
+    for name in value:
+        if name in _OPTIONS and name not in kind.options:
+            raise ValueError(f"{name}: belongs to {_OPTIONS[name]}. This is {kind.words}")
+        if name not in ("value", *kind.options):
+            raise ValueError(f"has an unknown key; known are {', '.join(('value', *kind.options))}")
     if "value" not in value:
         raise ValueError("has no `value`, which is the expression")
     scale, list_, time = value.get("scale"), value.get("list"), value.get("time", "iso")
-    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, (int, float)) or scale == 0):
+    if "scale" in value and (not _is_number(scale) or not 0 < abs(scale or 0) < inf):
         raise ValueError("scale: must be a number other than 0, such as 0.01")
-    if list_ is not None and list_ not in LISTS:
-        raise ValueError(f"list: must be one of {', '.join(LISTS)}")
+    if "list" in value and list_ not in kind.lists:
+        raise ValueError(f"list: must be one of {', '.join(kind.lists)}")
     if time not in TIMES:
         raise ValueError(f"time: must be one of {', '.join(TIMES)}")
+    expression = _expression(value["value"])
+    return ResponseField(expression, scale, list_, _unlimited(value, expression), time)
+
+
+def _unlimited(value: Mapping[Any, Any], expression: Expression) -> tuple[object, ...]:
     unlimited = value.get("unlimited", ["unlimited"])
     if not isinstance(unlimited, list) or any(isinstance(item, (list, Mapping)) for item in unlimited):
         raise ValueError("unlimited: must be a list of values, such as [unlimited, null, -1]")
-    expression = _expression(value["value"])
     if None in unlimited and expression.path is None:
         raise ValueError(
             "unlimited: null needs a path of names alone, such as data.limit, because other expressions give null also "
             "for what is not sent"
         )
-    return ResponseField(expression, scale, list_, tuple(unlimited), time)
+    return tuple(unlimited)
 
 
 def _text_or_field(value: object) -> str | ResponseField:
-    return _field(value) if isinstance(value, Mapping) else text(value)
+    return _field(_TEXT, value) if isinstance(value, Mapping) else text(value)
 
 
 def _template(value: object) -> Template:
@@ -149,6 +180,13 @@ def _status(value: object) -> int:
     return int(written)
 
 
+def _refusal_status(value: object) -> int:
+    status = _status(value)
+    if status < 300:
+        raise ValueError("is no refusal. Where a 200 may be one, `success` and `reasons` tell")
+    return status
+
+
 def one_of(*words: str) -> Rule:
     """Return the rule for one of some words."""
 
@@ -183,43 +221,52 @@ def plain(value: object) -> object:
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
-_TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}
-_FIELD: Mapping[str, Any] = {
-    "anyOf": [
-        _TEXT,
-        {
-            "type": "object",
-            "required": ["value"],
-            "additionalProperties": False,
-            "properties": {
-                "value": _TEXT,
-                "scale": {"type": "number"},
-                "list": {"enum": [*LISTS]},
-                "unlimited": {"type": "array"},
-                "time": {"enum": [*TIMES]},
-            },
-        },
-    ]
-}
+_WORDS: Mapping[str, Any] = {"type": "string", "minLength": 1}
 
-EXPRESSION = Rule("expression", _expression, {**_TEXT, "maxLength": 1024})
-FIELD = Rule("field", _field, _FIELD)
-TEXT_OR_FIELD = Rule("text or field", _text_or_field, _FIELD)
+
+def _schema(kind: _Kind) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = {
+        "scale": {"type": "number"},
+        "list": {"enum": [*kind.lists]},
+        "unlimited": {"type": "array"},
+        "time": {"enum": [*TIMES]},
+    }
+    block = {
+        "type": "object",
+        "required": ["value"],
+        "additionalProperties": False,
+        "properties": {"value": _WORDS, **{name: options[name] for name in kind.options}},
+    }
+    return {"anyOf": [_WORDS, block]}
+
+
+def _field_rule(name: str, kind: _Kind) -> Rule:
+    return Rule(name + " field", partial(_field, kind), _schema(kind))
+
+
+EXPRESSION = Rule("expression", _expression, {**_WORDS, "maxLength": 1024})
+NUMBER = _field_rule("number", _NUMBER)
+RATIO = _field_rule("ratio", _RATIO)
+TIME = _field_rule("time", _TIME)
+TEXT_FIELD = _field_rule("text", _TEXT)
+FLAG = _field_rule("flag", _FLAG)
+TEXT_OR_FIELD = Rule("text or field", _text_or_field, _schema(_TEXT))
 TEMPLATE = Rule("text", _template, {"type": ["string", "number"]})
 HEADER_VALUE = Rule("text", _header_value, {"type": ["string", "number"]})
 PATH = Rule("path", _path, {"type": "string", "pattern": "^/"})
-HEADER = Rule("header name", _header, _TEXT)
+HEADER = Rule("header name", _header, _WORDS)
 PREFIX = Rule("text", _prefix, {"type": "string"})
 REQUEST_NAME = Rule("name", _request_name, {**NAME.schema, "not": {"const": "usage"}})
 VARIABLE_NAME = Rule("variable name", _variable, {"type": "string", "pattern": f"^{VARIABLE.pattern}$"})
-UNIT = Rule("text", _unit, {**_TEXT, "maxLength": 64})
+UNIT = Rule("text", _unit, {**_WORDS, "maxLength": 64})
 REASON = Rule("reason", _reason, {"enum": [*RESPONSE_REASONS]})
 STATUS = Rule(
     "HTTP status", _status, {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^[1-5][0-9]{2}$"}]}
 )
 NO_SUBSCRIPTION = Rule(
-    "expression or block", _no_subscription, {"anyOf": [_TEXT, {"type": "object", "required": ["value"]}]}
+    "expression or block", _no_subscription, {"anyOf": [_WORDS, {"type": "object", "required": ["value"]}]}
 )
+REFUSAL_STATUS = Rule("HTTP status", _refusal_status, STATUS.schema)
 JSON = Rule("JSON", _any, {})
 BODY = Rule("JSON", lambda value: parse_json(plain(value)), {})
 WAIT_TIME = one_of("seconds", "http-date", "unix", "unix-ms", "iso")

@@ -10,18 +10,23 @@ from exporter.config.block import Block
 from exporter.config.provider_rules import (
     BODY,
     EXPRESSION,
-    FIELD,
+    FLAG,
     HEADER,
     HEADER_VALUE,
     JSON,
     NO_SUBSCRIPTION,
+    NUMBER,
     PATH,
     PREFIX,
+    RATIO,
     REASON,
+    REFUSAL_STATUS,
     REQUEST_NAME,
     STATUS,
     TEMPLATE,
+    TEXT_FIELD,
     TEXT_OR_FIELD,
+    TIME,
     UNIT,
     VARIABLE_NAME,
     WAIT_TIME,
@@ -32,7 +37,10 @@ from exporter.providers.expressions import Expression
 from exporter.providers.readers import ResponseField
 from exporter.providers.templates import Template
 
-_OptionalField = Annotated[ResponseField | None, FIELD]
+_OptionalNumber = Annotated[ResponseField | None, NUMBER]
+_OptionalTime = Annotated[ResponseField | None, TIME]
+_OptionalText = Annotated[ResponseField | None, TEXT_FIELD]
+_OptionalFlag = Annotated[ResponseField | None, FLAG]
 
 
 def _figure(description: str) -> Any:
@@ -81,8 +89,8 @@ class ErrorsBlock(Block):
     reasons: dict[Annotated[str, TEXT], Annotated[str, REASON]] | None = Field(
         default=None, description="Reason for each code, which is compared as a text."
     )
-    statuses: dict[Annotated[int, STATUS], Annotated[str, REASON]] | None = Field(
-        default=None, description="Reason for HTTP statuses that this vendor uses in a way of its own."
+    statuses: dict[Annotated[int, REFUSAL_STATUS], Annotated[str, REASON]] | None = Field(
+        default=None, description="Reason for HTTP statuses from 300 on that this vendor uses in a way of its own."
     )
     wait: WaitBlock | None = Field(default=None, description="Where the response names how long the key must rest.")
 
@@ -90,12 +98,12 @@ class ErrorsBlock(Block):
 class FiguresBlock(Block):
     """Figures of the headline unit. What is not given is derived where it follows from two that are."""
 
-    balance: _OptionalField = _figure("What can be spent now. Left out it is `remaining` + `purchased`.")
-    limit: _OptionalField = _figure("What the plan gives each period. A share in `thresholds` is one of it.")
-    used: _OptionalField = _figure("What was used of `limit` in the period, or of `granted` ever.")
-    remaining: _OptionalField = _figure("What is left of `limit`. Left out it is `limit` - `used`.")
-    purchased: _OptionalField = _figure("What was bought on top and outlives the period.")
-    granted: _OptionalField = _figure("All that was ever bought or given. It is no limit of a period.")
+    balance: _OptionalNumber = _figure("What can be spent now. Left out it is `remaining` + `purchased`.")
+    limit: _OptionalNumber = _figure("What the plan gives each period. A share in `thresholds` is one of it.")
+    used: _OptionalNumber = _figure("What was used of `limit` in the period, or of `granted` ever.")
+    remaining: _OptionalNumber = _figure("What is left of `limit`. Left out it is `limit` - `used`.")
+    purchased: _OptionalNumber = _figure("What was bought on top and outlives the period.")
+    granted: _OptionalNumber = _figure("All that was ever bought or given. It is no limit of a period.")
     window: Annotated[str | None, one_of("rolling")] = Field(
         default=None,
         description="`rolling` if the figures are of the last days and nothing is ever refilled. "
@@ -109,9 +117,9 @@ class OperationsBlock(Block):
     each: Annotated[Expression, EXPRESSION] = Field(
         description="The list. `items(data.usage)` makes one of an object, with `key` and `value`."
     )
-    name: Annotated[ResponseField, FIELD] = Field(description="Value of the label `operation`.")
-    used: Annotated[ResponseField, FIELD] = Field(description="How much was used.")
-    unit: _OptionalField = _figure("Unit of `used`. Left out it is the provider's `unit`.")
+    name: Annotated[ResponseField, TEXT_FIELD] = Field(description="Value of the label `operation`.")
+    used: Annotated[ResponseField, NUMBER] = Field(description="How much was used.")
+    unit: _OptionalText = _figure("Unit of `used`. Left out it is the provider's `unit`.")
     credit_rates: dict[Annotated[str, TEXT], Annotated[float, RATE]] | None = Field(
         default=None, description="How many of an operation one credit buys, by name."
     )
@@ -120,10 +128,10 @@ class OperationsBlock(Block):
 class AmountsBlock(Block):
     """What is used of something limited."""
 
-    used: _OptionalField = _figure("What is used. Left out it is `limit` - `remaining`.")
-    limit: _OptionalField = _figure("The limit.")
-    remaining: _OptionalField = _figure("What is left. Left out it is `limit` - `used`.")
-    ratio: _OptionalField = _figure("Used / limit from 0 to 1. Without a value it is derived.")
+    used: _OptionalNumber = _figure("What is used. Left out it is `limit` - `remaining`.")
+    limit: _OptionalNumber = _figure("The limit.")
+    remaining: _OptionalNumber = _figure("What is left. Left out it is `limit` - `used`.")
+    ratio: Annotated[ResponseField | None, RATIO] = _figure("Used / limit from 0 to 1. Without a value it is derived.")
 
 
 class QuotaBlock(AmountsBlock):
@@ -138,26 +146,26 @@ class QuotaBlock(AmountsBlock):
         json_schema_extra={"x-default": "the provider's `unit`"},
     )
     each: Annotated[Expression | None, EXPRESSION] = Field(default=None, description="A list of quotas.")
-    resets_at: _OptionalField = _figure("When it is refilled.")
-    expires_at: _OptionalField = _figure("When what is left of it is lost.")
+    resets_at: _OptionalTime = _figure("When it is refilled.")
+    expires_at: _OptionalTime = _figure("When what is left of it is lost.")
 
 
 class PeriodBlock(Block):
     """A period. A new start, or without one a new end, tells the ledger that the limit was refilled."""
 
-    start: _OptionalField = _figure("Start of the period.")
-    end: _OptionalField = _figure("End of the period.")
+    start: _OptionalTime = _figure("Start of the period.")
+    end: _OptionalTime = _figure("End of the period.")
 
 
 class PlanBlock(Block):
     """The plan."""
 
-    id: _OptionalField = _figure("Label `plan_id`, a text.")
-    name: _OptionalField = _figure("Label `plan_name`, a text.")
-    interval: _OptionalField = _figure("Label `interval`, a text.")
-    status: _OptionalField = _figure("Label `status`, a text.")
-    active: _OptionalField = _figure("True or false.")
-    cancel_at_period_end: _OptionalField = _figure("True or false.")
+    id: _OptionalText = _figure("Label `plan_id`, a text.")
+    name: _OptionalText = _figure("Label `plan_name`, a text.")
+    interval: _OptionalText = _figure("Label `interval`, a text.")
+    status: _OptionalText = _figure("Label `status`, a text.")
+    active: _OptionalFlag = _figure("True or false.")
+    cancel_at_period_end: _OptionalFlag = _figure("True or false.")
 
 
 class RequestBlock(Block):
@@ -187,7 +195,7 @@ class RequestBlock(Block):
     period: PeriodBlock | None = Field(default=None, description="The period in which `limit` is refilled.")
     usage_period: PeriodBlock | None = Field(default=None, description="The period that the use is of, if it differs.")
     plan: PlanBlock | None = Field(default=None, description="The plan.")
-    generated_at: _OptionalField = _figure("When the vendor made the figures.")
+    generated_at: _OptionalTime = _figure("When the vendor made the figures.")
 
 
 class UsageBlock(RequestBlock):

@@ -9,24 +9,21 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path as FilePath
 
-from exporter.config import checking, provider_schema, yaml
-from exporter.config.block import Block
-from exporter.config.document import UNREADABLE, Location, Map, Path
-from exporter.config.provider_schema import ProviderBlock, RequestBlock
+from exporter.config import checking, provider_checks, yaml
+from exporter.config.declarations import declaration_of, requests_of
+from exporter.config.document import UNREADABLE, Location, Map
+from exporter.config.provider_schema import ProviderBlock
 from exporter.config.report import Report
 from exporter.config.rules import kind
-from exporter.providers import declaration as declared
 from exporter.providers import packages
-from exporter.providers.base import Price, Provider
+from exporter.providers.base import Provider
 from exporter.providers.declaration import Declaration
 from exporter.providers.declared import provider_of
 from exporter.providers.examples import differences
-from exporter.providers.expressions import Expression
-from exporter.providers.readers import ResponseField
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 PRESETS = FilePath(__file__).parent.parent / "providers" / "presets"
@@ -158,8 +155,10 @@ class KnownProviders:
         block = self._block(location, raw)
         if block is None:
             return
-        if not any(_reads_something(request) for request in (block.usage, *(block.usage.more or {}).values())):
-            self._report.warn(location.at("usage"), f"reads no figure. Give at least one of {', '.join(_FIGURES)}")
+        if not any(map(provider_checks.reads_something, requests_of(block).values())):
+            self._report.warn(
+                location.at("usage"), f"reads no figure. Give at least one of {', '.join(provider_checks.FIGURES)}"
+            )
         declaration = declaration_of(name, block)
         self.declarations[name] = declaration
         self.known[name] = provider_of(declaration)
@@ -178,157 +177,7 @@ class KnownProviders:
             return None
         block, mistakes = checking.read(ProviderBlock, raw)
         if block is not None:
-            mistakes = list(_contradictions(block))
+            mistakes = list(provider_checks.contradictions(block))
         for path, sentence in mistakes:
             self._report.problem(location.at(*path), sentence)
         return None if mistakes else block
-
-
-def _contradictions(block: ProviderBlock) -> Iterator[tuple[Path, str]]:
-    """Yield what is wrong between values that are right by themselves."""
-    yield from _of_auth(block)
-    for name, value in (block.headers or {}).items():
-        yield from _undeclared(block, value.variables, "headers", name)
-    wait = block.errors.wait if block.errors else None
-    if wait is not None and (wait.path is None) == (wait.header is None):
-        yield ("errors", "wait"), "must hold exactly one of path and header"
-    yield from _of_request(block, block.usage, "usage")
-    for name, more in (block.usage.more or {}).items():
-        yield from _of_request(block, more, "usage", "more", name)
-    for position, example in enumerate(block.examples or ()):
-        for name in set(example.more or ()) - set(block.usage.more or ()):
-            yield ("examples", position, "more", name), "is the name of no request under `usage.more`"
-
-
-_FIGURES = ("credits", "quotas", "operations", "storage", "channels", "period", "plan")
-
-
-def _reads_something(request: RequestBlock) -> bool:
-    return any(_given(getattr(request, name)) for name in _FIGURES)
-
-
-def _given(block: object) -> bool:
-    """Return whether a block of figures has any."""
-    return bool(block.model_fields_set) if isinstance(block, Block) else bool(block)
-
-
-def _of_auth(block: ProviderBlock) -> Iterator[tuple[Path, str]]:
-    auth = block.auth
-    if sum(value is not None for value in (auth.header, auth.basic, auth.query)) != 1:
-        yield ("auth",), "must hold exactly one of header, basic and query"
-    if auth.prefix is not None and auth.header is None:
-        yield ("auth", "prefix"), "belongs to `header`, which is not given"
-    own = (auth.header or ("Authorization" if auth.basic else "")).lower()
-    for name in block.headers or {}:
-        if name.lower() == own:
-            yield ("headers", name), "is the header that carries the key. Leave it out"
-    if auth.basic is not None:
-        yield from _undeclared(block, auth.basic.variables, "auth", "basic")
-
-
-def _of_request(block: ProviderBlock, request: RequestBlock, *where: str) -> Iterator[tuple[Path, str]]:
-    for position, entry in enumerate(request.quotas or ()):
-        try:
-            _quota_name(entry)
-        except ValueError as error:
-            yield (*where, "quotas", position, "name"), str(error)
-            return
-        if not entry.model_fields_set - {"name", "unit", "each"}:
-            yield (*where, "quotas", position), "has no figure. Give at least one, such as used, limit or remaining"
-    if block.auth.query in (request.query or {}):
-        yield (*where, "query", str(block.auth.query)), "is the parameter that carries the key. Leave it out"
-    if request.json_ is not None and request.method != "POST":
-        yield (*where, "json"), "is sent with `method: POST` alone. Add it"
-    yield from _undeclared(block, _request_rule(request, block).variables, *where)
-
-
-def _undeclared(block: ProviderBlock, used: Iterable[str], *where: str) -> Iterator[tuple[Path, str]]:
-    if set(used) - set(block.variables or ()):
-        yield where, "uses a variable in braces that `variables` does not list. Add it there"
-
-
-def declaration_of(name: str, block: ProviderBlock) -> Declaration:
-    """Return the declaration that a block of the configuration is."""
-    auth, errors = block.auth, block.errors or provider_schema.ErrorsBlock()
-    wait = errors.wait
-    operations = block.usage.operations
-    return Declaration(
-        title=block.title or name,
-        base_url=block.base_url,
-        auth=declared.AuthRule(auth.header or "", auth.prefix or "", auth.basic, auth.query or ""),
-        requests={"usage": _request_rule(block.usage, block)}
-        | {key: _request_rule(more, block) for key, more in (block.usage.more or {}).items()},
-        variables=tuple(dict.fromkeys(block.variables or ())),
-        headers=block.headers or {},
-        unit=block.unit or "credits",
-        errors=declared.ErrorRules(
-            errors.code,
-            errors.message,
-            errors.reasons or {},
-            errors.statuses or {},
-            None if wait is None else declared.WaitRule(wait.path, wait.header or "", wait.time or "seconds"),
-        ),
-        credit_rates=(operations.credit_rates if operations else None) or {},
-        interval=block.interval,
-        max_requests_per_minute=block.max_requests_per_minute,
-        price=price_of(block.price),
-    )
-
-
-def price_of(block: provider_schema.PriceBlock | None) -> Price | None:
-    """Return what one credit costs, None where it is not given."""
-    return None if block is None else Price(block.amount, block.currency)
-
-
-def _request_rule(request: RequestBlock, block: ProviderBlock) -> declared.RequestRule:
-    credits = request.credits or provider_schema.FiguresBlock()
-    operations, plan = request.operations, request.plan or provider_schema.PlanBlock()
-    none, statuses = request.no_subscription or (None, (404,))
-    return declared.RequestRule(
-        path=request.path,
-        query=request.query or {},
-        body=request.json_ if request.json_ is not None or request.method != "POST" else {},
-        success=request.success,
-        no_subscription=none,
-        no_subscription_statuses=statuses,
-        credits=declared.CreditRules(
-            **{name: getattr(credits, name) for name in type(credits).model_fields if name != "window"},
-            rolling=credits.window is not None,
-        ),
-        operations=None
-        if operations is None
-        else declared.OperationRules(operations.each, operations.name, operations.used, operations.unit),
-        quotas=tuple(_quota(entry, block.unit or "credits") for entry in request.quotas or ()),
-        storage=_amounts(request.storage),
-        channels=_amounts(request.channels),
-        period=_span(request.period),
-        usage_period=_span(request.usage_period),
-        plan=declared.PlanRule(**{name: getattr(plan, name) for name in type(plan).model_fields}),
-        generated_at=request.generated_at,
-    )
-
-
-def _quota(entry: provider_schema.QuotaBlock, unit: str) -> declared.QuotaRule:
-    return declared.QuotaRule(
-        _quota_name(entry),
-        unit if entry.unit is None else entry.unit,
-        declared.AmountRules(entry.used, entry.limit, entry.remaining, entry.ratio),
-        entry.resets_at,
-        entry.expires_at,
-        entry.each,
-    )
-
-
-def _quota_name(entry: provider_schema.QuotaBlock) -> str | ResponseField:
-    """Return the name, which is a field where there is one for each item. Raise ValueError."""
-    return (
-        entry.name if entry.each is None or not isinstance(entry.name, str) else ResponseField(Expression(entry.name))
-    )
-
-
-def _amounts(block: provider_schema.AmountsBlock | None) -> declared.AmountRules | None:
-    return None if block is None else declared.AmountRules(block.used, block.limit, block.remaining, block.ratio)
-
-
-def _span(block: provider_schema.PeriodBlock | None) -> declared.SpanRule:
-    return declared.SpanRule() if block is None else declared.SpanRule(block.start, block.end)

@@ -111,21 +111,20 @@ def refuses(rules: ErrorRules, request: RequestRule, status: int, document: obje
     good = 200 <= status < 300
     if (good or status in request.no_subscription_statuses) and says_no_subscription(request, document):
         return None
-    reason = rules.reasons.get(_code(rules.code, document))
-    words = _words(rules.message, document)
+    if good and (request.success is None or request.success.holds(document)):
+        is_readable = isinstance(document, (dict, list))
+        return None if is_readable else errors.InvalidResponseError("the response is neither a JSON object nor a list")
+    code, words = _code(rules.code, document), _words(rules.message, document)
+    reason = rules.reasons.get(code)
     if not good:
+        words = words or vendor_message(document) or code
         return _refusal(reason or rules.statuses.get(status), status, document, words)
-    if request.success is not None and not request.success.holds(document):
-        error = RESPONSE_REASONS.get(reason or "", errors.InvalidResponseError)
-        return error(f"the vendor's response reports a failure{': ' + words if words else ''}")
-    if not isinstance(document, (dict, list)):
-        return errors.InvalidResponseError("the response is neither a JSON object nor a list")
-    return None
+    error, words = RESPONSE_REASONS.get(reason or "", errors.InvalidResponseError), words or code
+    return error(f"the vendor's response reports a failure{': ' + words if words else ''}")
 
 
 def _refusal(reason: str | None, status: int, document: object, words: str) -> errors.PollError:
     error = RESPONSE_REASONS.get(reason or "") or type(refusal(status, document))
-    words = words or vendor_message(document)
     return error(f"HTTP {status}: {words}" if words else f"HTTP {status}")
 
 
