@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from exporter.config.authorities import Authorities, authorities_for
 from exporter.config.proxies import proxy_for
 from exporter.errors import InvalidResponseError, PollError, UnreachableError
 from exporter.transport.body import decoded, read_body
-from exporter.transport.connections import Adapter, Call
+from exporter.transport.connections import Call, send
 from exporter.transport.deadline import Deadline
 from exporter.transport.lookups import Resolve, resolve
 from exporter.transport.sockets import Dialler, TlsContext
@@ -75,24 +76,23 @@ class Transport:
         request = _prepared(self._base_url + path, params, {**self._headers, **headers}, body)
         call = Call(lambda host, port: self._dialler.connect(host, port, deadline))
         proxies = self._proxies()
-        try:
-            with translated():
-                adapter = Adapter(call, self._context())
-                response = adapter.send(request, stream=True, timeout=timeout, proxies=proxies)
-        except InvalidResponseError:
-            refusal, known = call.head()
-            if refusal is None or 200 <= refusal < 300:
-                raise
-            return _response(refusal, known)
-        status = response.status_code
-        try:
-            with translated(unknown=InvalidResponseError):
-                document = decoded(read_body(response.raw))
-        except PollError:
-            if 200 <= status < 300:
-                raise
-            document = None
-        return _response(status, response.headers.items(), document)
+        with closing(call):
+            try:
+                with translated():
+                    response = send(request, call, self._context(), timeout, proxies)
+            except InvalidResponseError:
+                refusal, known = call.head()
+                if refusal is None or 200 <= refusal < 300:
+                    raise
+                return _response(refusal, known)
+            try:
+                with translated(unknown=InvalidResponseError):
+                    document = decoded(read_body(response))
+            except PollError:
+                if 200 <= response.status < 300:
+                    raise
+                document = None
+            return _response(response.status, response.headers.itermerged(), document)
 
     def abort(self) -> None:
         """Cut every call in flight and refuse new connections. The calls raise UnreachableError."""

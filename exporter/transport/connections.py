@@ -1,7 +1,8 @@
-"""The adapter, pools and connections that requests and urllib3 use for one call. They obey its deadline.
+"""The connections of urllib3 that carry one call, and the adapter of requests where a proxy is used.
 
-None of them outlives the call. So a connection carries one request of one key, and data that arrives late reaches no
-other request.
+All obey the deadline of the call, and none outlives it. So a connection carries one request of one key, and data that
+arrives late reaches no other request. Without a proxy no pool is made, because a pool for one call costs more CPU than
+the call.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import functools
 import http.client
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+import urllib3
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -44,11 +47,18 @@ class FinalResponse(http.client.HTTPResponse):
 
 
 class Call:
-    """Connects for one call, and keeps its response as far as it could be read."""
+    """One call. It keeps its connection until it is closed, and its response as far as that could be read."""
 
     def __init__(self, connect: Connect) -> None:
         self.connect = connect
+        self.connection: _Connection | None = None
         self.response: FinalResponse | None = None
+
+    def close(self) -> None:
+        """Close the connection. It is dropped too, because both keep each other from being freed at once."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
 
     def respond(self, *args: Any, **kwargs: Any) -> FinalResponse:
         """Make the response that http.client fills, and keep it."""
@@ -66,6 +76,7 @@ class _Connection(HTTPConnection):
     def __init__(self, *args: Any, call: Call, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._call = call
+        call.connection = self
         self.response_class = call.respond  # type: ignore[assignment]  # called like the class that it makes one of
 
     def _new_conn(self) -> socket.socket:
@@ -94,25 +105,45 @@ class _TlsPool(_Pool, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-class Adapter(HTTPAdapter):
-    """The adapter of requests for one call. Requests through a proxy use pools of the same kind."""
+def send(
+    request: PreparedRequest, call: Call, context: TlsContext | None, timeout: float, proxies: Mapping[str, str]
+) -> urllib3.HTTPResponse:
+    """Send the request and return its response, whose body is still to be read. Then close the call."""
+    if proxies:
+        raw: urllib3.HTTPResponse = (
+            _ProxyAdapter(call, context).send(request, stream=True, timeout=timeout, proxies=proxies).raw
+        )
+        return raw
+    to = urlsplit(request.url or "")
+    host, port = to.hostname or "", to.port
+    connection: _Connection
+    if to.scheme == "https":
+        connection = _TlsConnection(
+            host, port, timeout=timeout, call=call, ssl_context=context, cert_reqs="CERT_REQUIRED"
+        )
+    else:
+        connection = _Connection(host, port, timeout=timeout, call=call)
+    connection.connect()
+    # A server may send its response and close before it has read the whole request.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        connection.request(
+            request.method or "GET",
+            request.path_url,
+            request.body,
+            request.headers,
+            preload_content=False,
+            decode_content=False,
+        )
+    return connection.getresponse()
+
+
+class _ProxyAdapter(HTTPAdapter):
+    """The adapter of requests for one call through a proxy."""
 
     def __init__(self, call: Call, context: TlsContext | None) -> None:
         self._call = call
         self._context = context
         super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def get_connection_with_tls_context(
-        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        """Make a pool for this call alone. The pool manager would look for one to share."""
-        if proxies:
-            return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        to = urlsplit(request.url or "")
-        host, port = to.hostname or "", to.port
-        if to.scheme == "https":
-            return _TlsPool(host, port, call=self._call, ssl_context=self._context, cert_reqs="CERT_REQUIRED")
-        return _Pool(host, port, call=self._call)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         """Have the proxy's manager make our pools. A proxy over https is checked against the same authorities."""

@@ -44,6 +44,7 @@ TRANSLATION: tuple[tuple[type[Exception], type[PollError], str | None], ...] = (
     (requests.exceptions.RequestException, UnreachableError, None),
     (urllib3.exceptions.LocationValueError, InternalError, _BAD_URL),
     (urllib3.exceptions.HTTPError, UnreachableError, None),
+    (ConnectionError, UnreachableError, None),  # http.client.RemoteDisconnected is one
     (http.client.HTTPException, InvalidResponseError, _NOT_HTTP),
     (OSError, UnreachableError, None),
 )

@@ -144,6 +144,12 @@ def test_a_refusal_whose_head_is_broken_keeps_its_status(head: bytes) -> None:
     assert response.headers.get("retry-after") == ("90" if b"Retry" in head else None)
 
 
+def test_headers_of_one_name_are_joined_as_a_proxy_may_add_a_second_one() -> None:
+    with responding(b"HTTP/1.1 429 No\r\nRetry-After: 5\r\nretry-after: 90\r\nContent-Length: 2\r\n\r\n{}") as url:
+        response = Transport(url, "test").get("/", {}, {}, PATIENT)
+    assert response.headers["retry-after"] == "5, 90"
+
+
 def test_what_arrives_after_a_response_reaches_no_later_request() -> None:
     with responding(ok("[1]") + ok("[2]"), ok("[3]")) as url:
         transport = Transport(url, "test")
