@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import threading
@@ -31,6 +32,8 @@ class Lookups:
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[Address]:
         """Return the addresses of a host; raise a PollError if there are none in time."""
+        if _is_address(host):
+            return resolve(host, port)
         with self._lock:
             lookup = self._running.get((host, port))
             if lookup is None:
@@ -64,6 +67,15 @@ class _Lookup:
         self.done = threading.Event()
         self.addresses: list[Address] = []
         self.error: Exception | None = None
+
+
+def _is_address(host: str) -> bool:
+    """Return whether the host is written as an address, which is read without a wait."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _exhaustion() -> OSError | None:

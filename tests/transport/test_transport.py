@@ -161,6 +161,15 @@ def test_a_name_look_up_that_hangs_ends_with_the_timeout_and_is_not_started_twic
     assert calls == ["api.example"]
 
 
+def test_an_address_is_not_looked_up() -> None:
+    def resolve(host: str, port: int) -> list[object]:
+        raise AssertionError(host)
+
+    with responding(ok("[1]")) as url:
+        transport = Transport(url, "test", resolve=resolve)  # type: ignore[arg-type]  # never returns
+        assert transport.get("/", {}, {}, PATIENT).document == [1]
+
+
 def test_abort_cuts_a_call_in_flight(vendors: Vendors, transport: Transport) -> None:
     key = vendors.add(vidnavigator_account())
     vendors.accounts[key].fault = faults.hang()
