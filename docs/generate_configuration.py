@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from exporter.config import provider_schema, schema
 from exporter.config.block import Block
+from exporter.config.file_schema import ConfigFile
 from exporter.config.rules import TAKEN_LABELS, Rule
 from exporter.config.state_schema import StateBlock
 from exporter.providers import PROVIDERS
@@ -152,7 +153,7 @@ they guess. A *field* is an expression, or a block with these keys. A key at a f
 
 PROVIDER_BLOCKS: tuple[type[Block], ...] = (
     provider_schema.ProviderBlock,
-    provider_schema.PriceBlock,
+    schema.PriceBlock,
     provider_schema.AuthBlock,
     provider_schema.ErrorsBlock,
     provider_schema.WaitBlock,
@@ -228,7 +229,7 @@ def providers() -> str:
 def render() -> str:
     keys = "".join(
         (
-            table(schema.ConfigFile, "The file"),
+            table(ConfigFile, "The file"),
             table(schema.Poll, "Poll"),
             table(schema.ThresholdsBlock, "Thresholds"),
             table(schema.Credits, "Credits"),

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from exporter.config.schema import ConfigFile
+from exporter.config.file_schema import ConfigFile
 from exporter.flags import FLAGS
 
 ROOT = Path(__file__).parent.parent

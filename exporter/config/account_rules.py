@@ -35,7 +35,7 @@ class Head:
     """Everything but the accounts: what they inherit, and where it is written."""
 
     location: Location
-    checked: checking.Checked[schema.ConfigFile]
+    checked: checking.Checked[schema.HeadBlock]
 
     @property
     def poll(self) -> schema.Poll:

@@ -6,8 +6,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-KNOWN_KEYS: set[str] = set()
-"""The keys of all blocks. Messages repeat no other word of a file."""
+_KEYS: set[str] = set()
+"""The keys of all blocks whose modules are imported."""
+
+
+def is_key(name: str) -> bool:
+    """Return whether a name is a key of some block. Messages repeat no other word of a file."""
+    # The models of providers take as long to import as all others, and a start without messages must not wait for them.
+    from exporter.config.provider_schema import ProviderBlock
+
+    return name in ProviderBlock.model_fields or name in _KEYS
 
 
 class Block(BaseModel):
@@ -18,4 +26,4 @@ class Block(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **_options: Any) -> None:
         """Make the keys of a block known."""
-        KNOWN_KEYS.update(field.alias or name for name, field in cls.model_fields.items())
+        _KEYS.update(field.alias or name for name, field in cls.model_fields.items())

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from exporter.config import provider_schema
 from exporter.config.provider_schema import ProviderBlock, RequestBlock
+from exporter.config.providers import price_of
 from exporter.providers import declaration as declared
-from exporter.providers.base import Price
 from exporter.providers.declaration import Declaration
 from exporter.providers.expressions import Expression
 from exporter.providers.readers import ResponseField
@@ -43,11 +43,6 @@ def declaration_of(name: str, block: ProviderBlock) -> Declaration:
         max_requests_per_minute=block.max_requests_per_minute,
         price=price_of(block.price),
     )
-
-
-def price_of(block: provider_schema.PriceBlock | None) -> Price | None:
-    """Return what one credit costs, None where it is not given."""
-    return None if block is None else Price(block.amount, block.currency)
 
 
 def request_rule(request: RequestBlock, block: ProviderBlock) -> declared.RequestRule:

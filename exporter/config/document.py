@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.config.block import KNOWN_KEYS
+from exporter.config.block import is_key
 from exporter.errors import Problem
 
 Path = tuple[str | int, ...]
@@ -98,6 +98,6 @@ def show(path: Sequence[str | int]) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            name = step if step in KNOWN_KEYS else "*"
+            name = step if is_key(step) else "*"
             text += f".{name}" if text else name
     return text

@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.config.block import Block
 from exporter.config.credentials import KEY_FIELDS
-from exporter.config.schema import ConfigFile
+from exporter.config.file_schema import ConfigFile
 
 
 def json_schema(providers: Iterable[str], collect: Iterable[str]) -> dict[str, Any]:

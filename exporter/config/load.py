@@ -17,10 +17,8 @@ from exporter.config.account_rules import AccountRules, Entry, Head
 from exporter.config.account_set import AccountSet
 from exporter.config.accounts import Account, Config
 from exporter.config.credentials import KEY_FIELDS
-from exporter.config.declarations import price_of
 from exporter.config.document import UNREADABLE, Location, Map, Seq
-from exporter.config.json_schema import json_schema as as_json_schema
-from exporter.config.providers import KnownProviders, preset_names
+from exporter.config.providers import KnownProviders, preset_names, price_of
 from exporter.config.report import Report
 from exporter.config.rules import kind
 from exporter.config.state_rules import state_source
@@ -70,6 +68,8 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
 
 def json_schema(providers: Mapping[str, Provider]) -> dict[str, Any]:
     """Return the configuration's JSON Schema, for editors."""
+    from exporter.config.json_schema import json_schema as as_json_schema  # with models that no start needs
+
     names = sorted({*providers, *preset_names(), *packaged()})
     return as_json_schema(names, {name for spec in providers.values() for name in spec.collect})
 
@@ -90,7 +90,7 @@ def _expect(what: str, location: Location, report: Report) -> None:
 
 
 def _check_head(main: Location, raw: Map, report: Report) -> Head:
-    checked = checking.check(schema.ConfigFile, {key: value for key, value in raw.items() if key not in _APART}, {})
+    checked = checking.check(schema.HeadBlock, {key: value for key, value in raw.items() if key not in _APART}, {})
     for path, sentence in checked.mistakes:
         report.problem(main.at(*path), sentence)
     return Head(main, checked)

@@ -1,22 +1,57 @@
-"""What is wrong in a provider between values that are right by themselves, and which options would have no effect."""
+"""Reads a block of ``providers:``, and says what is wrong between its values and which options have no effect."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from exporter.config import checking
 from exporter.config.block import Block
-from exporter.config.declarations import quota_name, request_rule, requests_of
-from exporter.config.document import Path
+from exporter.config.declarations import declaration_of, quota_name, request_rule, requests_of
+from exporter.config.document import UNREADABLE, Location, Map, Path
 from exporter.config.provider_schema import ProviderBlock, RequestBlock
+from exporter.config.report import Report
+from exporter.config.rules import kind
+from exporter.providers.declaration import Declaration
+from exporter.providers.examples import differences
 
-FIGURES = ("credits", "quotas", "operations", "storage", "channels", "period", "plan")
+_FIGURES = ("credits", "quotas", "operations", "storage", "channels", "period", "plan")
 _BLOCKS = ("credits", "storage", "channels", "period", "usage_period", "plan", "generated_at")
 """What one request alone can give, figure by figure for the credits."""
 
 
-def reads_something(request: RequestBlock) -> bool:
+def declaration_at(name: str, location: Location, raw: object, report: Report) -> Declaration | None:
+    """Return the declaration that a value is, None with a report of every mistake in it."""
+    block = _block(location, raw, report)
+    if block is None:
+        return None
+    if not any(map(_reads_something, requests_of(block).values())):
+        report.warn(location.at("usage"), f"reads no figure. Give at least one of {', '.join(_FIGURES)}")
+    declaration = declaration_of(name, block)
+    if report.is_strict:
+        for position, example in enumerate(block.examples or ()):
+            documents = {"usage": example.response, **(example.more or {})}
+            expect = location.at("examples", position, "expect")
+            for where, sentence in differences(declaration, documents, example.status or 200, example.expect):
+                report.problem(expect.at(*where), sentence)
+    return declaration
+
+
+def _block(location: Location, raw: object, report: Report) -> ProviderBlock | None:
+    if not isinstance(raw, Map):
+        if raw is not UNREADABLE and not location.document.problems:
+            report.problem(location, f"must be a mapping (`base_url: ...`), not {kind(raw)}")
+        return None
+    block, mistakes = checking.read(ProviderBlock, raw)
+    if block is not None:
+        mistakes = list(_contradictions(block))
+    for path, sentence in mistakes:
+        report.problem(location.at(*path), sentence)
+    return None if mistakes else block
+
+
+def _reads_something(request: RequestBlock) -> bool:
     """Return whether a request reads any figure."""
-    return any(_given(getattr(request, name)) for name in FIGURES)
+    return any(_given(getattr(request, name)) for name in _FIGURES)
 
 
 def _given(block: object) -> bool:
@@ -24,7 +59,7 @@ def _given(block: object) -> bool:
     return bool(block.model_fields_set) if isinstance(block, Block) else bool(block)
 
 
-def contradictions(block: ProviderBlock) -> Iterator[tuple[Path, str]]:
+def _contradictions(block: ProviderBlock) -> Iterator[tuple[Path, str]]:
     """Yield what is wrong between values that are right by themselves."""
     yield from _of_auth(block)
     for name, value in (block.headers or {}).items():

@@ -13,7 +13,7 @@ from exporter.config.rules import NAME, Rule, text
 from exporter.providers.declared import RESPONSE_REASONS
 from exporter.providers.expressions import Expression
 from exporter.providers.readers import LISTS, TIMES, ResponseField
-from exporter.providers.templates import RESERVED, VARIABLE, Template, parse_json
+from exporter.providers.templates import Template, parse_json
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_HEADERS = frozenset(
@@ -143,16 +143,6 @@ def _header_value(value: object) -> Template:
     return template
 
 
-def _variable(value: object) -> str:
-    name = text(value)
-    if not VARIABLE.fullmatch(name) or name in RESERVED:
-        raise ValueError(
-            f"must be a name of small letters, digits and underscores, such as project_id, and none of "
-            f"{', '.join(sorted(RESERVED))}"
-        )
-    return name
-
-
 def _request_name(value: object) -> str:
     name = str(NAME.check(value))
     if name == "usage":
@@ -257,7 +247,6 @@ PATH = Rule("path", _path, {"type": "string", "pattern": "^/"})
 HEADER = Rule("header name", _header, _WORDS)
 PREFIX = Rule("text", _prefix, {"type": "string"})
 REQUEST_NAME = Rule("name", _request_name, {**NAME.schema, "not": {"const": "usage"}})
-VARIABLE_NAME = Rule("variable name", _variable, {"type": "string", "pattern": f"^{VARIABLE.pattern}$"})
 UNIT = Rule("text", _unit, {**_WORDS, "maxLength": 64})
 REASON = Rule("reason", _reason, {"enum": [*RESPONSE_REASONS]})
 STATUS = Rule(

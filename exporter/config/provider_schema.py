@@ -28,11 +28,11 @@ from exporter.config.provider_rules import (
     TEXT_OR_FIELD,
     TIME,
     UNIT,
-    VARIABLE_NAME,
     WAIT_TIME,
     one_of,
 )
-from exporter.config.rules import AMOUNT, COUNT, CURRENCY, INTERVAL, NAME, RATE, TEXT, URL
+from exporter.config.rules import COUNT, INTERVAL, NAME, RATE, TEXT, URL, VARIABLE_NAME
+from exporter.config.schema import PriceBlock
 from exporter.providers.expressions import Expression
 from exporter.providers.readers import ResponseField
 from exporter.providers.templates import Template
@@ -45,13 +45,6 @@ _OptionalFlag = Annotated[ResponseField | None, FLAG]
 
 def _figure(description: str) -> Any:
     return Field(default=None, description=description)
-
-
-class PriceBlock(Block):
-    """What one credit costs, or one of whatever the balance is counted in."""
-
-    amount: Annotated[float, AMOUNT] = Field(description="Money for one credit, such as `0.10`.")
-    currency: Annotated[str, CURRENCY] = Field(description="ISO 4217 code, such as `USD`.")
 
 
 class AuthBlock(Block):

@@ -11,22 +11,22 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint
-from pathlib import Path as FilePath
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from exporter.config import checking, provider_checks, yaml
-from exporter.config.declarations import declaration_of, requests_of
+from exporter.config import checking, yaml
 from exporter.config.document import UNREADABLE, Location, Map
-from exporter.config.provider_schema import ProviderBlock
 from exporter.config.report import Report
 from exporter.config.rules import kind
+from exporter.config.schema import PriceBlock
 from exporter.providers import packages
-from exporter.providers.base import Provider
-from exporter.providers.declaration import Declaration
-from exporter.providers.declared import provider_of
-from exporter.providers.examples import differences
+from exporter.providers.base import Price, Provider
+
+if TYPE_CHECKING:
+    from exporter.providers.declaration import Declaration
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
-PRESETS = FilePath(__file__).parent.parent / "providers" / "presets"
+PRESETS = Path(__file__).parent.parent / "providers" / "presets"
 
 
 def preset_names() -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def preset_names() -> tuple[str, ...]:
 
 
 def providers_in(
-    path: FilePath | None, built_in: Mapping[str, Provider], environ: Mapping[str, str]
+    path: Path | None, built_in: Mapping[str, Provider], environ: Mapping[str, str]
 ) -> tuple[KnownProviders, frozenset[str]]:
     """Return the providers of a configuration file with the names that it defines itself. Raise ConfigError."""
     report = Report(strict=False)
@@ -52,7 +52,7 @@ def providers_in(
     return known, frozenset(known.declarations)
 
 
-def source_of(path: FilePath | None, name: str) -> str:
+def source_of(path: Path | None, name: str) -> str:
     """Return the lines that define a provider, from the configuration file or else from the preset."""
     if path is not None:
         document = yaml.read(str(path), {})
@@ -151,33 +151,17 @@ class KnownProviders:
         return {name: provider for name, provider in self.known.items() if provider is not None}
 
     def _take(self, name: str, location: Location, raw: object) -> None:
-        self.known[name] = None
-        block = self._block(location, raw)
-        if block is None:
-            return
-        if not any(map(provider_checks.reads_something, requests_of(block).values())):
-            self._report.warn(
-                location.at("usage"), f"reads no figure. Give at least one of {', '.join(provider_checks.FIGURES)}"
-            )
-        declaration = declaration_of(name, block)
-        self.declarations[name] = declaration
-        self.known[name] = provider_of(declaration)
-        if self._report.is_strict:
-            for position, example in enumerate(block.examples or ()):
-                documents = {"usage": example.response, **(example.more or {})}
-                expect = location.at("examples", position, "expect")
-                for where, sentence in differences(declaration, documents, example.status or 200, example.expect):
-                    self._report.problem(expect.at(*where), sentence)
+        # Most configurations have no provider that is data, and a start must not wait for the models of one.
+        from exporter.config.provider_checks import declaration_at
+        from exporter.providers.declared import provider_of
 
-    def _block(self, location: Location, raw: object) -> ProviderBlock | None:
-        """Return what is written, None with a report of every mistake in it."""
-        if not isinstance(raw, Map):
-            if raw is not UNREADABLE and not location.document.problems:
-                self._report.problem(location, f"must be a mapping (`base_url: ...`), not {kind(raw)}")
-            return None
-        block, mistakes = checking.read(ProviderBlock, raw)
-        if block is not None:
-            mistakes = list(provider_checks.contradictions(block))
-        for path, sentence in mistakes:
-            self._report.problem(location.at(*path), sentence)
-        return None if mistakes else block
+        self.known[name] = None
+        declaration = declaration_at(name, location, raw, self._report)
+        if declaration is not None:
+            self.declarations[name] = declaration
+            self.known[name] = provider_of(declaration)
+
+
+def price_of(block: PriceBlock | None) -> Price | None:
+    """Return what one credit costs, None where it is not given."""
+    return None if block is None else Price(block.amount, block.currency)

@@ -20,6 +20,7 @@ from exporter.config.credentials import KEY_FIELDS, key_problem
 from exporter.config.durations import parse_duration
 from exporter.config.hosts import is_host
 from exporter.config.thresholds import Level
+from exporter.providers import templates
 from exporter.state.source import url_problem
 
 TAKEN_LABELS = (
@@ -205,6 +206,16 @@ def _variable(value: object) -> str:
     return name
 
 
+def _variable_name(value: object) -> str:
+    name = text(value)
+    if not templates.VARIABLE.fullmatch(name) or name in templates.RESERVED:
+        raise ValueError(
+            f"must be a name of small letters, digits and underscores, such as project_id, and none of "
+            f"{', '.join(sorted(templates.RESERVED))}"
+        )
+    return name
+
+
 def _key(value: object) -> str:
     if not isinstance(value, str):
         text(value)
@@ -291,6 +302,7 @@ RATIO = Rule("number from 0 to 1", _ratio, _number_or_text(r"[\d.]+", minimum=0,
 LABEL_NAME = Rule("label name", _label_name, _TEXT)
 LABEL_VALUE = Rule("text", _label_value, {"type": "string", "maxLength": _MAX_CHARACTERS})
 VARIABLE = Rule("variable name", _variable, _TEXT)
+VARIABLE_NAME = Rule("variable name", _variable_name, {"type": "string", "pattern": f"^{templates.VARIABLE.pattern}$"})
 KEY = Rule("text", _key, _TEXT)
 STATE_URL = Rule("connection string", _state_url, _TEXT)
 STATE_VARIABLE = Rule("variable name", _state_variable, _TEXT)

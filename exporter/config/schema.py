@@ -5,17 +5,17 @@ The JSON Schema and ``docs/configuration.md`` are made from them.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic.config import JsonDict
 
 from exporter.config.block import Block
-from exporter.config.provider_rules import VARIABLE_NAME
-from exporter.config.provider_schema import PriceBlock, ProviderBlock
 from exporter.config.rules import (
+    AMOUNT,
     COUNT,
     CREDITS,
+    CURRENCY,
     DURATION,
     INTERVAL,
     KEPT,
@@ -29,6 +29,7 @@ from exporter.config.rules import (
     TEXT,
     URL,
     VARIABLE,
+    VARIABLE_NAME,
 )
 from exporter.config.state_schema import StateBlock
 from exporter.config.thresholds import Level
@@ -143,6 +144,13 @@ class HistoryBlock(Block):
     )
 
 
+class PriceBlock(Block):
+    """What one credit costs, or one of whatever the balance is counted in."""
+
+    amount: Annotated[float, AMOUNT] = Field(description="Money for one credit, such as `0.10`.")
+    currency: Annotated[str, CURRENCY] = Field(description="ISO 4217 code, such as `USD`.")
+
+
 class AccountBlock(Block):
     """One account at a vendor. Provider and name identify it."""
 
@@ -218,8 +226,8 @@ class AccountBlock(Block):
     )
 
 
-class ConfigFile(Block):
-    """The whole configuration file."""
+class HeadBlock(Block):
+    """The configuration file, in which each provider and each account is checked apart."""
 
     poll: Poll | None = Field(default=None, description="Defaults for every account.")
     thresholds: ThresholdsBlock | None = Field(
@@ -227,10 +235,8 @@ class ConfigFile(Block):
     )
     state: StateBlock | None = Field(default=None, description="Where data is kept over a restart.")
     history: HistoryBlock | None = Field(default=None, description="What the state keeps of each account's past.")
-    providers: dict[Annotated[str, NAME], ProviderBlock] | None = Field(
-        default=None, description="More providers, by name. They replace presets of the same name."
-    )
-    accounts: list[AccountBlock] | None = Field(default=None, description="The accounts to poll.")
+    providers: Any = None
+    accounts: Any = None
     account_files: list[Annotated[str, TEXT]] | None = Field(
         default=None,
         description="Files with more accounts. Each file is a list as under `accounts`. Patterns such as "

@@ -16,33 +16,12 @@ from exporter.config.rules import kind
 from exporter.errors import ConfigError, Problem
 from exporter.runtime.files import read_file
 from exporter.web.config_schema import NO_BURST, Tls, WebFile
+from exporter.web.rate_limit import RateLimit
+from exporter.web.settings import WebConfig
 from exporter.web.tls import CLIENT_AUTH, VERSIONS, TlsSettings, make_context, usable_curve
 
 Stamp = tuple[int, ...]
 """Times, size and place of a file, which differ after it has changed."""
-
-
-@dataclass(frozen=True)
-class RateLimit:
-    """A token bucket for all requests. It gains a token every ``interval`` seconds and holds at most ``burst``."""
-
-    interval: float
-    burst: int
-
-
-@dataclass(frozen=True)
-class WebConfig:
-    """What the file says, ready to be used."""
-
-    tls: ssl.SSLContext | None = None
-    allowed_sans: frozenset[str] = frozenset()
-    """Names of which a client certificate needs one. Empty if every certificate of the authority is admitted."""
-    headers: tuple[tuple[str, str], ...] = ()
-    users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """bcrypt hashes by user name. Empty if no password is needed."""
-    rate_limit: RateLimit | None = None
-    warnings: tuple[Problem, ...] = ()
-    """What the operator should change. Nothing stops because of it."""
 
 
 @dataclass(frozen=True)

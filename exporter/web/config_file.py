@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from exporter.errors import ConfigError, Problem
-from exporter.web.config import Stamp, WebConfig, read, stamp
+from exporter.web.config import Stamp, read, stamp
+from exporter.web.settings import WebConfig
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from exporter.web.config import RateLimit
+
+@dataclass(frozen=True)
+class RateLimit:
+    """A token bucket for all requests. It gains a token every ``interval`` seconds and holds at most ``burst``."""
+
+    interval: float
+    burst: int
 
 
 class TokenBucket:

@@ -18,7 +18,6 @@ from pathlib import Path
 from exporter.errors import StartError
 from exporter.runtime.throttle import ThrottledLog
 from exporter.web.clients import Clients
-from exporter.web.config_file import WebConfigFile
 from exporter.web.connection import ClientLimits, Connection
 from exporter.web.hang_ups import HangUps
 from exporter.web.listen import listen, parse_address, set_options, shortage, url
@@ -70,6 +69,8 @@ class Server:
         for address in (*self._listen, *filter(None, [self._health_address])):
             parse_address(address)
         if self._web_config is not None:
+            from exporter.web.config_file import WebConfigFile  # with models that no other start needs
+
             self._site.web = WebConfigFile(self._web_config, os.environ)
         try:
             for address in self._listen:

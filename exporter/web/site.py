@@ -7,11 +7,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 from exporter.runtime.throttle import ThrottledLog
 from exporter.web.auth import Authenticator
-from exporter.web.config import WebConfig
-from exporter.web.config_file import WebConfigFile
 from exporter.web.headers import add_missing
 from exporter.web.messages import (
     GiveUp,
@@ -25,6 +24,10 @@ from exporter.web.messages import (
 )
 from exporter.web.origin import host_name, is_cross_site, is_host_allowed
 from exporter.web.rate_limit import TokenBucket
+from exporter.web.settings import WebConfig
+
+if TYPE_CHECKING:
+    from exporter.web.config_file import WebConfigFile
 
 logger = logging.getLogger(__name__)
 

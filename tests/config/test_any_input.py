@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.config import schema
+from exporter.config.file_schema import ConfigFile
 from exporter.config.load import load
 from exporter.errors import ConfigError, Problem
 from exporter.providers import PROVIDERS
@@ -27,7 +28,7 @@ scalars = (
     | st.sampled_from(["5m", "20%", "usage", "${KEY}", "${NO}", "https://a.example", "x" * 300])
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 )
-BLOCKS = (schema.ConfigFile, schema.AccountBlock, schema.Credits)
+BLOCKS = (ConfigFile, schema.AccountBlock, schema.Credits)
 names = st.sampled_from(sorted({name for block in BLOCKS for name in block.model_fields}))
 values = st.recursive(
     scalars,

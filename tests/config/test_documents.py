@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from exporter.config import schema
+from exporter.config.block import Block
+from exporter.config.file_schema import ConfigFile
 from exporter.config.load import json_schema, load
 from exporter.config.rules import TAKEN_LABELS
 from exporter.config.state_schema import StateBlock
@@ -23,7 +25,7 @@ from exporter.providers import PROVIDERS
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
 BLOCKS = (
-    schema.ConfigFile,
+    ConfigFile,
     schema.Poll,
     schema.ThresholdsBlock,
     schema.Credits,
@@ -43,7 +45,7 @@ def generator() -> ModuleType:
     return module
 
 
-KEYS = [(block.__name__, name) for block in BLOCKS for name in block.model_fields]
+KEYS = [pytest.param(block, name, id=f"{block.__name__}-{name}") for block in BLOCKS for name in block.model_fields]
 
 
 def test_the_example_is_a_good_configuration_with_an_account_for_each_provider() -> None:
@@ -68,8 +70,8 @@ def test_the_documentation_is_what_the_generator_writes() -> None:
 
 
 @pytest.mark.parametrize(("block", "key"), KEYS)
-def test_every_key_is_documented_with_a_description(block: str, key: str) -> None:
-    field = getattr(schema, block).model_fields[key]
+def test_every_key_is_documented_with_a_description(block: type[Block], key: str) -> None:
+    field = block.model_fields[key]
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert field.description
     assert re.search(rf"^\| `{key}` \| .* \| {re.escape(field.description)} \|$", text, re.MULTILINE)

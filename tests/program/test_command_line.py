@@ -228,12 +228,27 @@ def test_help_comes_at_once_because_it_needs_no_library() -> None:
     assert done.stdout.endswith("\n[]\n")
 
 
-def test_a_start_loads_no_library_that_only_the_status_page_needs() -> None:
-    code = "import sys, exporter.app; print(sorted(sys.modules.keys() & {'jinja2'}))"
+def test_a_start_loads_nothing_that_only_pages_logins_or_providers_by_configuration_need(config: Path) -> None:
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        import exporter.app
+        from exporter.config.load import load
+        from exporter.providers import PROVIDERS
+        load(Path({str(config)!r}), PROVIDERS, {{}})
+        late = {{"jinja2", "bcrypt", "jmespath", "exporter.config.provider_schema", "exporter.web.config_schema"}}
+        print(sorted(sys.modules.keys() & late))
+        """
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment(), check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_message_names_a_key_of_a_provider_although_its_model_is_not_loaded_yet(config: Path) -> None:
+    config.write_text("providers:\n  acme:\n    usage: {path: /a, path: /b}\n")
+    done = run("check-config", f"--config.file={config}")
+    assert f"{config}:3: providers.*.usage.path: duplicate key, first on line 3" in done.stderr
 
 
 def test_garbage_is_searched_for_when_polls_have_begun_and_not_before(tmp_path: Path) -> None:

@@ -19,10 +19,9 @@ import pytest
 
 from exporter.web import auth as auth_module
 from exporter.web.auth import Authenticator
-from exporter.web.config import RateLimit
 from exporter.web.fair_queue import FairQueue
 from exporter.web.messages import Response, Route
-from exporter.web.rate_limit import TokenBucket
+from exporter.web.rate_limit import RateLimit, TokenBucket
 
 from .conftest import PATIENT, Client, Servers, body, hello, notice_change, wait_for, web_config_of
 

@@ -15,8 +15,9 @@ import pytest
 import trustme
 
 from exporter.web import config_file as config_file_module
-from exporter.web.config import RateLimit, Stamp
+from exporter.web.config import Stamp
 from exporter.web.config_file import WebConfigFile
+from exporter.web.rate_limit import RateLimit
 
 from .conftest import PATIENCE, Servers, notice_change, wait_for
 

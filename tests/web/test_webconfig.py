@@ -13,8 +13,9 @@ import yaml
 
 from exporter.config import rules
 from exporter.errors import ConfigError
-from exporter.web.config import RateLimit, load
+from exporter.web.config import load
 from exporter.web.config_file import WebConfigFile
+from exporter.web.rate_limit import RateLimit
 from exporter.web.tls import CIPHERS, CURVES, TLS13_CIPHERS
 
 CA = trustme.CA()
