@@ -130,11 +130,15 @@ class AccountRules:
             both = " and ".join(given)
             self._report.problem(location.at(given[-1]), f"the key is given in more than one way: {both}; keep one")
             return None
-        if model.api_key_file is not None:
-            return KeySource("file", beside(location, model.api_key_file))
-        if model.api_key_env is not None:
-            return KeySource("env", model.api_key_env, environ=self._environ)
-        return KeySource("literal", secret=model.api_key or "")
+        return self.source(location, given[0], getattr(model, given[0]))
+
+    def source(self, location: Location, field: str, value: str) -> KeySource:
+        """Return where a key comes from that an account names in ``field``."""
+        if field == "api_key_file":
+            return KeySource("file", beside(location, value))
+        if field == "api_key_env":
+            return KeySource("env", value, environ=self._environ)
+        return KeySource("literal", secret=value)
 
     def levels(self, entry: Entry | None, quotas: tuple[str, ...] = ()) -> Thresholds:
         """Return the thresholds, merged over what they inherit, for these quotas of the provider.

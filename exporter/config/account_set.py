@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from exporter.config.account_rules import Entry
 from exporter.config.accounts import Account
 from exporter.config.authorities import Authorities, authorities_for
 from exporter.config.credentials import KeySource
@@ -37,22 +36,19 @@ class AccountSet:
         self._keys = KeyUses()
         self._reached: set[tuple[str, Path | None]] = set()
 
-    def claim_name(self, entry: Entry) -> None:
+    def claim_name(self, location: Location, account: AccountKey) -> None:
         """Report an account that another one has the provider and the name of."""
-        model, location = entry.checked.model, entry.location
-        if entry.checked.hits("name"):
-            return
-        first = self._locations.setdefault((model.provider, model.name), location)
+        first = self._locations.setdefault(account, location)
         if first is not location:
             self._report.problem(location.at("name"), f"duplicate account, first at {first.place}; rename one")
 
-    def read_key(self, location: Location, source: KeySource) -> None:
-        """Report a key that cannot be read or sent, or that others can read."""
+    def read_key(self, location: Location, field: str, source: KeySource) -> None:
+        """Report a key that cannot be read or sent, or that others can read. The account names it in ``field``."""
         key = self._keys.read(source)
         if isinstance(key, CredentialError):
-            self._report.doubt(location, str(key))
+            self._report.doubt(location.at(field), str(key))
         elif (readable := source.warning()) and self._report.is_first(source.where):
-            self._report.warn(location, readable)
+            self._report.warn(location.at(field), readable)
 
     def add(self, location: Location, account: Account, requests: int) -> None:
         """Add an account that is right by itself and sends so many requests in each poll."""

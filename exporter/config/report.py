@@ -33,6 +33,11 @@ class Report:
         """Return how many problems there are so far."""
         return len(self._problems)
 
+    @property
+    def remarks(self) -> int:
+        """Return how many problems and warnings there are so far."""
+        return len(self._problems) + len(self._warnings)
+
     def problem(self, location: Location, message: str) -> None:
         """Add a mistake that refuses the configuration."""
         self._problems[location.problem(message)] = None

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel
 from pydantic_core import core_schema
 
 from exporter.config.credentials import KEY_FIELDS, key_problem
@@ -275,6 +276,11 @@ class Rule:
 
     def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
         return dict(self.schema)
+
+
+def rule_of(model: type[BaseModel], name: str) -> Rule:
+    """Return the rule for the value of a key."""
+    return next(rule for rule in model.model_fields[name].metadata if isinstance(rule, Rule))
 
 
 def _number_or_text(pattern: str, **number: Any) -> dict[str, Any]:
