@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 import yaml
@@ -132,12 +133,10 @@ class _Builder:
             value = _resolve(text)
         frame = self.stack[-1] if self.stack else None
         if frame is not None and frame.key is None and isinstance(frame.value, Map):
-            if plain and text == "<<":
-                self.key("<<")
-                return
             if not isinstance(value, str) and not self.holds_codes():
                 self.report("YAML does not read this key as a text; put it in quotes", text)
-            self.key(text)
+            self.key(frame.value, text)
+            frame.key = text
             return
         if event.tag not in _TAGS:
             self.report("a YAML tag (`!...`) has no meaning here; put a text that starts with `!` in quotes")
@@ -146,7 +145,7 @@ class _Builder:
             value = self.expanded(text)
         if event.anchor:
             self.anchors[event.anchor] = value
-        self.add(value)
+        self.add(value, 1)
 
     def holds_codes(self) -> bool:
         """Tell whether the keys of this mapping are a vendor's codes, which may be numbers."""
@@ -158,14 +157,11 @@ class _Builder:
             self.report(sentence)
         return UNREADABLE if mistakes else value
 
-    def key(self, key: str) -> None:
-        frame = self.stack[-1]
-        lines = cast("dict[str, int]", frame.value.lines)  # only mappings have keys
-        if key in lines:
-            self.report(f"duplicate key, first on line {lines[key]}; keep one of them", key)
+    def key(self, into: Map, key: str) -> None:
+        if key in into.lines:
+            self.report(f"duplicate key, first on line {into.lines[key]}; keep one of them", key)
         else:
-            lines[key] = self.line
-        frame.key = key
+            into.lines[key] = self.line
 
     def open(self, event: Any) -> None:
         if self.stack and self.stack[-1].key is None and isinstance(self.stack[-1].value, Map):
@@ -184,7 +180,7 @@ class _Builder:
         if frame.anchor:
             self.anchors[frame.anchor] = frame.value
         self.line = frame.value.line
-        self.add(frame.value)
+        self.add(frame.value, frame.value.size)
 
     def alias(self, event: Any) -> None:
         if self.stack and self.stack[-1].key is None and isinstance(self.stack[-1].value, Map):
@@ -192,8 +188,9 @@ class _Builder:
         if event.anchor not in self.anchors:
             self.stop("alias to an anchor that is not defined above; put a text that starts with `*` in quotes")
         value = self.anchors[event.anchor]
-        self.count(getattr(value, "size", 1))
-        self.add(value)
+        size = getattr(value, "size", 1)
+        self.count(size)
+        self.add(value, size)
 
     def count(self, values: int) -> None:
         self.aliased += values
@@ -212,7 +209,7 @@ class _Builder:
                     into.lines[key] = source.lines[key]
                     into.size += getattr(value, "size", 1)
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Any, size: int) -> None:
         if not self.stack:
             self.document.value = value
             return
@@ -221,7 +218,7 @@ class _Builder:
         if isinstance(container, Seq):
             container.append(value)
             container.lines.append(self.line)
-            container.size += getattr(value, "size", 1)
+            container.size += size
             return
         key, frame.key = frame.key, None
         if key == "<<" and isinstance(value, (Map, Seq)):
@@ -229,7 +226,7 @@ class _Builder:
             container.lines.pop(key, None)
         elif key is not None and key not in container:
             container[key] = value
-            container.size += getattr(value, "size", 1)
+            container.size += size
 
     def report(self, message: str, key: str | None = None) -> None:
         self.document.problems.append(Problem(self.document.file, self.line, show(self.path(key)), message))
@@ -250,6 +247,7 @@ class _Builder:
         return steps
 
 
+@lru_cache(1024)  # thousands of accounts have the same few
 def _resolve(text: str) -> Any:
     """Return a plain scalar as YAML 1.1 and 1.2 readers would; dates and base-60 numbers stay texts."""
     match = _SPECIAL.fullmatch(text)
