@@ -34,6 +34,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         # prometheus_client would keep every metric in files there. That is for servers that fork, which this is not.
         os.environ.pop(name, None)
+    # pydantic would search all installed packages for plugins, which would see every key.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an account's name may not fit the terminal's encoding
     try:

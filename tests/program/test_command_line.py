@@ -251,6 +251,16 @@ def test_a_message_names_a_key_of_a_provider_although_its_model_is_not_loaded_ye
     assert f"{config}:3: providers.*.usage.path: duplicate key, first on line 3" in done.stderr
 
 
+def test_no_package_can_watch_the_configuration_as_a_plugin_of_the_library_that_checks_it(
+    config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "curious.py").write_text("print('loaded')\nplugin = None\n")
+    (tmp_path / "curious-1.0.dist-info").mkdir()
+    (tmp_path / "curious-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: curious\nVersion: 1.0\n")
+    (tmp_path / "curious-1.0.dist-info" / "entry_points.txt").write_text("[pydantic]\ncurious = curious:plugin\n")
+    assert "loaded" not in run("check-config", f"--config.file={config}", PYTHONPATH=str(tmp_path)).stdout
+
+
 def test_garbage_is_searched_for_when_polls_have_begun_and_not_before(tmp_path: Path) -> None:
     code = """if True:
         import gc, sys
