@@ -15,4 +15,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     garbage.postpone()
     from exporter.commands import run
 
-    return run(argv)
+    status = run(argv)
+    garbage.end()
+    return status

@@ -22,6 +22,11 @@ def postpone() -> None:
     gc.disable()
 
 
+def end() -> None:
+    """Leave all objects to the system when the program exits. Python's last search among them took 25 ms."""
+    gc.freeze()
+
+
 def collect(now: Callable[[], float] = time.monotonic) -> Callable[[str, Mapping[str, int]], None]:
     """Search for garbage from now on, but only among objects made after the last full search.
 
