@@ -6,6 +6,7 @@ import heapq
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from exporter.config.accounts import Account
 from exporter.metrics.family import Family
@@ -30,6 +31,8 @@ class _Entry:
     """What the page shows of the account, or None if that is not known."""
     expiry: dict[str, tuple[float, float]] = field(default_factory=dict)
     """The wall time at which each part came, and the monotonic time at which it becomes stale."""
+    looked: tuple[View, float] | None = None
+    """The last view, and the monotonic time at which a part of it becomes stale."""
 
 
 class Store:
@@ -144,11 +147,11 @@ class Store:
                     self._show(key, entry)
 
     def views(self) -> list[View]:
-        """Return the data of each account that may be shown now, in the configured order."""
-        with self._lock:
-            entries = list(self._entries.values())
-        # Do not hold the lock here. Thousands of accounts take a while, and scrapes need the lock.
-        return [self._view(entry) for entry in entries]
+        """Return the data of each account that may be shown now, in the configured order. Takes no lock.
+
+        The view of an account stays the same object until its state changes or a part becomes stale.
+        """
+        return [self._view(entry) for entry in self._entries.values()]
 
     def view(self, key: AccountKey) -> View | None:
         """Return the data of an account that may be shown now, or None if it is not served."""
@@ -175,19 +178,23 @@ class Store:
             heapq.heappush(self._ageing, (stale_at, key))
 
     def _view(self, entry: _Entry) -> View:
-        now = self._clock.monotonic()
-        state = entry.state
-        fresh = {
-            part: value for part, value in state.parts.items() if part in entry.expiry and entry.expiry[part][1] > now
-        }
+        now, state, looked = self._clock.monotonic(), entry.state, entry.looked
+        if looked is not None and looked[0].state is state and now < looked[1]:
+            return looked[0]
+        ends = {part: entry.expiry[part] for part in state.parts if part in entry.expiry}
+        fresh = {part: state.parts[part] for part, (_, stale_at) in ends.items() if stale_at > now}
         usage, invoices, recharge = fresh.get("usage"), fresh.get("invoices"), fresh.get("auto_recharge")
-        return View(
+        view = View(
             entry.account,
             state,
             usage if isinstance(usage, Usage) else None,
             invoices if isinstance(invoices, Invoices) else None,
             recharge if isinstance(recharge, AutoRecharge) else None,
         )
+        # A poll that ends now may have put in the state, but not yet when its parts become stale.
+        if all(ends.get(part, (None, 0.0))[0] == state.part_times.get(part) for part in state.parts):
+            entry.looked = view, min((ends[part][1] for part in fresh), default=inf)
+        return view
 
 
 def _was_tried(state: AccountState) -> bool:

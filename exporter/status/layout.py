@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +88,23 @@ def packed(request: Request, body: bytes, content_type: str) -> Response:
         return Response(200, body, content_type, (("vary", "accept-encoding"),))
     headers = (("vary", "accept-encoding"), ("content-encoding", "gzip"))
     return Response(200, gzip.compress(body, 1), content_type, headers)
+
+
+def packed_pieces(request: Request, pieces: Iterator[bytes], content_type: str) -> Response:
+    """Return a response that is sent while its pieces are made, compressed where the client takes that."""
+    headers = [("vary", "accept-encoding")]
+    if gzip_accepted(request.headers.get("accept-encoding", "")):
+        headers.append(("content-encoding", "gzip"))
+        pieces = _gzipped(pieces)
+    # Make the first piece now, because a failure can become a 500 only before the head is sent.
+    return Response(200, next(pieces), content_type, tuple(headers), pieces)
+
+
+def _gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    member = zlib.compressobj(1, wbits=zlib.MAX_WBITS + 16)
+    for piece in pieces:
+        yield member.compress(piece)
+    yield member.flush()
 
 
 def _digest(data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor, inf
 from typing import NamedTuple
@@ -33,9 +33,14 @@ EXPLANATIONS: Mapping[str, str] = {
 _KEY_FAILURES = frozenset({"auth", "forbidden", "credential"})
 """Failures that do not end by waiting."""
 _FAILURE_ALERTS = {**dict.fromkeys(_KEY_FAILURES, "VideoApiKeyRejected"), "rate_limited": "VideoApiRateLimited"}
-_OLD_DATA_SECONDS = 3600.0
+OLD_DATA_SECONDS = 3600.0
 """Age in seconds at which a vendor's figures are old although polls succeed."""
-_ENDS_SOON_SECONDS = 7 * 86_400.0
+ENDS_SOON_SECONDS = 7 * 86_400.0
+"""Time before the end of a pack or of a cancelled plan from which it is told."""
+EXPIRING = "VideoApiCreditsExpiring"
+"""The alert for a pack that ends soon. Only its text changes with every minute."""
+NO_USAGE = Usage()
+"""Stands for a usage of which nothing is known."""
 _CALENDAR = (-62_135_596_800, 253_402_300_800)
 """The years 1 to 9999, beyond which no time can be written."""
 
@@ -119,37 +124,59 @@ class Summary:
 
 def summary(view: View, wall: float) -> Summary:
     """Return the account in brief at the wall time ``wall``."""
-    account, state, known = view.account, view.state, view.usage or Usage()
-    plan, period = known.subscription, known.billing_period
+    account, state, known = view.account, view.state, view.usage or NO_USAGE
+    period = known.billing_period
     credits = _credits(view, known, wall)
     storage = _fill(known.storage, account.thresholds.storage)
     channels = _fill(known.channels, account.thresholds.channels)
     quotas = tuple(_quotas(known, account.thresholds.quotas))
-    fills = {"Storage": storage, "Channels": channels, **{f"Quota {quota.name}": quota.fill for quota in quotas}}
-    attention = _attention(view, credits, fills, wall)
-    problems = tuple(sorted(attention, key=lambda each: SEVERITIES.index(each.severity)))
+    problems = _problems(view, credits, _fills(storage, channels, quotas), wall)
     return Summary(
         provider=account.provider,
         name=account.name,
         labels=account.labels,
-        severity=problems[0].severity if problems else "ok",
+        severity=severity_of(problems),
         attention=problems,
         up=None if not state.polls else state.failure is None,
         stale=view.usage is None and state.usage is not None,
-        plan=plan.plan_name or plan.plan_id if plan is not None else None,
-        subscription=_subscription(known),
+        plan=plan_of(known),
+        subscription=subscription_of(known),
         credits=credits,
         storage=storage,
         channels=channels,
         quotas=quotas,
-        period_end=_second(period.end if period is not None else None),
+        period_end=second_of(period.end if period is not None else None),
         interval=account.interval,
-        last_poll=_second(state.last_poll),
-        last_success=_second(state.last_success),
-        next_poll=_second(state.next_poll),
-        cooldown_until=_second(state.cooldown_until if (state.cooldown_until or 0) > wall else None),
+        last_poll=second_of(state.last_poll),
+        last_success=second_of(state.last_success),
+        next_poll=second_of(state.next_poll),
+        cooldown_until=second_of(state.cooldown_until if (state.cooldown_until or 0) > wall else None),
         failure=state.failure,
     )
+
+
+def problems(view: View, wall: float) -> tuple[Attention, ...]:
+    """Return the ``attention`` of the account's summary, which takes half of the time alone."""
+    known, thresholds = view.usage or NO_USAGE, view.account.thresholds
+    storage, channels = _fill(known.storage, thresholds.storage), _fill(known.channels, thresholds.channels)
+    fills = _fills(storage, channels, _quotas(known, thresholds.quotas) if known.quotas else ())
+    return _problems(view, _credits(view, known, wall), fills, wall)
+
+
+def severity_of(problems: Sequence[Attention]) -> str:
+    """Return the severity of an account with these problems, the worst first."""
+    return problems[0].severity if problems else "ok"
+
+
+def _problems(
+    view: View, credits: CreditSummary, fills: Mapping[str, Fill | None], wall: float
+) -> tuple[Attention, ...]:
+    found = _attention(view, credits, fills, wall)
+    return tuple(sorted(found, key=lambda each: SEVERITIES.index(each.severity)))
+
+
+def _fills(storage: Fill | None, channels: Fill | None, quotas: Iterable[QuotaSummary]) -> dict[str, Fill | None]:
+    return {"Storage": storage, "Channels": channels, **{f"Quota {quota.name}": quota.fill for quota in quotas}}
 
 
 def _credits(view: View, usage: Usage, wall: float) -> CreditSummary:
@@ -168,7 +195,7 @@ def _credits(view: View, usage: Usage, wall: float) -> CreditSummary:
         level=_level(usage.balance, warning, critical),
         warning_below=warning,
         critical_below=critical,
-        runway_seconds=_runway(usage, wall),
+        runway_seconds=runway_of(usage, wall),
     )
 
 
@@ -195,7 +222,7 @@ def _attention(
             alert = f"VideoApi{name if name in ('Storage', 'Channels') else 'Quota'}NearLimit"
             yield Attention(fill.level, f"{name}: {percent(fill.ratio, digits=4, space=' ')} of the limit used.", alert)
     yield from _plan(usage, wall)
-    if usage.generated_at is not None and wall - usage.generated_at > _OLD_DATA_SECONDS:
+    if usage.generated_at is not None and wall - usage.generated_at > OLD_DATA_SECONDS:
         yield Attention("warning", "The vendor's figures are more than an hour old.", "VideoApiDataStale")
     rejected = sum(len(part.rejected) for part in state.parts.values())
     if rejected:
@@ -226,9 +253,9 @@ def _should_have_balance(usage: Usage) -> bool:
 def _expiring(usage: Usage, wall: float) -> Iterator[Attention]:
     for quota in usage.quotas:
         left, end = quota.amounts.remaining or 0.0, quota.expires_at
-        if end is not None and 0 < end - wall < _ENDS_SOON_SECONDS and left > 0:
+        if end is not None and 0 < end - wall < ENDS_SOON_SECONDS and left > 0:
             text = f"{quota.name}: {amount(left)} {quota.unit} expire in {duration(end - wall)}."
-            yield Attention("warning", text, "VideoApiCreditsExpiring")
+            yield Attention("warning", text, EXPIRING)
 
 
 def _quotas(usage: Usage, threshold: Threshold) -> Iterator[QuotaSummary]:
@@ -236,7 +263,7 @@ def _quotas(usage: Usage, threshold: Threshold) -> Iterator[QuotaSummary]:
         fill = _filled(quota.amounts, threshold)
         if quota.expires_at is not None:
             fill = replace(fill, level=None)  # because a pack that is used up is no news
-        times = _second(quota.resets_at), _second(quota.expires_at)
+        times = second_of(quota.resets_at), second_of(quota.expires_at)
         yield QuotaSummary(quota.name, quota.unit, fill, quota.amounts.remaining, *times)
 
 
@@ -248,11 +275,11 @@ def _plan(usage: Usage, wall: float) -> Iterator[Attention]:
         text = f"The subscription is not active ({plan.status})."
         yield Attention("critical", text, "VideoApiSubscriptionInactive")
     end = usage.billing_period.end if usage.billing_period is not None else None
-    if plan is not None and plan.cancel_at_period_end and end is not None and end - wall < _ENDS_SOON_SECONDS:
+    if plan is not None and plan.cancel_at_period_end and end is not None and end - wall < ENDS_SOON_SECONDS:
         yield Attention("warning", "The plan was cancelled and ends with this period.", "VideoApiSubscriptionEnding")
 
 
-def _second(unix: float | None) -> float | None:
+def second_of(unix: float | None) -> float | None:
     """Return the second that contains a time, or None for a time that no calendar has."""
     return None if unix is None or not _CALENDAR[0] <= unix < _CALENDAR[1] else float(floor(unix))
 
@@ -267,7 +294,14 @@ def _filled(known: Quota, threshold: Threshold) -> Fill:
     return Fill(known.used, known.limit, ratio, level, warning, critical)
 
 
-def _subscription(usage: Usage) -> str | None:
+def plan_of(usage: Usage) -> str | None:
+    """Return the name of the plan, or None if the vendor tells nothing of it."""
+    plan = usage.subscription
+    return plan.plan_name or plan.plan_id if plan is not None else None
+
+
+def subscription_of(usage: Usage) -> str | None:
+    """Return the status of the subscription, "none" without one."""
     if not usage.subscribed:
         return "none"
     return usage.subscription.status or None if usage.subscription is not None else None
@@ -282,7 +316,7 @@ def _level(balance: float | None, warning: float, critical: float) -> str | None
     return "critical" if balance < critical else "warning" if balance < warning else "ok"
 
 
-def _runway(usage: Usage, wall: float) -> float | None:
+def runway_of(usage: Usage, wall: float) -> float | None:
     """Return how many seconds the balance lasts at the mean spend of this period so far.
 
     It is a rough figure, and the recording rules have better ones. It is not known without a start of the period,

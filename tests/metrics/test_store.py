@@ -144,6 +144,40 @@ def test_a_restored_reading_keeps_its_age(
     assert bool(shown.lines("credits_balance")) is there
 
 
+def test_a_view_stays_the_same_object_until_a_poll_ends_or_a_part_becomes_stale(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount
+) -> None:
+    account = make_account(stale_after=180.0)
+    shown.store.replace([account, make_account(name="other")], (), {})
+    first = shown.store.views()
+
+    def has_changed() -> bool:
+        before, now = first.copy(), shown.store.views()
+        assert now[1] is before[1]
+        assert [view is again for view, again in zip(now, shown.store.views(), strict=True)] == [True, True]
+        first[:] = now
+        return now[0] is not before[0]
+
+    shown.store.publish(account, shown.polled())
+    assert has_changed()
+    clock.advance(179)
+    assert not has_changed()
+    clock.advance(2)
+    assert has_changed()
+    shown.store.publish(account, shown.polled(polls=2))
+    assert has_changed()
+
+
+def test_views_are_told_while_a_reload_holds_the_store(shown: Shown, make_account: MakeAccount) -> None:
+    shown.store.replace([make_account()], (), {})
+    told: list[int] = []
+    with shown.store._lock:
+        asking = threading.Thread(target=lambda: told.append(len(shown.store.views())), daemon=True)
+        asking.start()
+        asking.join(20)
+    assert told == [1]
+
+
 def test_billing_keeps_its_own_age(shown: Shown, clock: FakeClock, make_account: MakeAccount) -> None:
     account = make_account(stale_after=180.0)
     shown.store.replace([account], (), {})

@@ -266,6 +266,13 @@ class TestJson:
     def test_no_account_is_an_empty_list(self, site: Site) -> None:
         assert json.loads(site.get("/api/v1/accounts").body)["accounts"] == []
 
+    @pytest.mark.parametrize("count", [199, 200, 401])
+    def test_a_long_list_comes_in_pieces_and_is_whole(self, site: Site, count: int) -> None:
+        names = [f"account-{number:04}" for number in range(count)]
+        site.accounts(*names)
+        response = site.get("/api/v1/accounts?sort=account", Accept_Encoding="gzip")
+        assert [row["account"] for row in json.loads(gzip.decompress(response.body))["accounts"]] == names
+
     def test_unlimited_is_a_word_and_unknown_is_null(self, site: Site) -> None:
         fleet(site)
         rows = {row["account"]: row for row in json.loads(site.get("/api/v1/accounts").body)["accounts"]}
