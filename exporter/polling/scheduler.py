@@ -1,6 +1,6 @@
 """Runs each account's polls at their times. The only module that knows APScheduler.
 
-Each account has one job, for its next poll. The job is made when the poll before it has ended, so polls of an account
+Each account has one job, for its next poll. The job is made after the poll before it has ended, so polls of an account
 never overlap, and none is dropped as missed. Each provider and base URL has a pool of threads of its own, so a vendor
 that hangs delays no other.
 """
@@ -11,6 +11,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, tzinfo
+from heapq import heapify, heappop, heappush
+from itertools import count
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -23,8 +25,12 @@ from exporter.runtime.clock import Clock
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
+AHEAD_SECONDS = 60.0
+"""Seconds before a poll is due at which it becomes a job of APScheduler, because a job takes ten times the memory."""
 OVERDUE_SECONDS = 120.0
 """Seconds after which polls that are due and have not ended count as hanging."""
+_HANDED_ON = 100
+"""Jobs that are made at once, which takes some milliseconds."""
 
 
 class _MonotonicZone(tzinfo):
@@ -62,7 +68,7 @@ class _Job:
         self.account = account
         self.due = due
         self.id: str | None = None
-        """APScheduler's id of the waiting job; None while the poll runs."""
+        """APScheduler's id of the waiting job; empty while it has none; None while the poll runs."""
 
 
 class Scheduler:
@@ -81,6 +87,9 @@ class Scheduler:
         self._zone = _MonotonicZone(clock)
         self._lock = threading.Lock()
         self._jobs: dict[AccountKey, _Job] = {}
+        self._later: list[tuple[float, int, AccountKey, _Job]] = []
+        """A heap of the polls that are due later than ``AHEAD_SECONDS``, and of some that were cancelled."""
+        self._numbers = count()
         self._last_ends: dict[str, float] = {}
         """The monotonic second at which a poll of each pool last ended."""
         self._last_beat = clock.monotonic()
@@ -102,6 +111,23 @@ class Scheduler:
         self._last_beat = self._clock.monotonic()
         if not self._stopping.is_set():
             self._add(self._beat, self._last_beat + HEARTBEAT_SECONDS, "heartbeat")
+            while self._hand_on():
+                pass
+
+    def _hand_on(self) -> bool:
+        """Make jobs of some polls that are due soon. Return whether there are more. Ended polls wait meanwhile."""
+        with self._lock:
+            for _ in range(_HANDED_ON):
+                if not self._later or self._later[0][0] > self._last_beat + AHEAD_SECONDS or self._stopping.is_set():
+                    return False
+                waiting = heappop(self._later)
+                if self._is_waiting(waiting):
+                    self._make_job(*waiting[2:])
+            return True
+
+    def _is_waiting(self, waiting: tuple[float, int, AccountKey, _Job]) -> bool:
+        due, _, key, job = waiting
+        return self._jobs.get(key) is job and job.id == "" and job.due == due
 
     def _add(self, run: Callable[..., None], due: float, pool: str, *args: object) -> str:
         """Run once when due. Only date triggers use the zone, because the others compute with the wall clock."""
@@ -115,6 +141,8 @@ class Scheduler:
         if now - self._last_beat >= OVERDUE_SECONDS:
             return "the scheduler has given no sign of life for two minutes"
         for job in list(self._jobs.values()):
+            if now - job.due < OVERDUE_SECONDS:
+                continue
             # A pool that is late but does not hang still ends polls.
             since = max(job.due, self._last_ends.get(self._pool_of(job.account), now))
             if now - since >= max(OVERDUE_SECONDS, 2 * job.account.timeout):
@@ -145,8 +173,17 @@ class Scheduler:
                     if job.id is not None:
                         self._cancel(job)
                         self._submit(key, job)
+            self._later = [each for each in self._later if self._is_waiting(each)]
+            heapify(self._later)
 
     def _submit(self, key: AccountKey, job: _Job) -> None:
+        if job.due > self._clock.monotonic() + AHEAD_SECONDS:
+            job.id = ""
+            heappush(self._later, (job.due, next(self._numbers), key, job))
+        else:
+            self._make_job(key, job)
+
+    def _make_job(self, key: AccountKey, job: _Job) -> None:
         pool = self._pool_of(job.account)
         if pool not in self._last_ends:
             self._last_ends[pool] = self._clock.monotonic()
@@ -154,7 +191,7 @@ class Scheduler:
         job.id = self._add(self._run, job.due, pool, key, job, job.due)
 
     def _cancel(self, job: _Job) -> None:
-        if job.id is not None and self._scheduler.get_job(job.id) is not None:
+        if job.id and self._scheduler.get_job(job.id) is not None:
             self._scheduler.remove_job(job.id)
         job.id = None
 
