@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 from exporter import __version__
@@ -32,7 +33,7 @@ from exporter.runtime import garbage
 from exporter.runtime.clock import Clock, SystemClock
 from exporter.runtime.logs import LogWriter
 from exporter.runtime.mainloop import MainLoop
-from exporter.runtime.malloc import share_arenas
+from exporter.runtime.malloc import return_memory, share_arenas
 from exporter.runtime.redaction import Redactor
 from exporter.runtime.systemd import Notifier
 from exporter.state.base import State
@@ -186,10 +187,12 @@ class App:
 
     def _apply(self, config: Config) -> None:
         """Poll and serve this configuration from now on."""
-        mine = accounts_of_shard(config.accounts, self._options.shard_index, self._options.shard_count)
-        # An unchanged account stays the same object, because store and scheduler compare the objects.
-        served = ((account, self._store.account(account.id)) for account in mine)
-        accounts = [before if before == account else account for account, before in served]
+        # An unchanged account stays the same object, because store and scheduler compare the objects. The configuration
+        # takes them too, because it would keep all accounts a second time.
+        served = ((account, self._store.account(account.id)) for account in config.accounts)
+        same = tuple(before if before is not None and before == account else account for account, before in served)
+        config = replace(config, accounts=same)
+        accounts = accounts_of_shard(same, self._options.shard_index, self._options.shard_count)
         new = [account.id for account in accounts if self._store.account(account.id) is None]
         self._store.replace(
             accounts, config.label_names, self._state.accounts.load(new) if self._state is not None else {}
@@ -203,6 +206,7 @@ class App:
         self._metrics.reload_successful.set(1)
         self._metrics.reload_success_time.set(self._clock.wall())
         self._config = config
+        return_memory()  # of 1.5 GB after a reload of 100,000 accounts it is 260 MB
 
     def _feed_watchdog(self) -> None:
         if self._notifier.wants_watchdog and self._polls.scheduler.trouble() is None:

@@ -41,3 +41,24 @@ def test_a_reload_changes_what_the_history_keeps_at_once(tmp_path: Path, clock: 
         assert state.accounts.kept == Kept(3 * 86_400, 20 * 86_400)
         assert reload("{hourly: 0, daily: 31d}") == ""
         assert state.accounts.kept == Kept(0, 31 * 86_400)
+
+
+def test_a_reload_keeps_one_copy_of_an_account_that_did_not_change(tmp_path: Path, clock: FakeClock) -> None:
+    path, keys = tmp_path / "config.yaml", {name: secrets.token_hex(16) for name in "abc"}
+
+    def written(**intervals: str) -> Future[Config]:
+        lines = (
+            f"- {{name: {name}, provider: vidnavigator, api_key: {keys[name]}, interval: {interval}}}\n"
+            for name, interval in intervals.items()
+        )
+        path.write_text("".join(["accounts:\n", *lines]))
+        loaded: Future[Config] = Future()
+        loaded.set_result(load(path, PROVIDERS, {}))
+        return loaded
+
+    app = App(Options(path), {}, Redactor(), clock, written(a="5m", b="5m").result(), None, LogWriter())
+    app._apply(app._config)
+    kept, changed = app._config.accounts
+    assert app._finish_reload(written(a="5m", c="5m", b="6m")) == ""
+    assert app._config.accounts[0] is kept
+    assert app._config.accounts[2] is not changed and app._config.accounts[2].interval == 360.0
