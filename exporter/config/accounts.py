@@ -55,10 +55,12 @@ class Config:
     label_names: tuple[str, ...]
     warnings: tuple[Problem, ...]
     history: Kept = field(default_factory=Kept)
+    own_providers: str = ""
+    """What the configuration says of providers, as a text that is compared alone."""
 
     @property
     def digest(self) -> str:
         """Return a text that is equal where all rules of all accounts are. It tells nothing of them."""
         # The representation of an account leaves out where its key is.
-        rules = repr((self.accounts, self.label_names, self.concurrency, self.history))
+        rules = repr((self.accounts, self.label_names, self.concurrency, self.history, self.own_providers))
         return blake2b(rules.encode(errors="replace"), digest_size=16).hexdigest()

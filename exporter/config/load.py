@@ -70,6 +70,7 @@ def load(path: Path, providers: Mapping[str, Provider], environ: Mapping[str, st
         label_names=tuple(sorted({name for account in accounts for name in account.labels})),
         warnings=report.warnings(),
         history=Kept(history.hourly, history.daily) if history else Kept(),
+        own_providers=repr(raw.get("providers")),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
@@ -17,11 +18,12 @@ READ_SECONDS = 10.0
 
 
 def owner(group: int, peers: Sequence[Peer]) -> int | None:
-    """Return the id of the replica that polls a group, which is one that knows it.
+    """Return the id of the replica that polls a group, which is one that knows the most accounts of it.
 
     This is rendezvous hashing. A replica that comes or goes moves only the groups that it gets or had.
     """
-    knowing = (peer.id for peer in peers if group in peer.groups)
+    most = max((peer.groups.get(group, 0) for peer in peers), default=0)
+    knowing = (peer.id for peer in peers if most and peer.groups.get(group) == most)
     return max(knowing, key=lambda id_: blake2b(b"%d %d" % (group, id_), digest_size=8).digest(), default=None)
 
 
@@ -41,7 +43,8 @@ class Groups:
         self._groups: dict[AccountKey, Group] = {}
         self._left_until: dict[Group, float] = {}
         self._read_by = float("inf")
-        self._digests: dict[int, Group] = {}
+        self._digests: dict[Group, int] = {}
+        self._sizes: Mapping[int, int] = {}
         self._digested: object = None
         self._owned: set[Group] = set()
         self._owned_from: object = None
@@ -73,16 +76,17 @@ class Groups:
         self._wake()
         return True
 
-    def digests(self, salt: bytes) -> Mapping[int, Group]:
-        """Return all groups whose accounts are known, by their digests, which are others with another salt."""
+    def digests(self, salt: bytes) -> Mapping[int, int]:
+        """Return the digest of each group, which is another with another salt, and how many accounts it has."""
         with self._lock:
             if self._clock.monotonic() > self._read_by:
                 self._groups = {account.id: self.of(account.id) for account in self._accounts}
                 self._read_by, self.version = float("inf"), self.version + 1
             if self._digested != (self.version, salt):
                 self._digested = self.version, salt
-                self._digests = {self._digest(group): group for group in self._groups.values()}
-            return self._digests
+                self._digests = {group: self._digest(group) for group in self._groups.values()}
+                self._sizes = Counter(self._digests[group] for group in self._groups.values())
+            return self._sizes
 
     def members(self) -> dict[Group, list[Account]]:
         """Return the accounts of each group."""
@@ -104,7 +108,7 @@ class Groups:
         """Return the groups that this replica should poll. An account that others poll waits until they missed it."""
         if self._owned_from != (self._digests, peers):
             self._owned_from = self._digests, peers
-            self._owned = {group for digest, group in self._digests.items() if owner(digest, peers) == replica}
+            self._owned = {group for group, digest in self._digests.items() if owner(digest, peers) == replica}
         now = self._clock.monotonic()
         return self._owned - {account for account, until in self._left_until.items() if until > now}
 

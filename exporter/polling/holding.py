@@ -154,8 +154,8 @@ class Holding:  # long because every method works on the same leases.
             self._refused.clear()
         config = self._config
         self._step_at, self._stepped_with = self._clock.monotonic() + _BEAT_SECONDS - 0.1, self._groups.version
-        digests = self._groups.digests(self._replicas.salt)
-        before, self._peers = self._peers, self._replicas.beat(self._shard, config, digests.keys())
+        sizes = self._groups.digests(self._replicas.salt)
+        before, self._peers = self._peers, self._replicas.beat(self._shard, config, sizes)
         differed, self._config_differs = self._config_differs, any(peer.config != config for peer in self._peers)
         _tell_of_configs(differed, self._config_differs)
         self._recover()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -40,11 +40,14 @@ Group = KeyTarget | AccountKey
 
 
 class Peer(NamedTuple):
-    """A replica that lives. ``groups`` are the digests of the groups that it knows, and ``config`` one of its rules."""
+    """A replica that lives. ``config`` is a digest of its rules.
+
+    ``groups`` has the digest of each group that it knows, and how many accounts of the group.
+    """
 
     id: int
     config: str
-    groups: frozenset[int]
+    groups: Mapping[int, int]
 
 
 class Cooldown(NamedTuple):
@@ -154,7 +157,7 @@ class Replicas(Protocol):
     def digest(self, group: Group) -> int:
         """Return a number for a group, from which its key cannot be guessed."""
 
-    def beat(self, shard: tuple[int, int], config: str, groups: Collection[int]) -> tuple[Peer, ...]:
+    def beat(self, shard: tuple[int, int], config: str, groups: Mapping[int, int]) -> tuple[Peer, ...]:
         """Tell that this replica lives, and return all that live in its shard. Peers are known by their identity."""
 
     def take(self, groups: Iterable[Group], *, inherit: bool) -> dict[Group, float | None]:

@@ -66,6 +66,16 @@ def test_what_is_left_out_has_the_documented_default(loaded: Load) -> None:
     assert account.key.read() == KEY
 
 
+def test_the_digest_of_a_configuration_changes_with_accounts_and_providers_and_not_with_their_keys(
+    loaded: Load,
+) -> None:
+    provider = "providers: {other: {base_url: 'https://a.example', auth: {header: Key}, usage: {path: /%s}}}\n"
+    plain = loaded(MINIMAL).digest
+    assert plain == loaded("# a comment\n" + MINIMAL.replace("api_key_env: KEY", "api_key_env: OTHER")).digest
+    others = [MINIMAL + "    interval: 7m\n", provider % "usage" + MINIMAL, provider % "credits" + MINIMAL]
+    assert len({plain, *(loaded(text).digest for text in others)}) == 4
+
+
 def test_every_key_reaches_the_result(loaded: Load, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     config = loaded(

@@ -268,6 +268,22 @@ def test_each_replica_polls_only_what_it_knows_and_tells_that_the_configurations
     assert not first.holding.config_differs
 
 
+def test_an_account_that_only_one_replica_knows_is_polled_although_its_key_is_used_by_others(
+    members: Members, make_account: MakeAccount
+) -> None:
+    shared = [make_account(name=f"account {number}", key="k" * 20) for number in range(3)]
+    members.add(shared[:2], "before")
+    members.add(shared[:2], "before")
+    members.settle()
+    third = members.add(shared, "with one more")
+    members.settle()
+    assert [len(member.held) for member in members.all] == [0, 0, 3]
+    members.all[0].use(shared, "with one more")
+    third.holding.leave()
+    members.settle(*members.all[:2])
+    assert [len(member.held) for member in members.all[:2]] == [3, 0]
+
+
 def test_an_account_whose_key_cannot_be_read_is_polled_by_one_replica(
     members: Members, make_account: MakeAccount
 ) -> None:

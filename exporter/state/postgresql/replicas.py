@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -95,7 +96,7 @@ class PostgresReplicas:
         target = group if isinstance(group, KeyTarget) else KeyTarget("", "", json.dumps(group))
         return int.from_bytes(self._keys.digest(target)[:8], "big", signed=True)
 
-    def beat(self, shard: tuple[int, int], config: str, groups: Collection[int]) -> tuple[Peer, ...]:
+    def beat(self, shard: tuple[int, int], config: str, groups: Mapping[int, int]) -> tuple[Peer, ...]:
         """Tell that this replica lives, and return all that live in its shard. What is unchanged is the same object."""
         now = self._clock.monotonic()
         if self._beat_at is not None and now - self._beat_at > LIVE_SECONDS:
@@ -154,7 +155,7 @@ class PostgresReplicas:
         self._link.run(work)
 
     def _beat(
-        self, db: psycopg.Connection[Any], shard: tuple[int, int], config: str, groups: Collection[int]
+        self, db: psycopg.Connection[Any], shard: tuple[int, int], config: str, groups: Mapping[int, int]
     ) -> tuple[Peer, ...]:
         self._link.learn_time(db)
         told = config, groups
@@ -170,7 +171,7 @@ class PostgresReplicas:
                     "shards": shard[1],
                     "config": config,
                     "changes": self._changes,
-                    "groups": sorted(groups),
+                    "groups": sorted(Counter(groups).elements()),
                 },
             )
             for statement in _BURY:
@@ -180,8 +181,8 @@ class PostgresReplicas:
         peers = {known: self._peers[known] for known in living if known in self._peers}
         if unknown := [id_ for id_, changes in living if (id_, changes) not in peers]:
             for id_, changes, their_config, their_groups in db.execute(_PEERS, (unknown,)).fetchall():
-                theirs = frozenset(their_groups)
-                # Replicas know the same groups. One set of them spares memory where many replicas have many groups.
+                theirs = Counter(their_groups)
+                # Replicas know the same groups. One mapping of them spares memory where many replicas have many groups.
                 same = next((peer.groups for peer in peers.values() if peer.groups == theirs), theirs)
                 peers[id_, changes] = Peer(id_, their_config, same)
         self._peers, self._told = peers, told
