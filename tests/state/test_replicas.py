@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from decimal import Decimal
@@ -102,6 +103,10 @@ class Members:
     def pass_time(self, seconds: int) -> None:
         """Let the replicas, whose heartbeats are in the database, be silent for some seconds."""
         self.run("UPDATE video_api_exporter.replicas SET seen_at = seen_at - %s * interval '1 second'", seconds)
+
+    def wait_for_locks(self) -> bool:
+        """Return whether a transaction waits for another one."""
+        return bool(self.server.run("SELECT 1 FROM pg_locks WHERE NOT granted", self.url))
 
     def settle(self, *members: Member) -> None:
         def held() -> list[set[AccountKey]]:
@@ -325,6 +330,36 @@ def test_no_request_is_admitted_without_the_lease(members: Members, accounts: li
     first.holding.leave()
     second.replicas.take([KEY], inherit=False)
     assert second.limits.admit(KEY, 5) is None
+
+
+def test_no_request_is_admitted_while_another_replica_takes_the_lease(members: Members) -> None:
+    first, second = members.add(), members.add()
+    first.replicas.take([KEY], inherit=False)
+    with psycopg.connect(members.url) as taking, ThreadPoolExecutor(1) as pool:
+        taking.execute("UPDATE video_api_exporter.leases SET holder = %s", (second.replicas.id,))
+        asked = pool.submit(first.limits.admit, KEY, 5)
+        until(lambda: asked.done() or members.wait_for_locks(), "asked")
+        taking.commit()
+        wait = asked.result()
+    assert wait is not None and wait.reason == "elsewhere"
+
+
+def test_leases_are_released_in_one_order_so_that_no_two_replicas_wait_for_each_other(members: Members) -> None:
+    replicas = members.add().replicas
+    keys = cast(PostgresKeys, members.all[0].state.keys)
+    targets = [KeyTarget("videodb", "https://api.example", letter * 20) for letter in "abc"]
+    for target in sorted(targets, key=keys.lease, reverse=True):
+        replicas.take([target], inherit=False)
+    lock = "SELECT FROM video_api_exporter.leases WHERE lease = %s FOR UPDATE NOWAIT"
+    with psycopg.connect(members.url) as taking, ThreadPoolExecutor(1) as pool:
+        least, *others = sorted(map(keys.lease, targets))
+        taking.execute(lock, (least,))
+        released = pool.submit(replicas.keep_only, [])
+        until(members.wait_for_locks, "waits")
+        for lease in others:
+            taking.execute(lock, (lease,))
+        taking.commit()
+        released.result()
 
 
 def test_a_poll_that_finds_its_lease_lost_ends_the_polls_of_the_account(

@@ -34,9 +34,11 @@ _LIVING = (
     " AND seen_at > clock_timestamp() - %s * interval '1 second' ORDER BY id"
 )
 _PEERS = "SELECT id, changes, config, groups FROM replicas WHERE id = ANY(%s)"
+# In one order, so that two replicas never wait for each other.
+_RELEASE = "DELETE FROM leases WHERE lease = ANY(ARRAY(SELECT lease FROM leases WHERE %s ORDER BY lease FOR UPDATE))"
 _BURY = (
     "DELETE FROM replicas WHERE seen_at < clock_timestamp() - interval '1 day'",
-    "DELETE FROM leases WHERE NOT EXISTS (SELECT FROM replicas WHERE id = holder)",
+    _RELEASE % "NOT EXISTS (SELECT FROM replicas WHERE id = holder)",
 )
 _TAKE = (
     "INSERT INTO leases(lease, holder) SELECT unnest(%(leases)s::bytea[]), %(id)s"
@@ -49,7 +51,7 @@ _LAST_REQUESTS = (
     "SELECT key, extract(epoch FROM clock_timestamp() - used_at)::float8"
     " FROM keys JOIN replicas ON id = writers[cardinality(writers)] WHERE key = ANY(%s::bytea[]) AND id <> %s"
 )
-_KEEP_ONLY = "DELETE FROM leases WHERE holder = %s AND lease <> ALL(%s::bytea[])"
+_KEEP_ONLY = _RELEASE % "holder = %s AND lease <> ALL(%s::bytea[])"
 _LEAVE = "DELETE FROM replicas WHERE id = %s"
 
 
@@ -114,7 +116,6 @@ class PostgresReplicas:
         by_lease = {self._keys.lease(group): group for group in groups if isinstance(group, KeyTarget)}
         if not by_lease:
             return {}
-        # In one order, so that two replicas never wait for each other.
         values = {"leases": sorted(by_lease), "id": self.id, "inherit": inherit, "live": LIVE_SECONDS}
 
         def work(db: psycopg.Connection[Any]) -> dict[Group, float | None]:
