@@ -71,6 +71,8 @@ class Limits:
                     wait = Wait(0.0, "elsewhere")
                 except StateUnavailableError:  # then memory alone decides
                     wait = self._decide_alone(target, per_minute)
+                    if wait is None:
+                        self._records.note_request(target, end)
             if wait is None:
                 self._requests.setdefault(target, []).append(end)
             return wait

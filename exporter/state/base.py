@@ -127,6 +127,12 @@ class Keys(Protocol):
         requests by other processes in monotonic seconds. One that is under way may have a time in the future.
         """
 
+    def note_request(self, target: KeyTarget, until: float) -> None:
+        """Note a request that could not be recorded. Never raises.
+
+        It is written when the state can be used again, if it still counts then.
+        """
+
     def end_request(self, target: KeyTarget, until: float) -> None:
         """Date the request that was admitted with ``until`` to now, in the transaction that saves the next account.
 

@@ -50,7 +50,7 @@ T = TypeVar("T")
 class KeyRecords:
     """The rows of keys in the state file. Each method is one transaction and may raise StateUnavailableError.
 
-    A cool-down that could not be written is written with the next change. Only one thread may call for a key at a time.
+    What could not be written is written with the next change. Only one thread may call for a key at a time.
     ``boot`` identifies the machine's present boot, and is the kernel's boot id by default.
     """
 
@@ -61,6 +61,7 @@ class KeyRecords:
         self._writer = secrets.token_bytes(8)
         self._under_way: dict[tuple[KeyTarget, float], int | None] = {}
         self._unsaved: dict[KeyTarget, Cooldown] = {}
+        self._unsaved_requests: list[tuple[KeyTarget, float]] = []
         self._restored: dict[bytes, Cooldown] = {}
         self._salt = b""
         with suppress(StateUnavailableError):
@@ -93,12 +94,20 @@ class KeyRecords:
 
         return self._write(work)
 
+    def note_request(self, target: KeyTarget, until: float) -> None:
+        """Note a request that could not be recorded. Never raises."""
+        since = self._clock.monotonic() - WINDOW_SECONDS
+        self._unsaved_requests = [*(each for each in self._unsaved_requests if each[1] > since), (target, until)]
+
     def end_request(self, target: KeyTarget, until: float) -> None:
         """Date the request that was admitted with ``until`` to now, in the transaction of the next save."""
         number = self._under_way.pop((target, until), None)
+        now = self._clock.monotonic()
         if number is not None:
-            ended = self._clock.monotonic(), self._clock.wall(), number, self._writer
+            ended = now, self._clock.wall(), number, self._writer
             self._state.later.append(lambda db: db.execute(_END_REQUEST, ended))
+        elif (noted := (target, until)) in self._unsaved_requests:
+            self._unsaved_requests = [(target, now) if each == noted else each for each in self._unsaved_requests]
 
     def put_cooldown(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
         """Write a cool-down, unless the file has a longer one. Return the cool-down that is in the file now."""
@@ -110,13 +119,21 @@ class KeyRecords:
         return self._write(work)
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        requests = self._unsaved_requests
+
         def whole(db: sqlite3.Connection) -> T:
             for target, cooldown in self._unsaved.items():
                 self._put_cooldown(db, target, cooldown)
+            now, wall = self._clock.monotonic(), self._clock.wall()
+            for target, at in requests:
+                written = self._boot, at, wall - (now - at)
+                db.execute(_PUT_REQUEST, (_digest(_salt(db), target), self._writer, *written))
             return work(db)
 
         result = self._state.write(whole)
         self._unsaved.clear()
+        if requests:
+            self._unsaved_requests = [each for each in self._unsaved_requests if each not in requests]
         return result
 
     def _put_cooldown(self, db: sqlite3.Connection, target: KeyTarget, cooldown: Cooldown) -> None:

@@ -24,6 +24,7 @@ from exporter.state.base import MAX_REQUEST_SECONDS, KeyTarget
 from exporter.state.key_records import KeyRecords
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
+from tests.state.test_state_faults import full_disk
 
 BASE = "https://api.vidnavigator.com/v1"
 HOUR = 3600.0
@@ -381,6 +382,19 @@ def test_polls_by_hand_share_the_limit_with_a_daemon(start: Start) -> None:
     assert admitted(start(by_hand=True), key, 10, 4) == 4
     assert admitted(start(by_hand=True), key, 10, 4) == 2
     assert admitted(daemon, key, 10, 4) == 0
+
+
+def test_requests_on_a_full_disk_count_for_others_from_the_next_change_on(start: Start, clock: Any) -> None:
+    daemon, key = start(), target()
+    assert admitted(daemon, key, 10, 1) == 1
+    with full_disk(0):
+        assert admitted(daemon, key, 10, 3) == 3
+    clock.advance(30)
+    assert admitted(daemon, target(), 10, 1) == 1
+    by_hand = start(by_hand=True)
+    assert admitted(by_hand, key, 5, 9) == 1
+    clock.advance(31)
+    assert admitted(by_hand, key, 5, 9) == 4
 
 
 def test_a_reboot_within_the_minute_forgets_nothing(start: Start, clock: Any) -> None:

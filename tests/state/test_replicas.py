@@ -559,6 +559,29 @@ def test_requests_of_others_count_on_while_the_database_is_away(members: Members
         members.server.start()
 
 
+def test_requests_that_were_sent_without_the_database_count_for_others_when_it_is_back(members: Members) -> None:
+    first = members.add()
+    first.replicas.take([KEY], inherit=False)
+    by_hand = open_state(StateSource("url", members.url), SystemClock(), exclusive=False)
+    with closing(by_hand.accounts):
+        assert first.limits.admit(KEY, 9) is None
+        members.server.stop()
+        try:
+            until(lambda: not first.state.accounts.is_up, "noticed")
+            first.clock.passed += 3
+            began = first.clock.monotonic()
+            assert [first.limits.admit(KEY, 9) is None for _ in range(3)] == [True] * 3
+            first.clock.passed += 2
+            first.limits.end_request(KEY, began + 1)
+        finally:
+            members.server.start()
+        until(lambda: first.state.accounts.is_up and by_hand.accounts.is_up, "connected again")
+        rows = "SELECT cardinality(times), cardinality(writers) FROM video_api_exporter.keys"
+        until(lambda: members.server.run(rows, members.url) == [(4, 4)], "written")
+        assert Limits(SystemClock(), by_hand.keys).admit(KEY, 4) is not None
+        assert Limits(SystemClock(), by_hand.keys).admit(KEY, 5) is None
+
+
 def test_after_a_restart_of_the_database_no_replica_takes_what_another_still_polls(
     members: Members, accounts: list[Account]
 ) -> None:

@@ -7,13 +7,14 @@ import json
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
 
-from exporter.errors import HeldElsewhereError
+from exporter.errors import HeldElsewhereError, StateUnavailableError
 from exporter.runtime.clock import Clock
 from exporter.state.base import (
     MAX_COOLDOWN_SECONDS,
@@ -25,6 +26,7 @@ from exporter.state.base import (
 )
 from exporter.state.postgresql.link import Link
 
+_BATCH = 500
 _ROW = (
     "SELECT extract(epoch FROM cooldown_until - clock_timestamp())::float8, extract(epoch FROM cooldown_until)::float8,"
     " writers, ARRAY(SELECT extract(epoch FROM clock_timestamp() - at)::float8"
@@ -42,6 +44,12 @@ _END = (
     "UPDATE keys SET times[array_position(times, %(latest)s::timestamptz)] ="
     " clock_timestamp() - %(age)s * interval '1 second'"
     " WHERE key = %(key)s AND %(latest)s::timestamptz = ANY(times)"
+)
+_ADD_LATE = (
+    "INSERT INTO keys(key, writers, times) SELECT %s, array_agg(%s::int8),"
+    " array_agg(clock_timestamp() - age * interval '1 second') FROM unnest(%s::float8[]) AS ages(age)"
+    " ON CONFLICT (key) DO UPDATE SET writers = keys.writers || excluded.writers,"
+    " times = keys.times || excluded.times, used_at = excluded.used_at"
 )
 _COOL_DOWN = (
     "INSERT INTO keys(key, cooldown_until) VALUES (%s, clock_timestamp() + %s * interval '1 second')"
@@ -70,7 +78,7 @@ class _KeyRow:
 class PostgresKeys:
     """The rows of keys. Each method is one transaction and may raise StateUnavailableError. Thread-safe.
 
-    A cool-down that could not be written is written when the database is back.
+    What could not be written is written when the database is back. These are cool-downs, and requests that still count.
     """
 
     def __init__(self, link: Link, clock: Clock, *, is_replica: bool) -> None:
@@ -88,6 +96,7 @@ class PostgresKeys:
         self._ended: deque[tuple[bytes, str, float]] = deque()
         """The same with the monotonic second of its end, for each one whose end is not written yet."""
         self._unsaved: dict[KeyTarget, Cooldown] = {}
+        self._unsaved_requests: dict[KeyTarget, list[float]] = {}
         self._restored: dict[bytes, Cooldown] = {}
 
     def restored(self, target: KeyTarget) -> Cooldown | None:
@@ -121,11 +130,23 @@ class PostgresKeys:
 
         return self._link.run(work)
 
+    def note_request(self, target: KeyTarget, until: float) -> None:
+        """Note a request that could not be recorded. Never raises."""
+        now = self._clock.monotonic()
+        with self._lock:
+            times = self._unsaved_requests.get(target, ())
+            self._unsaved_requests[target] = [*(at for at in times if now - at < WINDOW_SECONDS), until]
+
     def end_request(self, target: KeyTarget, until: float) -> None:
         """Date the request that was admitted with ``until`` to now, in the transaction of the next save."""
-        recorded = self._under_way.pop((target, until), None)
+        recorded, now = self._under_way.pop((target, until), None), self._clock.monotonic()
         if recorded is not None:
-            self._ended.append((*recorded, self._clock.monotonic()))
+            self._ended.append((*recorded, now))
+            return
+        with self._lock:
+            times = self._unsaved_requests.get(target, [])
+            if until in times:
+                times[times.index(until)] = now
 
     @property
     def has_ends(self) -> bool:
@@ -158,6 +179,27 @@ class PostgresKeys:
             unsaved = list(self._unsaved.items())
         for target, cooldown in unsaved:
             self._write(target, cooldown)
+        self._write_requests()
+
+    def _write_requests(self) -> None:
+        """Write the requests that could not be recorded and still count."""
+        with self._lock:
+            noted, self._unsaved_requests = self._unsaved_requests, {}
+        now = self._clock.monotonic()
+        ages = {
+            self.digest(target): [now - at for at in times if now - at < WINDOW_SECONDS]
+            for target, times in noted.items()
+        }
+        # In one order, so that no two processes wait for each other's rows.
+        rows = [(key, self.writer, late) for key, late in sorted(ages.items()) if late]
+        try:
+            for start in range(0, len(rows), _BATCH):
+                self._link.run(partial(_add_late, rows=rows[start : start + _BATCH]))
+        except StateUnavailableError:
+            with self._lock:
+                for target, times in noted.items():
+                    self._unsaved_requests[target] = [*times, *self._unsaved_requests.get(target, ())]
+            raise
 
     def _write(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
         key = self.digest(target)
@@ -198,3 +240,7 @@ class PostgresKeys:
 
     def _hashed(self, *identity: object) -> bytes:
         return hmac.digest(self._link.salt, json.dumps(identity).encode(), "sha256")
+
+
+def _add_late(db: psycopg.Connection[Any], rows: Sequence[tuple[bytes, int, list[float]]]) -> None:
+    db.cursor().executemany(_ADD_LATE, rows)
