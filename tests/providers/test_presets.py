@@ -37,7 +37,7 @@ REASONS = {
     "auth", "forbidden", "payment_required", "rate_limited", "client_error", "server_error", "invalid_response"
 }  # fmt: skip
 LISTS: Mapping[str, Any] = {"sum": lambda values: exact_sum(*values), "min": min, "max": max}
-STATUS_REASONS = {401: "auth", 402: "payment_required", 403: "forbidden", 429: "rate_limited"}
+STATUS_REASONS = {500: "server_error", 401: "auth", 402: "payment_required", 403: "forbidden", 429: "rate_limited"}
 LONGEST_EXPRESSION = 1024
 
 Preset = Mapping[str, Any]
