@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,23 @@ def test_a_refusal_names_its_reason_and_a_rejected_field_its_own(
     out = capsys.readouterr().out
     assert "credits.balance  rejected, because it must be a number, not a text\n" in out
     assert "video_api_rejected_fields 1\n" in out
+
+
+def test_a_name_that_an_item_lacks_is_told_with_what_the_item_has_and_how_a_fixed_name_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quotas = "      quotas: [{each: data.pots, name: pack, remaining: usd}]\n      credits:"
+    (folder / "config.yaml").write_text(CONFIG.replace("      credits:", quotas, 1))
+    commands.run(["try-provider", "acme", "--response", "response.json"])
+    told = "absent, because the item has no pack. It has usd. A fixed text has quotes of its own, as in \"'pack'\"\n"
+    assert "quotas[0][0].name       " + told in capsys.readouterr().out
+
+
+def test_a_mistake_is_told_with_its_place_by_a_process_that_reads_no_account(folder: Path) -> None:
+    (folder / "config.yaml").write_text(CONFIG.replace("path: /v1/balance", "path: v1"))
+    command = [sys.executable, "-m", "exporter", "try-provider", "acme", "--response", "response.json"]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False).stderr
+    assert "providers.*.usage.path: must begin with one slash" in told
 
 
 @pytest.mark.parametrize(

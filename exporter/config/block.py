@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-_KEYS: set[str] = set()
+_KEYS: set[str] = {"providers"}  # which is read without the model of the file
 """The keys of all blocks whose modules are imported."""
 
 

@@ -95,9 +95,9 @@ class Expression:
             value = value[name]
         return True
 
-    def why_absent(self, document: object) -> str:
-        """Return in words where a plain path ends in a response, or nothing where that is not known."""
-        value, walked = document, "the response"
+    def why_absent(self, document: object, whole: str) -> str:
+        """Return in words where a plain path ends in the whole, or nothing where that is not known."""
+        value, walked = document, whole
         for name in self.path or ():
             if not isinstance(value, dict):
                 break

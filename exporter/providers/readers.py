@@ -196,10 +196,11 @@ class Reader:
     prefix: str = ""
     rejected: dict[str, None] = field(default_factory=dict)
     outcomes: list[FieldOutcome] | None = None
+    is_item: bool = False
 
     def inside(self, document: object, prefix: str) -> Reader:
-        """Return a reader of a part of the response."""
-        return Reader(document, self.prefix + prefix, self.rejected, self.outcomes)
+        """Return a reader of an item of a list."""
+        return Reader(document, self.prefix + prefix, self.rejected, self.outcomes, is_item=True)
 
     def number(self, name: str, field_: ResponseField | None) -> tuple[float | None, bool]:
         """Return a number, and whether it was rejected."""
@@ -215,6 +216,8 @@ class Reader:
     def text(self, name: str, field_: ResponseField | None) -> tuple[str | None, bool]:
         """Return a text as a label value, and whether it was rejected."""
         value, rejected = self._read(name, field_, ResponseField.text_of)
+        if self.is_item and field_ is not None and self.outcomes and self.outcomes[-1].absent:
+            self.outcomes[-1].absent += ". A fixed text has quotes of its own, as in \"'pack'\""
         return None if value is None else label(value), rejected
 
     def flag(self, name: str, field_: ResponseField | None) -> tuple[bool | None, bool]:
@@ -249,7 +252,8 @@ class Reader:
             self._reject(name, error, field_.expression)
             return None, True
         if self.outcomes is not None:
-            absent = field_.expression.why_absent(self.document) if value is None else ""
+            whole = "the item" if self.is_item else "the response"
+            absent = field_.expression.why_absent(self.document, whole) if value is None else ""
             self.outcomes.append(FieldOutcome(self.prefix + name, value, absent=absent))
         return value, False
 
