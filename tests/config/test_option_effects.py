@@ -9,19 +9,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema
 import pytest
 import yaml
 
 from exporter.config.block import Block
+from exporter.config.load import json_schema
 from exporter.config.provider_schema import ProviderBlock
 from exporter.config.rules import Rule
 from exporter.errors import ConfigError, PollError
+from exporter.providers import PROVIDERS
 from exporter.providers.base import ParseOptions, Refuses, VendorResponse
 from exporter.providers.declared import provider_of
 from exporter.readings import Part
 from tests.providers.declaring import declaration
 
 Options = dict[str, Any]
+SCHEMA = jsonschema.Draft202012Validator({**json_schema(PROVIDERS), "required": []})
 ITEM = {"f": 7, "n": "a", "u": 1, "un": "minutes"}
 DOCUMENT = {
     "f": 7,
@@ -160,6 +164,7 @@ def test_an_option_of_a_field_has_an_effect_or_is_an_error_with_its_place(
     value, sent = OPTIONS[option]
     with_option = with_field(place, {"value": "f", option: value})
     told = mistakes(with_option, tmp_path)
+    assert SCHEMA.is_valid({"providers": {"p": with_option}}) == (told == [])
     if option not in taken_at(place):
         assert len(told) == 1, told
         assert option + ": belongs to" in told[0]
