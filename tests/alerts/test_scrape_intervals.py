@@ -1,7 +1,11 @@
-"""The rules at every scrape interval that the documentation allows, and at one that it does not."""
+"""The rules at every scrape interval that the documentation allows, and at one that it does not.
+
+Two replicas have the account. One scrape of both fails, and later a rollout gives both targets another label.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import subprocess
@@ -18,8 +22,9 @@ BEGINS = 3 * HOUR
 """When everything begins of which an alert tells."""
 FAILS = BEGINS + 80 * 60
 """When one scrape fails."""
-TARGET = 'job="video-api-exporter",instance="a"'
-ACCOUNT = f'{TARGET},provider="videodb",account="media"'
+ROLLED_OUT = BEGINS + 95 * 60
+"""When all targets get another label."""
+REPLICAS = ("a", "b")
 POLLED = 300
 
 
@@ -33,23 +38,32 @@ def steps(seconds: int, size: float = 1) -> Callable[[float], float]:
 
 
 SPENT = steps(POLLED, 10)
-EXPORTED: dict[str, Callable[[float], float | None]] = {
-    f"video_api_credits_balance{{{ACCOUNT}}}": lambda at: 400 - SPENT(at),
-    f"video_api_credits_spent_total{{{ACCOUNT}}}": SPENT,
-    f"video_api_reading_gap_seconds{{{ACCOUNT}}}": lambda at: POLLED,
-    f'video_api_credits_threshold{{{ACCOUNT},severity="warning"}}': lambda at: 395,
-    f"video_api_up{{{ACCOUNT}}}": after(BEGINS, 1, 0),
-    f'video_api_last_poll_failure{{{ACCOUNT},reason="auth"}}': after(BEGINS, None, 1),
-    f"video_api_last_success_timestamp_seconds{{{ACCOUNT}}}": lambda at: min(at, BEGINS) // POLLED * POLLED,
-    f"video_api_poll_interval_seconds{{{ACCOUNT}}}": lambda at: POLLED,
-    f"video_api_cooldown_until_timestamp_seconds{{{ACCOUNT}}}": lambda at: (
-        None if at < BEGINS else BEGINS + (at - BEGINS) // 900 * 900 + 60
-    ),
-    f"video_api_exporter_state_write_failures_total{{{TARGET}}}": steps(600),
-    f"video_api_exporter_log_lines_dropped_total{{{TARGET}}}": steps(600),
-    f"video_api_exporter_state_up{{{TARGET}}}": after(BEGINS, 1, 0),
-    f"video_api_exporter_build_info{{{TARGET}}}": lambda at: 1,
-}
+
+
+def exported(target: str) -> dict[str, Callable[[float], float | None]]:
+    """Return what a replica with these labels exports at each second."""
+    account = f'{target},provider="videodb",account="media"'
+    return {
+        f"video_api_credits_balance{{{account}}}": lambda at: 400 - SPENT(at),
+        f"video_api_credits_spent_total{{{account}}}": SPENT,
+        f"video_api_reading_gap_seconds{{{account}}}": lambda at: POLLED,
+        f'video_api_credits_threshold{{{account},severity="warning"}}': lambda at: 395,
+        f"video_api_up{{{account}}}": after(BEGINS, 1, 0),
+        f'video_api_last_poll_failure{{{account},reason="auth"}}': after(BEGINS, None, 1),
+        f"video_api_last_success_timestamp_seconds{{{account}}}": lambda at: min(at, BEGINS) // POLLED * POLLED,
+        f"video_api_poll_interval_seconds{{{account}}}": lambda at: POLLED,
+        f"video_api_cooldown_until_timestamp_seconds{{{account}}}": lambda at: (
+            None if at < BEGINS else BEGINS + (at - BEGINS) // 900 * 900 + 60
+        ),
+        f"video_api_exporter_state_write_failures_total{{{target}}}": steps(600),
+        f"video_api_exporter_log_lines_dropped_total{{{target}}}": steps(600),
+        f"video_api_exporter_state_up{{{target}}}": after(BEGINS, 1, 0),
+        f"video_api_exporter_replicas{{{target}}}": lambda at: len(REPLICAS),
+        f"video_api_exporter_build_info{{{target}}}": lambda at: 1,
+    }
+
+
+OF_AN_EXPORTER = {"VideoApiStateNotSaved", "VideoApiStateDown", "VideoApiLogLinesDropped"}
 FIRES_AFTER_MINUTES = {
     "VideoApiStateNotSaved": 5,
     "VideoApiStateDown": 5,
@@ -64,11 +78,18 @@ FIRES_AFTER_MINUTES = {
 
 
 def scraped(interval: int) -> dict[str, str]:
-    """Return all series as promtool reads them. One scrape fails, and so every series but `up` ends for a while."""
+    """Return all series as promtool reads them. Where a scrape fails, every series but `up` ends for a while."""
     failed = FAILS // interval * interval
-    times = range(0, 5 * HOUR, interval)
-    series = {name: values([None if at == failed else of(at) for at in times]) for name, of in EXPORTED.items()}
-    return {**series, f"up{{{TARGET}}}": values([float(at != failed) for at in times])}
+    series = {}
+    for replica, (zone, begins, ends) in itertools.product(
+        REPLICAS, (("1", 0, ROLLED_OUT), ("2", ROLLED_OUT, 5 * HOUR))
+    ):
+        target = f'job="video-api-exporter",instance="{replica}",topology_zone="{zone}"'
+        times = [at if begins <= at < ends else None for at in range(0, 5 * HOUR, interval)]
+        for name, of in exported(target).items():
+            series[name] = values([None if at is None or at == failed else of(at) for at in times])
+        series[f"up{{{target}}}"] = values([None if at is None else float(at != failed) for at in times])
+    return series
 
 
 def run(tmp_path: Path, interval: int, checks: list[tuple[int, set[str]]]) -> str:
@@ -81,7 +102,10 @@ def run(tmp_path: Path, interval: int, checks: list[tuple[int, set[str]]]) -> st
             {
                 "expr": expr,
                 "eval_time": f"{at}s",
-                "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(names)],
+                "exp_samples": [
+                    {"labels": f'{{alertname="{name}"}}', "value": len(REPLICAS) if name in OF_AN_EXPORTER else 1}
+                    for name in sorted(names)
+                ],
             }
             for at, names in checks
         ],
@@ -99,14 +123,16 @@ def run(tmp_path: Path, interval: int, checks: list[tuple[int, set[str]]]) -> st
 
 @pytest.mark.needs("promtool")
 @pytest.mark.parametrize("interval", [15, 60, 120])
-def test_every_alert_fires_in_time_and_outlives_a_failed_scrape(interval: int, tmp_path: Path) -> None:
+def test_every_alert_fires_once_for_all_replicas_in_time_and_outlives_a_failed_scrape_and_a_rollout(
+    interval: int, tmp_path: Path
+) -> None:
     def begun(minutes: int) -> set[str]:
         return {name for name, fires in FIRES_AFTER_MINUTES.items() if minutes >= fires}
 
     late = interval // 60  # by which a scrape can see it later
     clear = [n for n in range(75) if begun(n) == begun(n - 1 - late)]
     checks = [(BEGINS + n * 60, begun(n)) for n in clear]
-    checks += [(FAILS + n * 60, set(FIRES_AFTER_MINUTES)) for n in range(8)]
+    checks += [(at + n * 60, set(FIRES_AFTER_MINUTES)) for at in (FAILS, ROLLED_OUT) for n in range(8)]
     assert run(tmp_path, interval, checks) == ""
 
 
