@@ -39,7 +39,8 @@ else
 endif
 
 unit: $(VENV)/.dev ## the tests that start no other program and not the whole exporter, in under a minute
-	@$(PYTEST) -n $(JOBS) --dist loadfile -m "not needs" --ignore tests/program $(ARGS)
+	@# A worker for each core, because these tests hardly wait, and each worker takes seconds to collect them.
+	@$(PYTEST) -n auto --dist loadfile -m "not needs" --ignore tests/program $(ARGS)
 
 lint: $(VENV)/.dev ## style, formatting, common mistakes, complexity and who may import whom
 	$(BIN)/ruff check .

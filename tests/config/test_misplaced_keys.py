@@ -252,13 +252,13 @@ def write(folder: Path, config: object, more: object) -> None:
 
 
 def said(folder: Path) -> str:
-    """Return what a start, a reload and check-config say of the configuration."""
+    """Return what a start or a reload says of the configuration, and where it is accepted what check-config says."""
     sentences: list[object] = []
-    for strict in (False, True):
-        try:
+    try:
+        for strict in (False, True):
             sentences += load(folder / "config.yaml", PROVIDERS, {"KEY": "k" * 24}, strict=strict).warnings
-        except ConfigError as error:
-            sentences.append(error)
+    except ConfigError as error:
+        sentences.append(error)
     return "\n".join(map(str, sentences))
 
 
@@ -301,7 +301,7 @@ def test_no_message_repeats_a_part_of_a_key_at_any_place_of_the_configuration(sh
 def test_no_message_repeats_a_part_of_a_key_in_the_state(shape: str, place: str, folder: Path) -> None:
     leaks = []
     for key, where, text in spellings({"state": {place: "KEY"}, "history": {"daily": "1d"}}, shape):
-        write(folder, json.dumps({**CONFIG, **json.loads(text)}, indent=0), MORE)
+        write(folder, json.dumps({"accounts": MORE, **json.loads(text)}, indent=0), [])
         leaks += told(said(folder), key, where)
     assert leaks == []
 
@@ -324,15 +324,13 @@ def test_no_message_repeats_a_part_of_a_key_at_any_place_of_the_web_configuratio
 
 
 @pytest.mark.parametrize("shape", ["letters", "close to a name", ANY])
-def test_no_message_repeats_a_part_of_a_key_in_any_form_of_yaml(
-    shape: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_message_repeats_a_part_of_a_key_in_any_form_of_yaml(shape: str, folder: Path) -> None:
     key, leaks = key_of(shape), []
     for form in SYNTAX:
         write(folder, form.format(key, key), MORE)
-        leaks += told(said(folder) + checked(folder, capsys), key, form)
+        leaks += told(said(folder), key, form)
         write(folder, CONFIG, form.format(key, key))
-        leaks += told(said(folder) + checked(folder, capsys), key, ("more.yaml", form))
+        leaks += told(said(folder), key, ("more.yaml", form))
     assert leaks == []
 
 

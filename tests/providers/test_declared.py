@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import ConfigError, PollError
 from exporter.providers.base import ParseOptions
+from exporter.providers.declaration import Declaration
 from exporter.providers.declared import named_wait, refuses
 from exporter.providers.declared_usage import usage_of
 from exporter.providers.examples import result_of
@@ -298,10 +300,18 @@ quotas: [{each: "b[?a > `1`]", name: a, used: b, limit: c, resets_at: d}, {name:
 """
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+def any_provider(tmp_path_factory: pytest.TempPathFactory) -> Declaration:
+    block = "usage:\n  path: /v1\n" + textwrap.indent(ANY, "  ")
+    return declaration(HEAD + block, tmp_path_factory.mktemp("any"))
+
+
+@settings(max_examples=300, deadline=None)
 @given(response=JSON)
-def test_no_response_raises_and_what_is_read_is_finite_or_unlimited(response: object, tmp_path: Path) -> None:
-    read = usage(ANY, response, tmp_path)
+def test_no_response_raises_and_what_is_read_is_finite_or_unlimited(
+    response: object, any_provider: Declaration
+) -> None:
+    read = usage_of(any_provider, {"usage": response}, ParseOptions())
     for value in (read.balance, read.monthly_limit, read.monthly_used, read.purchased):
         assert value is None or value == inf or abs(value) < inf
     assert len(set(read.rejected)) == len(read.rejected)

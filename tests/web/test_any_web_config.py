@@ -62,12 +62,12 @@ def test_any_values_under_the_keys_of_the_file(document: dict[str, object]) -> N
 
 
 @UNHURRIED
-@given(st.sampled_from(sorted(config_schema.WebFile.model_fields)), st.dictionaries(names, values))
+@given(st.sampled_from(sorted(config_schema.WebFile.model_fields)), st.dictionaries(names, values, max_size=5))
 def test_any_values_under_the_keys_of_a_block(block: str, inside: dict[str, object]) -> None:
     check({block: inside})
 
 
 @UNHURRIED
-@given(st.dictionaries(names, values))
+@given(st.dictionaries(names, values, max_size=5))
 def test_any_values_as_headers(headers: dict[str, object]) -> None:
     check({"http_server_config": {"headers": headers}})
