@@ -1,4 +1,4 @@
-"""A server for one test, and a client that says and sees bytes."""
+"""A server for one test, and a client that sends and receives bytes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def web_config_of(server: Server) -> WebConfigFile:
 
 
 class _LoopErrors(logging.Handler):
-    """What went wrong on the event loop where nobody was there to be told."""
+    """Errors on the event loop that no caller got."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Whatever is in the web configuration, the result is a configuration or a list of problems."""
+"""Any content of the web configuration gives a configuration or a list of problems."""
 
 from __future__ import annotations
 

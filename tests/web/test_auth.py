@@ -1,4 +1,4 @@
-"""Passwords and the rate limit: who comes in, what it costs, and what a guesser can do."""
+"""Passwords and the rate limit. Which requests are let in, their cost, and what guesses can do."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ class Comparisons:
         self.free.set()
         self.at_once = 0
         self.most_at_once = 0
-        self.asked_for = 0
+        self.queued = 0
         self._check = bcrypt.checkpw
         self._put: Callable[..., object] = FairQueue.put
 
     def put(self, *item: object) -> object:
-        self.asked_for += 1
+        self.queued += 1
         return self._put(*item)
 
-    def wait_until_asked_for(self, number: int) -> None:
-        wait_for(lambda: self.asked_for == number)
+    def wait_until_queued(self, number: int) -> None:
+        wait_for(lambda: self.queued == number)
 
     def checkpw(self, password: bytes, stored: bytes) -> bool:
         self.at_once += 1
@@ -84,7 +84,7 @@ def comparisons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Comparisons]:
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/reload", "/missing"])
-def test_every_path_asks_for_a_password(servers: Servers, users: Path, path: str) -> None:
+def test_every_path_requires_a_password(servers: Servers, users: Path, path: str) -> None:
     routes = {"/": Route(hello), "/metrics": Route(hello), "/-/healthy": Route(hello), "/-/reload": Route(hello)}
     response = servers.client(servers.start(routes, web_config=users)).request(path)
     assert response.status == 401
@@ -93,7 +93,7 @@ def test_every_path_asks_for_a_password(servers: Servers, users: Path, path: str
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_the_health_address_asks_nobody(servers: Servers, users: Path) -> None:
+def test_the_health_address_requires_no_password(servers: Servers, users: Path) -> None:
     server = servers.start(web_config=users, health_routes={"/-/healthy": Route(hello)}, health_address="127.0.0.1:0")
     assert servers.client(server, address=server.health_addresses[0]).request("/-/healthy").status == 200
 
@@ -118,13 +118,13 @@ def test_the_health_address_asks_nobody(servers: Servers, users: Path) -> None:
         ({"Authorization": "Basic " + base64.b64encode(b"\xff\xfe:x").decode()}, 401),
     ],
 )
-def test_the_right_password_of_a_known_user_alone_comes_in(
+def test_only_a_known_user_with_the_right_password_is_let_in(
     servers: Servers, users: Path, headers: dict[str, str], status: int
 ) -> None:
     assert servers.client(servers.start(web_config=users)).request(headers=headers).status == status
 
 
-def test_a_second_authorization_header_helps_nobody(servers: Servers, users: Path) -> None:
+def test_a_second_authorization_header_is_not_used(servers: Servers, users: Path) -> None:
     client = servers.client(servers.start(web_config=users))
     wrong = basic("alice", "no")["Authorization"]
     client.send(
@@ -134,7 +134,7 @@ def test_a_second_authorization_header_helps_nobody(servers: Servers, users: Pat
     assert client.response().status == 401
 
 
-def test_a_password_is_compared_as_far_as_bcrypt_looks(servers: Servers, tmp_path: Path) -> None:
+def test_a_password_is_compared_up_to_the_72_bytes_that_bcrypt_reads(servers: Servers, tmp_path: Path) -> None:
     long = secrets.token_hex(36)
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users: {{a: '{bcrypt.hashpw(long.encode(), bcrypt.gensalt(4)).decode()}'}}\n")
@@ -144,13 +144,13 @@ def test_a_password_is_compared_as_far_as_bcrypt_looks(servers: Servers, tmp_pat
 
 
 @pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
-def test_hashes_of_every_tool_are_taken(servers: Servers, tmp_path: Path, prefix: str) -> None:
+def test_bcrypt_hashes_of_every_version_are_accepted(servers: Servers, tmp_path: Path, prefix: str) -> None:
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users:\n  alice: {prefix}{HASH[4:]}\n")
     assert servers.client(servers.start(web_config=path)).request(headers=RIGHT).status == 200
 
 
-def test_a_scrape_after_the_first_costs_no_bcrypt(servers: Servers, users: Path, comparisons: Comparisons) -> None:
+def test_only_the_first_scrape_of_a_user_runs_bcrypt(servers: Servers, users: Path, comparisons: Comparisons) -> None:
     server = servers.start(web_config=users)
     for _ in range(3):
         assert servers.client(server).request(headers=RIGHT).status == 200
@@ -159,7 +159,7 @@ def test_a_scrape_after_the_first_costs_no_bcrypt(servers: Servers, users: Path,
     assert len(comparisons.hashes) == 2, "what is known of one user says nothing of another"
 
 
-def test_a_changed_hash_ends_what_was_known(servers: Servers, users: Path) -> None:
+def test_the_old_password_is_refused_when_the_hash_changed(servers: Servers, users: Path) -> None:
     server = servers.start(web_config=users)
     client = servers.client(server)
     assert client.request(headers=RIGHT).status == 200
@@ -173,7 +173,7 @@ def test_a_changed_hash_ends_what_was_known(servers: Servers, users: Path) -> No
     assert client.request().status == 200
 
 
-def test_a_removed_user_stays_out_even_if_another_has_the_same_hash(servers: Servers, users: Path) -> None:
+def test_a_removed_user_is_refused_even_if_another_has_the_same_hash(servers: Servers, users: Path) -> None:
     server = servers.start(web_config=users)
     client = servers.client(server)
     assert client.request(headers=basic("bob", PASSWORD)).status == 200
@@ -182,14 +182,16 @@ def test_a_removed_user_stays_out_even_if_another_has_the_same_hash(servers: Ser
     assert client.request(headers=basic("bob", PASSWORD)).status == 401
 
 
-def test_an_unknown_user_costs_what_a_known_one_does(servers: Servers, users: Path, comparisons: Comparisons) -> None:
+def test_a_login_of_an_unknown_user_costs_one_comparison_too(
+    servers: Servers, users: Path, comparisons: Comparisons
+) -> None:
     client = servers.client(servers.start(web_config=users))
     for user in ("alice", "mallory", "mallory", ""):
         assert client.request(headers=basic(user, "wrong")).status == 401
     assert comparisons.hashes == [HASH.encode()] * 4
 
 
-def test_an_unknown_user_with_the_right_password_of_another_stays_out(
+def test_an_unknown_user_with_the_password_of_another_is_refused(
     servers: Servers, users: Path, comparisons: Comparisons
 ) -> None:
     client = servers.client(servers.start(web_config=users))
@@ -200,7 +202,7 @@ def test_an_unknown_user_with_the_right_password_of_another_stays_out(
     assert len(comparisons.hashes) == 4, "nor does it ever become cheap"
 
 
-def test_an_unknown_name_is_compared_with_one_hash_so_that_costs_do_not_give_it_away() -> None:
+def test_an_unknown_name_is_always_compared_with_the_same_hash() -> None:
     hashes = [bcrypt.hashpw(b"x", bcrypt.gensalt(4, b"2b")) for _ in range(4)]
     users = {f"user{n}": each for n, each in enumerate(hashes)}
     authenticator = Authenticator()
@@ -211,7 +213,7 @@ def test_an_unknown_name_is_compared_with_one_hash_so_that_costs_do_not_give_it_
     authenticator.close()
 
 
-def test_guessing_holds_up_neither_known_scrapers_nor_more_than_one_thread(
+def test_guesses_delay_no_known_scraper_and_use_one_thread(
     servers: Servers, users: Path, comparisons: Comparisons
 ) -> None:
     server = servers.start(web_config=users, limits=PATIENT)
@@ -221,7 +223,7 @@ def test_guessing_holds_up_neither_known_scrapers_nor_more_than_one_thread(
     guessers = [servers.client(server) for _ in range(30)]
     for guesser in guessers:
         send(guesser, "alice", secrets.token_hex(4))
-    comparisons.wait_until_asked_for(31)
+    comparisons.wait_until_queued(31)
     assert scraper.request(headers=RIGHT).status == 200
     comparisons.free.set()
     assert [guesser.response().status for guesser in guessers] == [401] * 30
@@ -234,7 +236,7 @@ def send(client: Client, user: str, password: str) -> None:
 
 
 @pytest.mark.parametrize("own_address", [True, False])
-def test_who_guesses_delays_the_right_user_by_no_more_than_the_stated_number_of_comparisons(
+def test_guesses_delay_the_right_user_by_a_bounded_number_of_comparisons(
     servers: Servers, users: Path, comparisons: Comparisons, own_address: bool
 ) -> None:
     server = servers.start(web_config=users, limits=PATIENT)
@@ -242,10 +244,10 @@ def test_who_guesses_delays_the_right_user_by_no_more_than_the_stated_number_of_
     for number in range(20):
         send(servers.client(server), "alice", secrets.token_hex(4))
         send(servers.client(server), f"name{number}", secrets.token_hex(4))
-    comparisons.wait_until_asked_for(40)
+    comparisons.wait_until_queued(40)
     right = servers.client(server, source="127.0.0.1" if own_address else "127.0.0.2")
     send(right, "alice", PASSWORD)
-    comparisons.wait_until_asked_for(41)
+    comparisons.wait_until_queued(41)
     comparisons.free.set()
     assert right.response().status == 200
     # One comparison was under way. The other 39 guesses waited, at the user's own address or at one other address.
@@ -264,7 +266,7 @@ def test_the_login_of_a_client_that_hangs_up_is_not_compared(
     leaving = [servers.client(server) for _ in range(20)]
     for client in leaving:
         send(client, "alice", "left")
-    comparisons.wait_until_asked_for(21)
+    comparisons.wait_until_queued(21)
     for client in leaving:
         if leave == "close after more data":
             client.send(b"GET / HTTP/1.1\r\n" * 1000)
@@ -281,15 +283,13 @@ def test_the_login_of_a_client_that_hangs_up_is_not_compared(
     assert comparisons.passwords == [b"under way", PASSWORD.encode()]
 
 
-def test_passwords_are_compared_where_there_is_no_epoll(
-    servers: Servers, users: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_passwords_are_compared_without_epoll(servers: Servers, users: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(select, "epoll")
     monkeypatch.setattr(selectors, "DefaultSelector", selectors.PollSelector)
     assert servers.client(servers.start(web_config=users)).request(headers=RIGHT).status == 200
 
 
-def test_the_login_of_a_client_that_is_cut_is_not_compared(
+def test_the_login_of_a_client_that_was_disconnected_is_not_compared(
     servers: Servers, users: Path, comparisons: Comparisons
 ) -> None:
     server = servers.start(web_config=users, limits=replace(PATIENT, connections=3))
@@ -298,7 +298,7 @@ def test_the_login_of_a_client_that_is_cut_is_not_compared(
     for number in range(5):
         clients.append(servers.client(server))
         send(clients[-1], "alice", f"guess{number}")
-        comparisons.wait_until_asked_for(number + 1)
+        comparisons.wait_until_queued(number + 1)
     clients[1].wait_until_cut()
     comparisons.free.set()
     assert [client.response().status for client in clients[2:]] == [401] * 3
@@ -315,17 +315,17 @@ def test_clients_that_hang_up_cannot_lock_the_right_user_out(
     for number in range(100):
         leaving = servers.client(server)
         send(leaving, "alice", "guess")
-        comparisons.wait_until_asked_for(number + 1)
+        comparisons.wait_until_queued(number + 1)
         leaving.socket.close()
     send(right, "alice", PASSWORD)
-    comparisons.wait_until_asked_for(101)
+    comparisons.wait_until_queued(101)
     wait_for(lambda: server.open_connections == 1)
     comparisons.free.set()
     assert right.response().status == 200
     assert comparisons.passwords == [b"guess", PASSWORD.encode()]
 
 
-def test_one_comparison_admits_everybody_who_waits_with_the_same_password(
+def test_one_comparison_admits_all_clients_that_wait_with_the_same_password(
     servers: Servers, users: Path, comparisons: Comparisons
 ) -> None:
     server = servers.start(web_config=users)
@@ -333,13 +333,13 @@ def test_one_comparison_admits_everybody_who_waits_with_the_same_password(
     clients = [servers.client(server) for _ in range(5)]
     for client in clients:
         send(client, "alice", PASSWORD)
-    comparisons.wait_until_asked_for(5)
+    comparisons.wait_until_queued(5)
     comparisons.free.set()
     assert [client.response().status for client in clients] == [200] * 5
     assert len(comparisons.hashes) == 1
 
 
-def test_a_hash_that_bcrypt_cannot_read_lets_nobody_in(
+def test_a_hash_that_bcrypt_cannot_read_refuses_every_login(
     servers: Servers, users: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_password: bytes, _stored: bytes) -> bool:
@@ -350,7 +350,7 @@ def test_a_hash_that_bcrypt_cannot_read_lets_nobody_in(
     assert "Invalid salt" in caplog.text
 
 
-def test_a_client_that_leaves_during_its_comparison_hurts_nobody(
+def test_a_client_that_disconnects_during_its_comparison_disturbs_no_other(
     servers: Servers, users: Path, comparisons: Comparisons, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = servers.start(web_config=users)
@@ -374,7 +374,7 @@ def test_no_password_stays_in_memory_as_text(servers: Servers, users: Path) -> N
         assert len(proof) == 32
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_number_of_remembered_logins_is_bounded() -> None:
     authenticator = Authenticator()
     for number in range(auth_module.REMEMBERED * 3):
         authenticator.remember(number.to_bytes(4, "big"))

@@ -1,4 +1,4 @@
-"""How changes of the web configuration are followed, also where looking at a file takes for ever."""
+"""The web configuration is checked for changes, and a file that cannot be read for ever delays nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_change_is_followed_and_a_broken_one_leaves_the_old_in_force(
     assert file.current().rate_limit == RateLimit(1.0, 333)
 
 
-def test_a_file_that_is_still_being_written_admits_nobody_without_a_password(path: Path) -> None:
+def test_a_file_that_is_still_being_written_does_not_disable_passwords(path: Path) -> None:
     users = f"basic_auth_users:\n  alice: {bcrypt.hashpw(secrets.token_bytes(8), bcrypt.gensalt(4)).decode()}\n"
     file = following(path, users)
     path.write_text("# users, by name\n")
@@ -118,7 +118,7 @@ def test_tls_is_not_switched_off_by_a_change(files: Path, path: Path, caplog: py
 
 
 @pytest.mark.parametrize("name", ["cert.pem", "key.pem", "web.yml"])
-def test_a_named_pipe_in_place_of_a_file_is_a_mistake_and_nothing_waits_for_it(
+def test_a_named_pipe_in_place_of_a_file_is_refused_without_waiting(
     files: Path, path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = following(path, TLS)
@@ -151,7 +151,7 @@ def test_a_server_follows_changes_by_itself(
     wait_for(lambda: all(thread.name != "web-config" for thread in threading.enumerate()))
 
 
-def test_a_bug_in_a_look_does_not_end_the_following(
+def test_an_exception_in_one_check_for_changes_does_not_end_the_checks(
     servers: Servers, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(config_file_module, "LOOK_SECONDS", 0.01)
@@ -165,16 +165,16 @@ def test_a_bug_in_a_look_does_not_end_the_following(
 
 
 class HangingMount:
-    """Files that cannot be looked at until the mount answers again."""
+    """Files that cannot be looked at until the mount responds again."""
 
     def __init__(self) -> None:
         self.looks = 0
-        self.asked = threading.Event()
+        self.called = threading.Event()
         self.responses = threading.Event()
 
     def stamp(self, _file: Path) -> Stamp | None:
         self.looks += 1
-        self.asked.set()
+        self.called.set()
         self.responses.wait()
         return None
 
@@ -193,7 +193,7 @@ def test_a_mount_that_hangs_stops_no_response_and_not_the_server(
 ) -> None:
     path.write_text("{}\n")
     server = servers.start(web_config=path)
-    assert mount.asked.wait(PATIENCE)
+    assert mount.called.wait(PATIENCE)
     assert [servers.client(server).request().status for _ in range(20)] == [200] * 20
     assert mount.looks == 1, "one look at a time"
     server.stop(0)
@@ -206,15 +206,15 @@ def test_a_mount_that_hangs_does_not_keep_the_process_alive(path: Path) -> None:
         from exporter.web import config_file
         from exporter.web.messages import Route
         from exporter.web.server import Server
-        asked = threading.Event()
+        called = threading.Event()
         def hang(file):
-            asked.set()
+            called.set()
             threading.Event().wait()
         config_file.stamp, config_file.LOOK_SECONDS = hang, 0.001
         server = Server({{}}, ["127.0.0.1:0"], web_config=pathlib.Path({str(path)!r}))
         server.bind()
         server.start()
-        asked.wait()
+        called.wait()
         server.stop(0)
         print("stopped")
         """

@@ -33,7 +33,7 @@ def headers(**changes: object) -> dict[str, object]:
     return {"http_server_config": {"headers": {name.replace("_", "-"): value for name, value in changes.items()}}}
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_a_valid_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 

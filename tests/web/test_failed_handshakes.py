@@ -1,4 +1,4 @@
-"""What is left of clients that never finish their TLS handshake."""
+"""Memory of clients that never finish their TLS handshake."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-def test_nothing_waits_for_the_garbage_collector(servers: Servers, tmp_path: Path, no_collector: None) -> None:
+def test_memory_of_failed_handshakes_is_freed_without_the_garbage_collector(
+    servers: Servers, tmp_path: Path, no_collector: None
+) -> None:
     certificate = trustme.CA().issue_cert("localhost")
     (tmp_path / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     (tmp_path / "key.pem").write_bytes(certificate.private_key_pem.bytes())

@@ -1,4 +1,4 @@
-"""Who is next in the queue of logins, and how long anybody can be made to wait."""
+"""The order of the queue of logins, and the longest time that a login can wait in it."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def drained(queue: FairQueue[str]) -> str:
     return "".join(iter(queue.get, None))
 
 
-def test_the_newest_and_the_oldest_item_take_turns() -> None:
+def test_the_newest_and_the_oldest_item_are_served_in_turn() -> None:
     assert drained(filled((HOME, "abcdefgh"))) == "hagbfced"
 
 
-def test_every_fourth_turn_goes_to_the_next_address() -> None:
+def test_every_fourth_turn_serves_the_next_address() -> None:
     queue = filled((HOME, "abcdef"), ("10.0.0.2", "lmn"), ("10.0.0.3", "opqrstuvwxyz"))
     assert [queue.get() for _ in range(8)] == ["z", "a", "y", "b", "x", "c", "w", "l"]
 
 
-def test_the_other_turns_go_to_the_newest_item_of_all_addresses() -> None:
+def test_the_other_turns_serve_the_newest_item_of_all_addresses() -> None:
     queue = filled((HOME, "abc"), ("10.0.0.2", "lmn"))
     queue.put(HOME, "z")
     assert [queue.get() for _ in range(3)][::2] == ["z", "n"]
 
 
-def test_who_comes_and_leaves_within_a_turn_does_not_get_in_the_way_of_a_newcomer() -> None:
+def test_an_address_that_is_served_within_a_turn_does_not_delay_a_new_address() -> None:
     queue = filled((HOME, "abcdef"))
     queue.get()
     queue.put("10.0.0.2", "right")
@@ -50,11 +50,11 @@ def test_who_comes_and_leaves_within_a_turn_does_not_get_in_the_way_of_a_newcome
     assert queue.get() == "right"
 
 
-def test_where_all_are_newcomers_the_newest_is_served() -> None:
+def test_if_all_addresses_are_new_the_newest_item_is_served() -> None:
     assert filled((HOME, "abc")).get() == "c"
 
 
-def test_what_is_removed_is_not_served_and_what_is_not_there_may_be_removed() -> None:
+def test_a_removed_item_is_not_served_and_a_missing_item_can_be_removed() -> None:
     queue = filled((HOME, "abc"))
     queue.remove("b")
     queue.remove("b")
@@ -67,7 +67,7 @@ steps = st.lists(st.tuples(st.sampled_from(ADDRESSES), st.sampled_from(["put", "
 
 
 @given(before=steps, meanwhile=steps, place=st.integers(0))
-def test_nobody_waits_longer_than_the_stated_number_of_turns_whatever_others_do(
+def test_each_item_is_served_within_a_bounded_number_of_turns(
     before: list[tuple[str, str]], meanwhile: list[tuple[str, str]], place: int
 ) -> None:
     queue: FairQueue[int] = FairQueue()
@@ -109,7 +109,7 @@ def test_nobody_waits_longer_than_the_stated_number_of_turns_whatever_others_do(
 @pytest.mark.parametrize(
     "attack", ["own address", "another address", "other addresses", "new addresses", "all of them"]
 )
-def test_forty_attackers_that_never_rest_delay_a_login_by_no_more_than_the_stated_number_of_turns(attack: str) -> None:
+def test_forty_constant_attackers_delay_a_login_by_a_bounded_number_of_turns(attack: str) -> None:
     rng = random.Random(attack)
     queue: FairQueue[tuple[int, str]] = FairQueue()
 
@@ -147,5 +147,5 @@ def test_forty_attackers_that_never_rest_delay_a_login_by_no_more_than_the_state
         ("", ""),
     ],
 )
-def test_a_client_is_its_ipv4_address_or_its_ipv6_network(address: str, expected: str) -> None:
+def test_a_client_is_identified_by_its_ipv4_address_or_its_ipv6_network(address: str, expected: str) -> None:
     assert network(address) == expected

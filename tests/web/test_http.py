@@ -1,4 +1,4 @@
-"""What a well-behaved client gets."""
+"""Requests of a correct client, and their responses."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def test_a_handler_sees_method_path_query_and_headers(servers: Servers) -> None:
     assert request.headers == {"host": "h", "x-thing": "one, two"}
 
 
-def test_a_whole_url_as_target_is_the_path_in_it(servers: Servers) -> None:
+def test_a_request_for_a_whole_url_is_routed_by_its_path(servers: Servers) -> None:
     client = servers.client(servers.start({"/metrics": Route(sized)}))
     assert body(client.request("http://somewhere:1/metrics?bytes=3")) == pattern(3)
 
 
-def test_a_route_that_ends_in_a_slash_leads_everything_below_it(servers: Servers) -> None:
+def test_a_route_that_ends_in_a_slash_serves_every_path_below_it(servers: Servers) -> None:
     def handler(request: Request) -> Response:
         return text_response(200, request.path)
 
@@ -69,7 +69,7 @@ def test_a_path_that_is_not_exactly_a_route_is_404(servers: Servers, path: str) 
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW", "CONNECT"])
-def test_another_method_is_405_and_the_right_ones_are_named(servers: Servers, method: str) -> None:
+def test_another_method_is_405_and_allow_names_the_right_ones(servers: Servers, method: str) -> None:
     server = servers.start({"/x": Route(hello), "/-/reload": Route(hello, methods=("POST",), threaded=True)})
     client = servers.client(server)
     response = client.request("/x", method)
@@ -168,7 +168,7 @@ def test_one_connection_serves_many_requests_of_any_size(servers: Servers) -> No
         assert body(client.request(f"/x?bytes={size}")) == pattern(size)
 
 
-def test_pipelined_requests_are_answered_in_order(servers: Servers) -> None:
+def test_pipelined_requests_get_their_responses_in_order(servers: Servers) -> None:
     client = servers.client(servers.start({"/x": Route(sized)}))
     sizes = [7, 400_000, 0, 3, 1_000_000, 9]
     client.send(b"".join(b"GET /x?bytes=%d HTTP/1.1\r\nHost: h\r\n\r\n" % size for size in sizes))
@@ -183,7 +183,7 @@ def test_a_body_is_read_and_ignored(servers: Servers) -> None:
     assert client.response().status == 200
 
 
-def test_a_client_that_waits_for_100_continue_gets_it(servers: Servers) -> None:
+def test_a_client_that_expects_100_continue_gets_it(servers: Servers) -> None:
     client = servers.client(servers.start({"/": Route(hello, methods=("POST",))}))
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
     assert client.socket.recv(100).startswith(b"HTTP/1.1 100 ")
@@ -194,14 +194,14 @@ def test_a_client_that_waits_for_100_continue_gets_it(servers: Servers) -> None:
 @pytest.mark.parametrize(
     "request_head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"]
 )
-def test_the_connection_is_closed_where_the_client_wants_it(servers: Servers, request_head: bytes) -> None:
+def test_the_connection_is_closed_if_the_client_asks_for_it(servers: Servers, request_head: bytes) -> None:
     client = servers.client(servers.start())
     client.send(request_head)
     assert client.response().headers["Connection"] == "close"
     assert client.socket.recv(1) == b""
 
 
-def test_a_client_that_has_nothing_more_to_say_gets_its_response(servers: Servers) -> None:
+def test_a_client_that_shut_down_its_sending_side_gets_its_response(servers: Servers) -> None:
     server = servers.start({"/x": Route(sized)})
     client = servers.client(server)
     client.send(b"GET /x?bytes=2000000 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -210,7 +210,7 @@ def test_a_client_that_has_nothing_more_to_say_gets_its_response(servers: Server
     assert client.socket.recv(1) == b""
 
 
-def test_a_threaded_handler_holds_nobody_up(servers: Servers) -> None:
+def test_a_slow_threaded_handler_delays_no_other_client(servers: Servers) -> None:
     go_on = threading.Event()
 
     def slow(request: Request) -> Response:
@@ -277,13 +277,13 @@ def test_a_listen_address_is_host_and_port(text: str, expected: tuple[str | None
         "ä:1",
     ],
 )
-def test_another_listen_address_is_refused_and_the_right_form_shown(text: str) -> None:
+def test_an_invalid_listen_address_is_refused_and_the_message_shows_the_right_form(text: str) -> None:
     server = Server({}, ["127.0.0.1:0", text])
     with pytest.raises(UsageError, match=r"write HOST:PORT, \[IPV6\]:PORT or :PORT"):
         server.bind()
 
 
-def test_a_taken_port_is_named_and_no_other_is_kept(servers: Servers) -> None:
+def test_the_message_names_a_port_in_use_and_the_other_ports_are_released(servers: Servers) -> None:
     taken = servers.start().addresses[0].removeprefix("http://")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         free = probe.getsockname()[1]
@@ -295,12 +295,12 @@ def test_a_taken_port_is_named_and_no_other_is_kept(servers: Servers) -> None:
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1:0", "host.invalid:0", "a" * 70 + ":0"])
-def test_an_address_that_is_not_ours_is_one_line(address: str) -> None:
+def test_an_address_of_another_machine_is_refused_in_one_line(address: str) -> None:
     with pytest.raises(StartError, match=f"^cannot listen on {address}: .+$"):
         Server({}, [address]).bind()
 
 
-def test_stop_lets_a_response_go_out_and_frees_the_port(servers: Servers) -> None:
+def test_stop_finishes_a_response_and_releases_the_port(servers: Servers) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(request: Request) -> Response:
@@ -324,7 +324,7 @@ def test_stop_lets_a_response_go_out_and_frees_the_port(servers: Servers) -> Non
         servers.client(server)
 
 
-def test_stop_cuts_what_does_not_end_in_time(servers: Servers) -> None:
+def test_stop_closes_connections_that_do_not_end_in_time(servers: Servers) -> None:
     server = servers.start({"/x": Route(sized)})
     reader = servers.client(server, receive_buffer=4096)
     reader.send(b"GET /x?bytes=50000000 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -334,7 +334,7 @@ def test_stop_cuts_what_does_not_end_in_time(servers: Servers) -> None:
     server.stop(0)
 
 
-def test_a_server_that_was_never_started_lets_its_port_go() -> None:
+def test_a_server_that_was_never_started_releases_its_port() -> None:
     server = Server({}, ["127.0.0.1:0"])
     server.bind()
     port = int(server.addresses[0].rsplit(":", 1)[1])

@@ -1,4 +1,4 @@
-"""Clients that are slow, greedy or hostile, on limits short enough to wait for."""
+"""Slow and hostile clients, with limits of parts of a second."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
     "sent",
     [b"", b"G", b"GET / HTTP/1.1\r\nHost: h\r\n", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"],
 )
-def test_a_request_that_does_not_end_is_cut(servers: Servers, sent: bytes) -> None:
+def test_a_request_that_does_not_end_is_disconnected(servers: Servers, sent: bytes) -> None:
     client = servers.client(servers.start(limits=replace(PATIENT, request_seconds=0.3)))
     client.send(sent)
     client.wait_until_cut()
 
 
-def test_the_time_of_a_request_runs_from_its_first_byte_however_it_drips(servers: Servers) -> None:
+def test_the_deadline_of_a_request_runs_from_its_first_byte(servers: Servers) -> None:
     client = servers.client(servers.start(limits=replace(PATIENT, request_seconds=0.3)))
     assert client.request().status == 200
     poll = select.poll()
@@ -53,7 +53,7 @@ def test_the_time_of_a_request_runs_from_its_first_byte_however_it_drips(servers
     client.wait_until_cut()
 
 
-def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_response(servers: Servers) -> None:
+def test_an_idle_connection_is_closed_a_fixed_time_after_its_last_response(servers: Servers) -> None:
     client = servers.client(servers.start(limits=replace(PATIENT, idle_seconds=0.8)))
     poll = select.poll()
     poll.register(client.socket, select.POLLIN | select.POLLRDHUP)
@@ -63,7 +63,7 @@ def test_an_idle_connection_is_closed_and_the_clock_starts_anew_with_each_respon
     client.wait_until_cut()
 
 
-def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_response(servers: Servers) -> None:
+def test_a_client_that_stops_reading_is_disconnected_and_costs_no_copy_of_the_response(servers: Servers) -> None:
     whole = b"x" * 30_000_000
     route = Route(lambda _request: Response(200, whole, "text/plain"))
     server = servers.start({"/": route}, limits=replace(PATIENT, response_seconds=0.5))
@@ -80,7 +80,7 @@ def test_a_reader_that_stops_is_cut_and_costs_no_copy_of_the_response(servers: S
     wait_for(lambda: server.open_connections == 0)
 
 
-def test_a_response_that_only_the_kernel_still_holds_is_given_up_too(servers: Servers) -> None:
+def test_the_deadline_covers_a_response_that_is_only_in_the_kernel(servers: Servers) -> None:
     server = servers.start({"/x": Route(sized)}, limits=replace(PATIENT, response_seconds=0.5))
     reader = servers.client(server, receive_buffer=4096)
     reader.send(b"GET /x?bytes=200000 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -88,7 +88,7 @@ def test_a_response_that_only_the_kernel_still_holds_is_given_up_too(servers: Se
     wait_for(lambda: server.open_connections == 0)
 
 
-def test_a_client_that_leaves_while_it_is_answered_causes_no_warning(
+def test_a_client_that_disconnects_during_its_response_causes_no_warning(
     servers: Servers, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
@@ -109,7 +109,7 @@ def test_a_client_that_leaves_while_it_is_answered_causes_no_warning(
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-def test_a_slow_reader_that_goes_on_reading_gets_everything_in_order(servers: Servers) -> None:
+def test_a_client_that_reads_slowly_gets_the_whole_response(servers: Servers) -> None:
     server = servers.start({"/x": Route(sized)})
     for size in (20_000_000, 700_001, 65_537):
         reader = servers.client(server, receive_buffer=4096)
@@ -118,12 +118,12 @@ def test_a_slow_reader_that_goes_on_reading_gets_everything_in_order(servers: Se
         assert reader.socket.recv(1) == b""
 
 
-def test_a_fast_reader_gets_everything_in_order(servers: Servers) -> None:
+def test_a_client_that_reads_fast_gets_the_whole_response(servers: Servers) -> None:
     client = servers.client(servers.start({"/x": Route(sized)}))
     assert body(client.request("/x?bytes=60000000")) == pattern(60_000_000)
 
 
-def test_one_client_too_many_costs_the_one_that_waited_longest(servers: Servers) -> None:
+def test_one_client_too_many_closes_the_connection_that_is_idle_longest(servers: Servers) -> None:
     server = servers.start(limits=replace(PATIENT, connections=3))
     first, second, third = (servers.client(server) for _ in range(3))
     for client in (first, second, third, first):
@@ -135,7 +135,7 @@ def test_one_client_too_many_costs_the_one_that_waited_longest(servers: Servers)
     assert server.open_connections == 3
 
 
-def test_one_client_too_many_costs_the_address_that_has_most(servers: Servers) -> None:
+def test_one_client_too_many_closes_a_connection_of_the_address_that_has_most(servers: Servers) -> None:
     server = servers.start(limits=replace(PATIENT, connections=4))
     scraper = servers.client(server, source="127.0.0.2")
     assert scraper.request().status == 200
@@ -145,7 +145,7 @@ def test_one_client_too_many_costs_the_address_that_has_most(servers: Servers) -
     assert scraper.request().status == 200
 
 
-def test_who_is_being_answered_is_not_closed_for_a_newcomer(servers: Servers) -> None:
+def test_a_connection_whose_response_is_pending_is_not_closed_for_a_new_client(servers: Servers) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(request: Request) -> Response:
@@ -166,7 +166,7 @@ def test_who_is_being_answered_is_not_closed_for_a_newcomer(servers: Servers) ->
     assert busy.response().status == 200
 
 
-def test_stopped_readers_cannot_keep_a_newcomer_out(servers: Servers) -> None:
+def test_clients_that_stop_reading_cannot_keep_a_new_client_out(servers: Servers) -> None:
     server = servers.start({"/": Route(hello), "/x": Route(sized)}, limits=replace(PATIENT, connections=4))
     readers = [servers.client(server, receive_buffer=4096) for _ in range(4)]
     for reader in readers:
@@ -214,7 +214,9 @@ def test_a_body_over_the_limit_or_in_too_many_pieces_is_413_and_the_client_can_r
     assert client.socket.recv(1) == b"", "closed in order, not reset"
 
 
-def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_keeps_sending_after_a_refusal_is_disconnected(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.2)
     client = servers.client(servers.start(limits=PATIENT))
     client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n")
@@ -236,20 +238,20 @@ def test_who_goes_on_sending_after_a_refusal_is_cut(servers: Servers, monkeypatc
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500 + b"\r\n\r\n",
     ],
 )
-def test_what_is_not_http_1_is_refused_and_the_connection_closed(servers: Servers, sent: bytes) -> None:
+def test_a_request_that_is_not_http_1_is_refused_and_its_connection_closed(servers: Servers, sent: bytes) -> None:
     client = servers.client(servers.start(limits=PATIENT))
     client.send(sent)
     assert 400 <= client.response().status < 600
     client.wait_until_cut()
 
 
-def test_nobody_is_upgraded_to_another_protocol(servers: Servers) -> None:
+def test_a_request_to_upgrade_the_protocol_is_ignored(servers: Servers) -> None:
     client = servers.client(servers.start(limits=PATIENT))
     for upgrade in ("websocket", "h2c"):
         assert client.request(headers={"Connection": "upgrade", "Upgrade": upgrade}).status == 200
 
 
-def test_a_flood_of_pipelined_requests_is_one_client_among_others(servers: Servers) -> None:
+def test_a_flood_of_pipelined_requests_does_not_delay_another_client(servers: Servers) -> None:
     served = []
 
     def count(request: Request) -> Response:
@@ -263,7 +265,7 @@ def test_a_flood_of_pipelined_requests_is_one_client_among_others(servers: Serve
     assert served.index("/other") < 4000
 
 
-def test_a_crowd_that_connects_at_once_holds_no_more_descriptors_than_there_may_be_connections(
+def test_many_clients_that_connect_at_once_use_no_more_descriptors_than_the_connection_limit(
     servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, go_on = threading.Event(), threading.Event()
@@ -293,7 +295,7 @@ def test_a_crowd_that_connects_at_once_holds_no_more_descriptors_than_there_may_
 
 
 class _Transport:
-    """Remembers whether it was told to stop reading."""
+    """Remembers whether reading was paused."""
 
     def __init__(self) -> None:
         self.reading = True
@@ -318,7 +320,7 @@ class _Transport:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> None:
+def test_no_data_is_read_while_requests_wait_for_their_responses(at_once: bool) -> None:
     loop = asyncio.new_event_loop()
     waiting: list[Callable[[Response], None]] = []
 
@@ -353,7 +355,7 @@ def test_nothing_is_read_while_requests_wait_to_be_answered(at_once: bool) -> No
     assert reading[-1]
 
 
-def test_pipelined_requests_of_a_client_that_reads_nothing_wait_in_the_kernel(servers: Servers) -> None:
+def test_pipelined_requests_of_a_client_that_does_not_read_stay_in_the_kernel(servers: Servers) -> None:
     served = []
 
     def count(request: Request) -> Response:
@@ -372,7 +374,7 @@ def test_pipelined_requests_of_a_client_that_reads_nothing_wait_in_the_kernel(se
     assert len(served) < 30
 
 
-def test_everything_is_given_back_when_hostile_clients_are_gone(servers: Servers) -> None:
+def test_descriptors_are_released_when_hostile_clients_are_gone(servers: Servers) -> None:
     server = servers.start({"/": Route(hello), "/x": Route(sized)}, limits=replace(PATIENT, connections=600))
     assert servers.client(server).request().status == 200
     descriptors = _descriptors()
@@ -391,7 +393,7 @@ def test_everything_is_given_back_when_hostile_clients_are_gone(servers: Servers
     wait_for(lambda: _descriptors() == descriptors + 2)
 
 
-def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
+def test_a_process_out_of_descriptors_closes_an_idle_client_for_the_scraper(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = servers.start(limits=PATIENT)
@@ -413,7 +415,7 @@ def test_a_process_out_of_descriptors_makes_room_for_the_scraper(
     assert "file descriptors are in use; raise LimitNOFILE= of the systemd unit, or `ulimit -n`" in line
 
 
-def test_a_client_that_cannot_be_served_ends_nothing_for_others(
+def test_an_exception_for_one_client_does_not_affect_others(
     servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "web.yml").write_text("{}")

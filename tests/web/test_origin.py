@@ -1,4 +1,4 @@
-"""What a browser may ask for on behalf of a page, and under which names."""
+"""Requests that a browser sends for a page of another site, and the host names that are served."""
 
 from __future__ import annotations
 
@@ -55,11 +55,13 @@ def test_every_method_that_could_change_something_is_refused_to_another_site(cli
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_links_from_other_sites_lead_here(client: Client, method: str) -> None:
+def test_links_from_other_sites_are_served(client: Client, method: str) -> None:
     assert client.request("/", method, FOREIGN[6]).status == 200
 
 
-def test_a_page_of_another_site_learns_nothing_of_passwords(servers: Servers, tmp_path: Path) -> None:
+def test_a_request_from_another_site_is_refused_before_its_password_is_checked(
+    servers: Servers, tmp_path: Path
+) -> None:
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{alice: '$2y$04${'a' * 53}'}}\n")
     client = servers.client(servers.start(ROUTES, web_config=tmp_path / "web.yml"))
     assert client.request("/-/reload", "POST", FOREIGN[0]).status == 403
@@ -112,6 +114,6 @@ def test_the_health_address_serves_any_host_because_probes_use_many(servers: Ser
 
 
 @pytest.mark.parametrize("text", ["http://a", "a:1", "*", "*.a", "a/b", "a b", "-a", "a..b", ""])
-def test_what_is_no_host_name_is_refused_at_the_start(text: str) -> None:
+def test_an_invalid_allowed_host_is_refused_at_the_start(text: str) -> None:
     with pytest.raises(UsageError, match=r"--web.allowed-hosts: .* is no host name"):
         Server({}, ["127.0.0.1:0"], allowed_hosts=[text])

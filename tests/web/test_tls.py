@@ -1,4 +1,4 @@
-"""Real handshakes against what the web configuration asks for."""
+"""Real TLS handshakes under each setting of the web configuration."""
 
 from __future__ import annotations
 
@@ -157,14 +157,14 @@ def test_an_alert_says_why_a_handshake_failed(
         site.connect(client).request()
 
 
-def test_a_client_speaking_plain_http_to_tls_gets_nothing(servers: Servers, directory: Path) -> None:
+def test_a_client_that_sends_plain_http_to_tls_gets_no_response(servers: Servers, directory: Path) -> None:
     site = Site(servers, directory, FILES)
     client = servers.client(site.server)
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     client.wait_until_cut()
 
 
-def test_the_health_address_speaks_no_tls(servers: Servers, directory: Path) -> None:
+def test_the_health_address_serves_plain_http(servers: Servers, directory: Path) -> None:
     (directory / "web.yml").write_text(CLIENTS + "RequireAndVerifyClientCert\n")
     server = servers.start(
         web_config=directory / "web.yml",
@@ -183,7 +183,7 @@ def test_the_health_address_speaks_no_tls(servers: Servers, directory: Path) -> 
         ("RequireAndVerifyClientCert", False, True, False),
     ],
 )
-def test_client_certificates(
+def test_the_policy_decides_which_client_certificates_are_accepted(
     servers: Servers, directory: Path, policy: str, without: bool, right: bool, foreign: bool
 ) -> None:
     site = Site(servers, directory, FILES if policy == "NoClientCert" else f"{CLIENTS}{policy}\n")
@@ -192,7 +192,7 @@ def test_client_certificates(
     assert site.refuses(trusting(certificate=OTHER_CA.issue_cert("prometheus"))) is not foreign
 
 
-def test_without_authorities_of_its_own_the_systems_authorities_count(
+def test_without_client_ca_file_the_systems_authorities_are_trusted(
     servers: Servers, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(directory / "ca.pem"))
@@ -202,7 +202,7 @@ def test_without_authorities_of_its_own_the_systems_authorities_count(
     assert site.refuses(trusting(certificate=OTHER_CA.issue_cert("prometheus")))
 
 
-def test_an_intermediate_authority_may_be_the_one_that_is_trusted(servers: Servers, directory: Path) -> None:
+def test_an_intermediate_authority_can_be_the_trusted_one(servers: Servers, directory: Path) -> None:
     intermediate = CA.create_child_ca()
     (directory / "ca.pem").write_bytes(intermediate.cert_pem.bytes())
     site = Site(servers, directory, CLIENTS + "RequireAndVerifyClientCert\n")
@@ -228,7 +228,7 @@ def test_a_client_certificate_needs_one_of_the_allowed_names(servers: Servers, d
         ("  cipher_suites: [TLS_AES_128_GCM_SHA256]\n", {"TLSv1.3"}),
     ],
 )
-def test_only_the_configured_versions_are_spoken(
+def test_only_the_configured_tls_versions_are_accepted(
     servers: Servers, directory: Path, range_: str, served: set[str], wanted: str
 ) -> None:
     site = Site(servers, directory, FILES + range_)
@@ -251,7 +251,7 @@ def cipher(client: Client) -> str:
     return str(client.socket.cipher()[0])  # type: ignore[attr-defined]  # it is an SSLSocket
 
 
-def test_cipher_suites_and_whose_order_counts(servers: Servers, directory: Path) -> None:
+def test_cipher_suites_are_chosen_in_the_order_of_the_configured_side(servers: Servers, directory: Path) -> None:
     write_certificate(directory, key_type=trustme.KeyType.RSA)
     suites = "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n"
     site = Site(servers, directory, FILES + suites)
@@ -263,7 +263,7 @@ def test_cipher_suites_and_whose_order_counts(servers: Servers, directory: Path)
 
 
 @pytest.mark.parametrize("name", ["CurveP256", "CurveP384", "CurveP521", "X25519"])
-def test_a_curve_is_the_only_one(servers: Servers, directory: Path, name: str) -> None:
+def test_only_the_configured_curve_is_accepted(servers: Servers, directory: Path, name: str) -> None:
     write_certificate(directory, key_type=trustme.KeyType.RSA)
     matching, other = trusting(), trusting()
     names = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
@@ -289,7 +289,7 @@ def test_a_curve_is_the_only_one(servers: Servers, directory: Path, name: str) -
         ((3, 11, 2), "CurveP521", f"{ssl.OPENSSL_VERSION}. Use another curve"),
     ],
 )
-def test_a_curve_that_cannot_be_selected_is_refused_with_who_cannot_and_what_to_do(
+def test_a_curve_that_cannot_be_selected_is_refused_with_the_library_and_a_remedy(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], name: str, refused: str
 ) -> None:
     def refuse(_context: ssl.SSLContext, _name: str) -> None:
@@ -321,7 +321,7 @@ def test_a_new_certificate_serves_new_connections_and_old_ones_go_on(servers: Se
     assert old.request().status == 200
 
 
-def test_everything_about_tls_follows_the_file(servers: Servers, directory: Path) -> None:
+def test_every_tls_setting_follows_a_change_of_the_file(servers: Servers, directory: Path) -> None:
     site = Site(servers, directory, FILES)
     assert not site.refuses(trusting())
     site.change(CLIENTS + "RequireAndVerifyClientCert\n  client_allowed_sans: [a.example]\n")
@@ -372,7 +372,7 @@ def test_a_connection_does_not_cost_the_quarter_megabyte_that_asyncio_would_give
         assert len(getattr(protocol, "_ssl_buffer", b"")) <= 16 * 1024
 
 
-def test_a_handshake_that_does_not_end_is_cut(servers: Servers, directory: Path) -> None:
+def test_a_handshake_that_does_not_end_is_disconnected(servers: Servers, directory: Path) -> None:
     (directory / "web.yml").write_text(FILES)
     server = servers.start(web_config=directory / "web.yml", limits=replace(PATIENT, request_seconds=0.3))
     silent = servers.client(server)
@@ -382,7 +382,7 @@ def test_a_handshake_that_does_not_end_is_cut(servers: Servers, directory: Path)
     half.wait_until_cut()
 
 
-def test_handshakes_that_do_not_end_cannot_keep_a_newcomer_out(servers: Servers, directory: Path) -> None:
+def test_handshakes_that_do_not_end_cannot_keep_a_new_client_out(servers: Servers, directory: Path) -> None:
     (directory / "web.yml").write_text(FILES)
     server = servers.start(web_config=directory / "web.yml", limits=replace(PATIENT, connections=4))
     silent = [servers.client(server) for _ in range(6)]
@@ -391,7 +391,7 @@ def test_handshakes_that_do_not_end_cannot_keep_a_newcomer_out(servers: Servers,
     assert server.open_connections <= 4
 
 
-def test_a_reader_that_stops_is_cut_under_tls_too(servers: Servers, directory: Path) -> None:
+def test_a_client_that_stops_reading_is_disconnected_under_tls_too(servers: Servers, directory: Path) -> None:
     (directory / "web.yml").write_text(FILES)
     limits = replace(PATIENT, response_seconds=0.5)
     server = servers.start({"/x": Route(sized)}, web_config=directory / "web.yml", limits=limits)

@@ -1,4 +1,4 @@
-"""What the web configuration may say, and every refusal with its text."""
+"""Web configurations that are accepted, and each message about one that is refused."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def refusal(directory: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "# nothing\n", "tls_server_config:\nbasic_auth_users: {}\n"])
-def test_a_file_that_says_nothing_asks_for_nothing(tmp_path: Path, text: str) -> None:
+def test_an_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "web.yml"
     path.write_text(text)
     config = load(path, {})
     assert (config.tls, config.headers, dict(config.users), config.rate_limit) == (None, (), {}, None)
 
 
-def test_a_file_of_another_exporter_is_understood(files: Path) -> None:
+def test_a_file_of_the_exporter_toolkit_is_accepted(files: Path) -> None:
     path = files / "web.yml"
     path.write_text(
         TLS
@@ -99,7 +99,7 @@ rate_limit:
 
 
 @pytest.mark.parametrize("name", sorted({*CIPHERS, *TLS13_CIPHERS}))
-def test_every_cipher_suite_that_go_lets_a_user_choose_is_taken(files: Path, name: str) -> None:
+def test_every_cipher_suite_that_go_can_configure_is_accepted(files: Path, name: str) -> None:
     path = files / "web.yml"
     path.write_text(TLS + f"  cipher_suites: [{name}]\n")
     config = load(path, {})
@@ -112,7 +112,7 @@ def test_every_cipher_suite_that_go_lets_a_user_choose_is_taken(files: Path, nam
     assert chosen == {CIPHERS[name]} if name in CIPHERS else config.tls.minimum_version.name == "TLSv1_3"
 
 
-def test_all_suites_and_all_curves_of_go_may_stand_together(files: Path) -> None:
+def test_all_suites_and_all_curves_of_go_together_are_accepted(files: Path) -> None:
     path = files / "web.yml"
     path.write_text(f"{TLS}  cipher_suites: {[*CIPHERS, *TLS13_CIPHERS]}\n  curve_preferences: {[*CURVES]}\n")
     assert load(path, {}).tls is not None
@@ -163,7 +163,9 @@ def test_a_header_without_a_value_is_not_sent(tmp_path: Path, text: str) -> None
         ("RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n  client_allowed_sans: [one, two]", ssl.CERT_REQUIRED),
     ],
 )
-def test_client_certificates_are_asked_for_as_the_policy_says(files: Path, text: str, mode: ssl.VerifyMode) -> None:
+def test_the_policy_decides_whether_a_client_certificate_is_requested(
+    files: Path, text: str, mode: ssl.VerifyMode
+) -> None:
     path = files / "web.yml"
     path.write_text(f"{TLS}  client_auth_type: {text}\n")
     config = load(path, {})
@@ -372,7 +374,7 @@ def test_a_wrong_file_is_refused_with_line_and_remedy(files: Path, text: str, ex
     assert refusal(files, text) == expected
 
 
-def test_a_path_that_the_system_cannot_take_is_a_mistake(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_is_not_valid_for_the_system_is_refused(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # PyYAML's own loader takes what libyaml refuses.
     monkeypatch.setattr("exporter.config.yaml._LOADER", yaml.SafeLoader)
     text = refusal(files, TLS.replace("key.pem", '"\\ud800"'))
@@ -384,13 +386,13 @@ def test_a_path_to_a_key_is_not_repeated_because_it_may_be_the_key(files: Path) 
     assert key not in refusal(files, TLS.replace("key.pem", key))
 
 
-def test_the_known_cipher_suites_are_named_for_an_unknown_one(files: Path) -> None:
+def test_the_message_about_an_unknown_cipher_suite_names_the_known_ones(files: Path) -> None:
     text = refusal(files, TLS + "  cipher_suites: [ECDHE-RSA-AES128-GCM-SHA256]\n")
     assert text.startswith("web.yml:4: tls_server_config.cipher_suites[0]: unknown cipher suite. Go's names are ")
     assert "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" in text
 
 
-def test_all_problems_come_at_once_in_the_order_of_the_file(files: Path) -> None:
+def test_all_problems_are_reported_at_once_in_the_order_of_the_file(files: Path) -> None:
     text = refusal(files, "rate_limit: {burst: x}\nbasic_auth_users: {a: b}\nmore: 1\n" + TLS + "  http2: true\n")
     assert [line.split(":")[1] for line in text.splitlines()] == ["1", "2", "3", "7"]
 
