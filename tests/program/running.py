@@ -1,4 +1,4 @@
-"""The program as a process, and a real Prometheus beside it; both end with the test that started them."""
+"""Runs the program and a real Prometheus as processes, which end with the test that started them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENT) -> Any:
-    """Ask until the condition holds; return what it returned."""
+    """Check repeatedly until the condition holds; return its result."""
     end = time.monotonic() + seconds
     pause = threading.Event()
     while time.monotonic() < end:
@@ -38,7 +38,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENT) -> 
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return a plain environment: nothing of the tester's own configuration, no proxy."""
+    """Return an environment without a proxy and without the variables of the exporter."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {**kept, "PYTHONUNBUFFERED": "1", **variables}
 
@@ -200,7 +200,7 @@ def prometheus(directory: Path, config: str) -> Iterator[Prometheus]:
                 return False
 
         try:
-            until(responds, "Prometheus answers")
+            until(responds, "Prometheus responds")
             yield server
         finally:
             process.terminate()

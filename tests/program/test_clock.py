@@ -1,4 +1,4 @@
-"""The wall clock jumps by an hour under the running program, as NTP or a resumed machine makes it.
+"""The wall clock of the running program jumps by an hour, as with NTP or after a suspension.
 
 libfaketime shifts what the program takes for the time of day by what stands in a file; the monotonic clock is left.
 """
@@ -101,7 +101,7 @@ def site(request: pytest.FixtureRequest, sites: dict[str, Site]) -> Site:
     return sites[request.param]
 
 
-def test_the_program_took_the_jump_for_the_time(site: Site) -> None:
+def test_the_program_sees_the_new_time_after_the_jump(site: Site) -> None:
     polled = site.program.value("last_poll_timestamp_seconds", "well")
     ours = site.vendors.requests_of(site.well)
     assert polled is not None
@@ -117,13 +117,13 @@ def test_no_poll_is_doubled_or_hurried(site: Site) -> None:
     assert min(gaps) > 4, gaps
 
 
-def test_values_are_neither_stale_nor_lost(site: Site) -> None:
+def test_no_value_is_stale_or_lost(site: Site) -> None:
     assert site.program.value("up", "well") == 1
     assert site.program.value("credits_balance", "well") == 112.5
     assert site.program.value("credits_spent_total", "well") == 0
 
 
-def test_a_cooldown_goes_on_while_the_clock_is_set(site: Site) -> None:
+def test_a_cooldown_continues_while_the_clock_is_set(site: Site) -> None:
     assert len(site.vendors.requests_of(site.limited)) == 1
     assert site.program.value("polls_total", "limited") == 1
 
@@ -133,7 +133,7 @@ def test_it_is_healthy(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", JUMPS)
-def test_a_clock_that_was_set_while_nobody_was_here_holds_up_no_poll_and_ends_no_cooldown(
+def test_a_clock_that_was_set_while_the_program_was_stopped_delays_no_poll_and_ends_no_cooldown(
     sites: dict[str, Site], name: str
 ) -> None:
     off = sites[f"off {name}"]

@@ -113,7 +113,7 @@ def test_check_config_calls_an_unreadable_key_an_error_that_a_start_only_warns_o
         assert "cannot be read" in program.log
 
 
-def test_a_taken_port_exits_1_with_one_line(config: Path) -> None:
+def test_a_port_in_use_exits_1_with_one_line(config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         done = run(f"--config.file={config}", f"--web.listen-address={address}")
@@ -143,7 +143,7 @@ def test_only_the_allowed_hosts_are_served(config: Path, from_environment: bool)
             assert program.get("/metrics", Host=host)[0] == status
 
 
-def test_the_shard_is_taken_from_a_pods_name(config: Path) -> None:
+def test_the_shard_index_is_read_from_the_name_of_a_pod(config: Path) -> None:
     with running(
         f"--config.file={config}",
         "--shard.count=4",
@@ -201,7 +201,7 @@ def test_check_config_prints_the_warnings_of_the_web_configuration(config: Path,
     assert "(warning)" in done.stderr
 
 
-def test_a_wrong_variable_is_called_by_its_name(config: Path) -> None:
+def test_the_message_about_a_wrong_variable_names_it(config: Path) -> None:
     done = run(f"--config.file={config}", VIDEO_API_EXPORTER_SHARD_COUNT="many")
     assert done.stderr == "VIDEO_API_EXPORTER_SHARD_COUNT: 'many' is not a whole number of at least 1\n"
 
@@ -309,7 +309,7 @@ class TestPoll:
             ],
         )
 
-    def test_it_prints_a_table_and_explains_what_failed(self, config: Path) -> None:
+    def test_it_prints_a_table_and_explains_failures(self, config: Path) -> None:
         done = run("poll", f"--config.file={config}")
         assert done.returncode == 1
         lines = done.stdout.splitlines()
@@ -317,13 +317,13 @@ class TestPoll:
         assert lines[2].split() == ["vidnavigator/media", "ok", "112.5", "80", "Voyager", "0.5%", "33.3%"]
         assert "vidnavigator/bad: The vendor does not know this key (401). Replace the key." in done.stdout
 
-    def test_one_account_by_its_full_name(self, config: Path) -> None:
+    def test_an_account_can_be_chosen_by_its_full_name(self, config: Path) -> None:
         done = run("poll", "videodb/media", f"--config.file={config}", "--output=json")
         assert done.returncode == 0
         [row] = json.loads(done.stdout)
         assert (row["account"], row["credits"]["balance"]) == ("media", 74.25)
 
-    def test_what_a_response_lacks_is_named(self, config: Path, vendors: Vendors) -> None:
+    def test_fields_that_a_response_lacks_are_named(self, config: Path, vendors: Vendors) -> None:
         for account in vendors.accounts.values():
             account.fault = faults.body({"success": True, "data": {"credit_balance": "NaN"}})
         done = run("poll", "videodb/media", f"--config.file={config}")
@@ -331,11 +331,11 @@ class TestPoll:
         assert "videodb/media: the response has no balance that can be read" in done.stdout
         assert "videodb/media: fields that could not be read: data.credit_balance" in done.stdout
 
-    def test_every_unknown_name_is_told(self, config: Path) -> None:
+    def test_every_unknown_account_is_reported(self, config: Path) -> None:
         done = run("poll", "one", "two", f"--config.file={config}")
         assert len(done.stderr.strip().splitlines()) == 2
 
-    def test_as_prometheus_would_see_it(self, config: Path) -> None:
+    def test_it_prints_the_metrics_of_the_account(self, config: Path) -> None:
         done = run("poll", "bad", f"--config.file={config}", "--output=prometheus")
         assert done.returncode == 1
         assert 'video_api_up{account="bad",provider="vidnavigator"} 0.0\n' in done.stdout
@@ -370,7 +370,7 @@ def test_the_demo_prints_addresses_and_serves_all_accounts_with_their_past() -> 
     ],
     ids=["no descriptor", "a file", "a pipe of somebody else", "nothing known"],
 )
-def test_a_failure_of_the_system_is_one_line_that_names_nothing_else(
+def test_an_operating_system_error_is_reported_in_one_line(
     error: OSError, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_arguments: object, **_more: object) -> None:
@@ -383,7 +383,7 @@ def test_a_failure_of_the_system_is_one_line_that_names_nothing_else(
     assert len(output.err.splitlines()) == 1
 
 
-def test_a_reader_that_has_gone_is_no_news() -> None:
+def test_a_reader_that_has_ended_causes_no_message() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(command("--help"), stdout=writer, stderr=subprocess.PIPE, text=True, env=environment())

@@ -1,4 +1,4 @@
-"""The program is killed again and again while it works: nothing is lost, and no vendor sees a request too many.
+"""The program is killed repeatedly. No value is lost, and no vendor gets one request too many.
 
 Each round starts it, loads changed configurations so that everything is polled at once, polls by hand beside it, and
 kills it wherever it is then. The vendors ban a key for one request more than the configuration allows.
@@ -179,7 +179,7 @@ def polling_by_hand(config: Path) -> Iterator[None]:
         poll.wait(PATIENT)
 
 
-def test_a_crash_loop_loses_nothing_and_never_asks_too_often(site: Site) -> None:
+def test_a_crash_loop_loses_no_value_and_keeps_the_limit_of_the_key(site: Site) -> None:
     witness = Witness()
     site.vendors.latency_seconds = 0.02
     with ExitStack() as by_hand:
@@ -215,7 +215,7 @@ def test_a_crash_loop_loses_nothing_and_never_asks_too_often(site: Site) -> None
     assert len(site.vendors.requests_of(site.banned)) == 1, "one request met the 429, and none came after it"
 
 
-def test_keys_are_the_same_to_the_limit_wherever_they_are_written(vendors: Vendors, tmp_path: Path) -> None:
+def test_a_key_has_one_limit_wherever_it_is_written(vendors: Vendors, tmp_path: Path) -> None:
     key = secrets.token_hex(16)
     account = vendors.add(vidnavigator_account(), key)
     vendors.accounts[account].rate_limit = KeyLimit(2)

@@ -1,4 +1,4 @@
-"""Vendors, exporter and a real Prometheus: what the vendors say is what a query returns."""
+"""Vendors, exporter and a real Prometheus. A query returns the figures that the vendors sent."""
 
 from __future__ import annotations
 
@@ -89,25 +89,25 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 
 @pytest.mark.parametrize("reason", [*FAULTS, "credential"])
-def test_each_failure_lands_under_its_reason(failing: Program, reason: str) -> None:
+def test_each_failure_has_the_right_reason(failing: Program, reason: str) -> None:
     assert failing.value("up", reason) == 0
     assert failing.value("last_poll_failure", reason, reason=reason) == 1
     assert failing.value("poll_failures_total", reason, reason=reason) == 1
 
 
-def test_no_failure_touches_the_accounts_that_are_well(failing: Program) -> None:
+def test_failures_of_some_accounts_do_not_affect_the_others(failing: Program) -> None:
     assert failing.value("up", "well", provider="vidnavigator") == 1
     assert failing.value("credits_balance", "well", provider="vidnavigator") == 112.5
     assert failing.value("credits_balance", "well", provider="videodb") == 74.25
     assert sum(failing.metrics()[s] for s in failing.metrics() if s.startswith("video_api_up{")) == 3
 
 
-def test_no_subscription_is_up_and_inactive(failing: Program) -> None:
+def test_an_account_without_a_subscription_is_up_and_inactive(failing: Program) -> None:
     assert failing.value("up", "nobody") == 1
     assert failing.value("subscription_active", "nobody") == 0
 
 
-def test_openmetrics_is_served_to_who_asks_for_it(failing: Program) -> None:
+def test_openmetrics_is_served_on_request(failing: Program) -> None:
     _, text = failing.get("/metrics", Accept=OPENMETRICS)
     assert text.endswith("# EOF\n")
 

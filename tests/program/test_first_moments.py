@@ -68,7 +68,7 @@ def wait(seconds: float) -> None:
 
 
 @pytest.mark.parametrize(("number", "offset"), TIMES, ids=str)
-def test_a_stop_in_the_first_moments_is_a_clean_one(config: Path, number: int, offset: float) -> None:
+def test_a_stop_signal_during_the_start_exits_0(config: Path, number: int, offset: float) -> None:
     with started(f"--config.file={config}", "--web.listen-address=127.0.0.1:0", number=number) as process:
         wait(offset)
         process.send_signal(number)
@@ -78,7 +78,7 @@ def test_a_stop_in_the_first_moments_is_a_clean_one(config: Path, number: int, o
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.1, 0.25])
-def test_a_reload_in_the_first_moments_ends_nothing(config: Path, offset: float) -> None:
+def test_a_reload_signal_during_the_start_does_not_end_the_program(config: Path, offset: float) -> None:
     with started(
         f"--config.file={config}", "--web.listen-address=127.0.0.1:0", number=signal.SIGHUP, stderr=subprocess.STDOUT
     ) as process:
@@ -95,7 +95,7 @@ def test_a_reload_in_the_first_moments_ends_nothing(config: Path, offset: float)
 
 
 @pytest.mark.parametrize("arguments", [["check-config"], ["poll"]], ids=lambda words: words[0])
-def test_a_command_is_ended_by_a_signal_as_usual(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_signal_ends_a_command(tmp_path: Path, arguments: list[str]) -> None:
     # So many accounts take more than a second of CPU, so the signal comes before the end.
     accounts = [
         {"name": f"a{i}", "provider": "videodb", "api_key": secrets.token_hex(16), "base_url": "http://127.0.0.1:9"}
@@ -108,7 +108,7 @@ def test_a_command_is_ended_by_a_signal_as_usual(tmp_path: Path, arguments: list
         assert process.returncode == -signal.SIGTERM
 
 
-def test_help_that_nobody_reads_is_ended_by_a_signal() -> None:
+def test_a_signal_ends_help_whose_output_is_not_read() -> None:
     reader, writer = os.pipe()
     try:
         os.set_blocking(writer, False)
@@ -125,7 +125,7 @@ def test_help_that_nobody_reads_is_ended_by_a_signal() -> None:
         os.close(writer)
 
 
-def test_a_start_that_hangs_is_ended_some_seconds_after_a_stop_was_asked_for() -> None:
+def test_a_stop_signal_ends_a_start_that_hangs() -> None:
     code = (
         "import threading, exporter.runtime.signals as s; s.hold(); s.watch_start(0.1);"
         " print('up', flush=True); threading.Event().wait()"

@@ -1,4 +1,4 @@
-"""``/-/healthy`` tells whether the scheduler lives: by its heartbeat, not by what was due."""
+"""``/-/healthy`` follows the heartbeat of the scheduler, and not the polls that were due."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def health(app: App) -> int:
     return response.status
 
 
-def test_it_is_healthy_for_two_minutes_without_a_heartbeat_and_no_longer(app: App, clock: FakeClock) -> None:
+def test_it_is_unhealthy_after_two_minutes_without_a_heartbeat(app: App, clock: FakeClock) -> None:
     assert scheduler_module.OVERDUE_SECONDS == 120
     clock.advance(119.9)
     assert health(app) == 200
@@ -46,13 +46,13 @@ def test_it_is_healthy_for_two_minutes_without_a_heartbeat_and_no_longer(app: Ap
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
-def test_the_wall_clock_has_no_say_in_it(app: App, clock: FakeClock, jump: float) -> None:
+def test_a_jump_of_the_wall_clock_does_not_change_the_health(app: App, clock: FakeClock, jump: float) -> None:
     clock.jump(jump)
     assert health(app) == 200
 
 
 class Beats:
-    """A scheduler whose heart beats fast, with nothing to do."""
+    """A scheduler without accounts and with fast heartbeats."""
 
     def __init__(self) -> None:
         self.scheduler = Scheduler(lambda _account: 0.0, SystemClock(), lambda _lag: None)
@@ -76,12 +76,12 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Iterator[Beats]:
     made.scheduler.stop(5)
 
 
-def test_the_heart_beats_where_nothing_is_due(beats: Beats) -> None:
+def test_the_scheduler_sends_heartbeats_while_no_poll_is_due(beats: Beats) -> None:
     for _ in range(3):
         until(beats.further, "a heartbeat")
 
 
-def test_the_heart_stops_with_the_thread_that_starts_polls(beats: Beats) -> None:
+def test_heartbeats_stop_with_the_thread_that_starts_polls(beats: Beats) -> None:
     until(beats.further, "a heartbeat")
     beats.scheduler._shut_down()
     until(lambda: not beats.further(), "the end of the beat under way, and no other")

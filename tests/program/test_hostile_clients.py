@@ -1,4 +1,4 @@
-"""Clients in numbers against the running program, at its own limits: it answers meanwhile, and gets everything back."""
+"""Hundreds of clients of the running program, at its default limits. Scrapes succeed, and resources are released."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ BEGUN = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 HANDSHAKE_BEGUN = b"\x16\x03\x01\x02\x00\x01"
 CLOSED = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 MARGIN = 12_000_000
-"""Bytes that may stay, of what 500 clients took: 3 MB, and 27 MB behind TLS."""
+"""Bytes that may stay in use of the 3 MB that 500 clients took, or 27 MB with TLS."""
 COST = 12
-"""bcrypt's, as people use it: a comparison takes a fifth of a second of a processor."""
+"""A usual cost for bcrypt. A comparison takes a fifth of a second of CPU time."""
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Door:
             client.close()
 
     def slow(self, number: int) -> socket.socket:
-        """Begin a request, or under TLS every other time a handshake, and leave it at that."""
+        """Send the beginning of a request, or under TLS in every second client of a handshake."""
         if self.context and number % 2:
             client = socket.create_connection(("127.0.0.1", self.port), PATIENT)
             client.sendall(HANDSHAKE_BEGUN)
@@ -80,7 +80,7 @@ class Door:
         return client
 
     def idle(self) -> socket.socket:
-        """Get a response and ask for nothing more."""
+        """Get one response and send no other request."""
         client = self.connect()
         fields = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         client.sendall(f"HEAD /-/healthy HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n".encode())
@@ -122,7 +122,7 @@ def vendors() -> Iterator[Vendors]:
 
 @pytest.fixture(scope="module")
 def doors(vendors: Vendors, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Door]]:
-    """The program open to all, and the program behind TLS and a password."""
+    """One program without a web configuration, and one with TLS and a password."""
     directory = tmp_path_factory.mktemp("doors")
     config = write_config(directory / "config.yaml", [navigator(vendors)])
     authority = trustme.CA()
@@ -159,7 +159,7 @@ def crowd() -> Iterator[list[socket.socket]]:
         client.close()
 
 
-def test_scrapes_are_answered_between_300_slow_and_200_idle_clients_and_nothing_is_left_of_them(
+def test_scrapes_succeed_beside_300_slow_and_200_idle_clients_whose_memory_is_freed(
     door: Door, crowd: list[socket.socket]
 ) -> None:
     before, resident = door.holds, door.resident
@@ -180,7 +180,7 @@ def test_scrapes_are_answered_between_300_slow_and_200_idle_clients_and_nothing_
         until(lambda: door.resident < resident + MARGIN, f"{resident} bytes of memory again")
 
 
-def test_slow_clients_that_do_not_leave_are_made_to_and_idle_ones_may_stay(
+def test_slow_clients_are_disconnected_and_idle_clients_are_not(
     doors: dict[str, Door], crowd: list[socket.socket]
 ) -> None:
     slow, idle = [], []
@@ -192,7 +192,7 @@ def test_slow_clients_that_do_not_leave_are_made_to_and_idle_ones_may_stay(
     assert open_ones(idle) == len(idle)
 
 
-def test_more_clients_than_it_takes_cost_the_oldest_their_place(
+def test_more_clients_than_the_limit_close_the_oldest_connections(
     doors: dict[str, Door], crowd: list[socket.socket]
 ) -> None:
     door = doors["plain"]
@@ -205,13 +205,13 @@ def test_more_clients_than_it_takes_cost_the_oldest_their_place(
 
 
 class TestPassword:
-    def test_without_it_nobody_comes_in(self, doors: dict[str, Door]) -> None:
+    def test_a_scrape_without_the_password_is_refused(self, doors: dict[str, Door]) -> None:
         door = doors["TLS and password"]
         wrong = base64.b64encode(b"prometheus:" + secrets.token_hex(8).encode()).decode()
         assert door.scrape(headers={}) == 401
         assert door.scrape(headers={"Authorization": f"Basic {wrong}"}) == 401
 
-    def test_scrapes_cost_no_comparison(self, doors: dict[str, Door]) -> None:
+    def test_later_scrapes_do_not_run_bcrypt(self, doors: dict[str, Door]) -> None:
         door = doors["TLS and password"]
         began = time.process_time()
         bcrypt.checkpw(b"", bcrypt.hashpw(b"", bcrypt.gensalt(COST)))

@@ -1,4 +1,4 @@
-"""Vendors that are broken or hostile, each under an account of the running program: reasons, memory, secrets."""
+"""Broken and hostile vendors of the running program, one for each account. Reasons, memory and keys."""
 
 from __future__ import annotations
 
@@ -94,31 +94,31 @@ REASONS.update({"strange certificate": "connection", "misnamed certificate": "co
 
 
 @pytest.mark.parametrize("name", REASONS)
-def test_each_lands_under_its_reason(site: Site, name: str) -> None:
+def test_each_fault_has_the_right_reason(site: Site, name: str) -> None:
     assert site.program.value("up", name) == 0
     assert site.program.value("last_poll_failure", name, reason=REASONS[name]) == 1
     assert site.program.value("credits_balance", name) is None
 
 
 @pytest.mark.parametrize("token", NUMBERS)
-def test_what_is_no_number_is_rejected_and_the_rest_stands(site: Site, token: str) -> None:
+def test_a_field_that_is_not_a_number_is_rejected_and_the_others_are_used(site: Site, token: str) -> None:
     assert site.program.value("up", token) == 1
     assert site.program.value("rejected_fields", token) > 3  # type: ignore[operator]  # it is there
     assert site.program.value("credits_balance", token) is None
     assert site.program.value("subscription_active", token) == 1
 
 
-def test_the_account_that_is_well_has_its_figures(site: Site) -> None:
+def test_the_account_of_a_good_vendor_has_its_figures(site: Site) -> None:
     assert site.program.value("credits_balance", "well") == 112.5
 
 
-def test_memory_stays_bounded(site: Site) -> None:
+def test_memory_is_bounded(site: Site) -> None:
     status = Path(f"/proc/{site.program.process.pid}/status").read_text()
     peak = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     assert peak < MOST_MEMORY, "150 MB of bodies and a bomb of 128 MB were sent"
 
 
-def test_no_key_is_anywhere(site: Site) -> None:
+def test_no_page_log_line_or_state_file_has_a_key(site: Site) -> None:
     pages = [site.program.get(path)[1] for path in ("/", "/metrics", "/api/v1/accounts", "/-/ready", "/no")]
     stored = b"".join(path.read_bytes() for path in site.state.parent.glob("state.db*")).decode("latin-1")
     everything = "\n".join([*pages, site.program.log, stored])
@@ -141,7 +141,7 @@ def test_a_header_line_without_a_colon_and_megabytes_of_headers_make_a_short_log
     assert not [part for at in range(len(key) - 5) if (part := key[at : at + 6]) in done.stdout + done.stderr]
 
 
-def test_a_proxy_that_repeats_its_login_puts_it_into_no_message(tmp_path: Path) -> None:
+def test_the_login_of_a_proxy_is_redacted_in_messages(tmp_path: Path) -> None:
     password = secrets.token_hex(6) + "@"
     sent = base64.b64encode(f"user:{password}".encode()).decode()
     words = f"not user:{password} or {quote(password)} or Basic {sent}"

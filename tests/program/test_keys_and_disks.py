@@ -1,4 +1,4 @@
-"""Keys that are replaced while the program runs, and disks that fill up under it."""
+"""Keys that are replaced and disks that fill up while the program runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def config(vendors: Vendors, tmp_path: Path) -> Path:
     return stateful(tmp_path, accounts, poll={"interval": "1h", "timeout": "5s"})
 
 
-def test_a_new_key_in_its_file_is_used_at_the_next_poll_and_a_refused_one_waits_until_then_or_a_reload(
+def test_a_new_key_in_its_file_is_used_at_the_next_poll_or_reload(
     vendors: Vendors, config: Path, tmp_path: Path
 ) -> None:
     with running(f"--config.file={config}") as program:
@@ -77,7 +77,9 @@ def full_disk(program: Program) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_fills_up_costs_a_count_and_is_used_again_when_it_can_be(vendors: Vendors, tmp_path: Path) -> None:
+def test_a_full_disk_is_counted_and_the_state_is_written_again_when_there_is_space(
+    vendors: Vendors, tmp_path: Path
+) -> None:
     account = navigator(vendors, max_requests_per_minute=1000)
     responses = vendors.accounts[account["api_key"]].responses["/usage"]
     config = stateful(tmp_path, [account])
@@ -114,7 +116,7 @@ def test_a_disk_that_fills_up_costs_a_count_and_is_used_again_when_it_can_be(ven
         assert program.metrics()[failures] == 0
 
 
-def test_a_key_that_stands_where_a_path_or_a_variable_belongs_is_shown_nowhere(tmp_path: Path) -> None:
+def test_a_key_in_place_of_a_path_or_a_variable_is_not_shown(tmp_path: Path) -> None:
     slips = {"api_key_file": secrets.token_hex(16), "api_key_env": "sk_live_" + secrets.token_hex(16)}
     accounts = [{"name": field, "provider": "videodb", field: slip} for field, slip in slips.items()]
     config = stateful(tmp_path, accounts)
@@ -130,7 +132,7 @@ def test_a_key_that_stands_where_a_path_or_a_variable_belongs_is_shown_nowhere(t
     assert "api_key_env is not set" in seen
 
 
-def test_a_key_in_the_wrong_place_is_in_no_answer_to_a_reload_and_no_log(vendors: Vendors, tmp_path: Path) -> None:
+def test_a_key_in_the_wrong_place_is_in_no_response_to_a_reload_and_no_log(vendors: Vendors, tmp_path: Path) -> None:
     config = stateful(tmp_path, [navigator(vendors)])
     key = "sk-" + secrets.token_hex(16)
     misplaced: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""A page of many accounts is made beside the event loop, because the other clients must not wait for it."""
+"""A thread makes a page of many accounts, because the other clients of the event loop must not wait for it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def scrape(count: int, clock: FakeClock, directory: Path) -> Response | Future[R
     return app._routes()["/metrics"].handler(Request("GET", "/metrics", {}, {}))
 
 
-def test_a_page_of_one_segment_is_made_at_once(clock: FakeClock, tmp_path: Path) -> None:
+def test_a_page_of_one_segment_is_made_on_the_event_loop(clock: FakeClock, tmp_path: Path) -> None:
     response = scrape(SEGMENT, clock, tmp_path)
     assert isinstance(response, Response)
     assert response.body.count(b"video_api_poll_interval_seconds{") == SEGMENT
 
 
-def test_a_larger_page_is_made_by_a_thread_of_its_own(clock: FakeClock, tmp_path: Path) -> None:
+def test_a_larger_page_is_made_in_another_thread(clock: FakeClock, tmp_path: Path) -> None:
     response = scrape(SEGMENT + 1, clock, tmp_path)
     assert isinstance(response, Future)
     assert response.result(60).body.count(b"video_api_poll_interval_seconds{") == SEGMENT + 1

@@ -1,4 +1,4 @@
-"""What serves, polls or stops waits for no log, no file and no lock that others hold."""
+"""Responses, polls and the stop never wait for a log, a file or a lock that another program holds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def hanging(vendors: Vendors) -> dict[str, str]:
 
 @contextmanager
 def unread(config: Path) -> Iterator[Program]:
-    """Run the program with a standard error that is a pipe of 4 KiB, which nobody reads."""
+    """Run the program with a standard error that is a pipe of 4 KiB, which is never read."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, F_SETPIPE_SZ, 4096)
     port = free_port()
@@ -59,7 +59,7 @@ def unread(config: Path) -> Iterator[Program]:
         os.close(reader)
 
 
-def test_a_standard_error_that_nobody_reads_costs_log_lines_and_nothing_else(tmp_path: Path) -> None:
+def test_an_unread_standard_error_loses_log_lines_and_delays_no_poll(tmp_path: Path) -> None:
     names = [f"a{number}" for number in range(1200)]
     accounts = [{"name": name, "provider": "videodb", "api_key_env": f"NOT_SET_{name}"} for name in names]
     with unread(write_config(tmp_path / "c.yaml", accounts)) as program:
@@ -71,9 +71,7 @@ def test_a_standard_error_that_nobody_reads_costs_log_lines_and_nothing_else(tmp
         assert program.stop(seconds=5) == 0
 
 
-def test_a_reload_that_is_asked_for_while_it_stops_is_answered_503_and_the_stop_ends(
-    vendors: Vendors, tmp_path: Path
-) -> None:
+def test_a_reload_during_the_stop_gets_503_and_the_stop_ends(vendors: Vendors, tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.yaml", [hanging(vendors)], poll={"interval": "5m", "timeout": "4m"})
     with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
         assert vendors.wait_for_requests(1)
@@ -83,7 +81,7 @@ def test_a_reload_that_is_asked_for_while_it_stops_is_answered_503_and_the_stop_
         assert program.process.wait(PATIENT) == 0
 
 
-def test_400_signals_and_40_requests_at_once_are_a_few_reloads(vendors: Vendors, tmp_path: Path) -> None:
+def test_400_signals_and_40_requests_at_once_cause_a_few_reloads(vendors: Vendors, tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.yaml", [hanging(vendors)], poll={"interval": "5m", "timeout": "4m"})
     with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
         responses: list[tuple[int, str]] = []
@@ -125,7 +123,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_key_file_that_never_comes_does_not_keep_the_program_from_stopping(tmp_path: Path) -> None:
+def test_a_key_file_that_cannot_be_read_for_ever_does_not_delay_the_stop(tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.yaml", [{"name": "a", "provider": "videodb", "api_key_file": "key"}])
     process = subprocess.Popen(
         [sys.executable, "-c", HANGING_KEY, f"--config.file={config}", "--web.listen-address=127.0.0.1:0"],

@@ -1,4 +1,4 @@
-"""The program with its state in a real PostgreSQL: nothing that serves, polls or stops waits for the database."""
+"""The program with its state in a real PostgreSQL. Responses, polls and the stop do not wait for the database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own(program: Program, name: str) -> float | None:
     return program.metrics().get(f"video_api_exporter_{name}")
 
 
-def test_a_restart_goes_on_where_it_was(config: Path, postgresql: Server) -> None:
+def test_a_restart_continues_with_the_state_in_the_database(config: Path, postgresql: Server) -> None:
     with running(f"--config.file={config}") as program:
         program.ready()
         assert own(program, "state_up") == 1
@@ -40,7 +40,7 @@ def test_a_restart_goes_on_where_it_was(config: Path, postgresql: Server) -> Non
         assert (program.value("polls_total", "a") or 0) >= 100
 
 
-def test_it_polls_and_serves_on_while_the_database_is_stopped_and_catches_up(config: Path, postgresql: Server) -> None:
+def test_it_continues_to_poll_and_serve_while_the_database_is_stopped(config: Path, postgresql: Server) -> None:
     with running(f"--config.file={config}") as program:
         program.ready()
         postgresql.stop()
@@ -60,7 +60,7 @@ def test_it_polls_and_serves_on_while_the_database_is_stopped_and_catches_up(con
         assert (program.value("polls_total", "a") or 0) >= polls
 
 
-def test_a_database_that_does_not_answer_delays_neither_scrapes_nor_the_stop(config: Path) -> None:
+def test_a_database_that_does_not_respond_delays_neither_scrapes_nor_the_stop(config: Path) -> None:
     with running(f"--config.file={config}") as program:
         program.ready()
         with psycopg.connect((config.parent / "url").read_text().strip()) as other:

@@ -1,4 +1,4 @@
-"""Faults from outside, provoked on the running program: kills, reloads, hanging vendors, prying eyes."""
+"""Faults from outside on the running program. Kills, reloads, hanging vendors and keys in what it emits."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TestStopping:
             program.signal(signal.SIGINT)
             assert program.process.wait(10) == 1
 
-    def test_a_poll_that_can_still_end_is_kept(self, vendors: Vendors, tmp_path: Path) -> None:
+    def test_a_poll_that_ends_during_the_stop_is_saved(self, vendors: Vendors, tmp_path: Path) -> None:
         account = navigator(vendors)
         vendors.latency_seconds = 1.0
         config = stateful(tmp_path, [account])
@@ -78,7 +78,9 @@ class TestStopping:
             assert program.get("/-/ready")[0] == 503
             assert program.value("poll_interval_seconds", "hung") == 300
 
-    def test_a_poll_that_stopping_cut_is_no_poll_and_due_again(self, vendors: Vendors, tmp_path: Path) -> None:
+    def test_a_poll_that_the_stop_interrupted_is_not_counted_and_is_due_again(
+        self, vendors: Vendors, tmp_path: Path
+    ) -> None:
         account = hanging(vendors)
         config = stateful(tmp_path, [account], poll={"interval": "5m", "timeout": "4m"})
         with running(f"--config.file={config}") as program:
@@ -93,7 +95,7 @@ class TestStopping:
 
 
 class TestRestart:
-    def test_after_a_kill_it_goes_on_where_it_was_and_polls_nothing_before_it_is_due(
+    def test_after_a_kill_it_continues_with_the_saved_state_and_polls_no_account_early(
         self, vendors: Vendors, tmp_path: Path
     ) -> None:
         config = stateful(tmp_path, [navigator(vendors)])
@@ -107,7 +109,7 @@ class TestRestart:
         assert after == before
         assert len(vendors.requests) == 1
 
-    def test_what_was_spent_meanwhile_is_booked(self, vendors: Vendors, tmp_path: Path) -> None:
+    def test_credits_spent_while_it_was_stopped_are_booked(self, vendors: Vendors, tmp_path: Path) -> None:
         account = navigator(vendors)
         config = stateful(tmp_path, [account])
         with running(f"--config.file={config}") as program:
@@ -155,7 +157,9 @@ class TestRestart:
             assert program.value("polls_total", "nav") == 0
         assert len(vendors.requests) == 1
 
-    def test_a_second_daemon_on_the_same_file_exits_1_and_says_so(self, vendors: Vendors, tmp_path: Path) -> None:
+    def test_a_second_daemon_on_the_same_state_file_exits_1_with_one_line(
+        self, vendors: Vendors, tmp_path: Path
+    ) -> None:
         config = stateful(tmp_path, [navigator(vendors)])
         with running(f"--config.file={config}") as program:
             program.ready()
@@ -164,7 +168,9 @@ class TestRestart:
         assert str(tmp_path / "state.db") in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
 
-    def test_a_corrupt_state_file_is_set_aside_and_it_runs_on(self, vendors: Vendors, tmp_path: Path) -> None:
+    def test_a_corrupt_state_file_is_set_aside_and_the_program_continues(
+        self, vendors: Vendors, tmp_path: Path
+    ) -> None:
         config = stateful(tmp_path, [navigator(vendors)])
         (tmp_path / "state.db").write_bytes(secrets.token_bytes(5000))
         with running(f"--config.file={config}") as program:
@@ -188,7 +194,9 @@ class TestReload:
         write_config(config, [*(account for account in before if account["name"] == "stays"), *accounts])
 
     @pytest.mark.parametrize("how", ["SIGHUP", "POST"])
-    def test_it_takes_what_changed_and_leaves_the_rest(self, vendors: Vendors, config: Path, how: str) -> None:
+    def test_a_reload_applies_changes_and_leaves_other_accounts_alone(
+        self, vendors: Vendors, config: Path, how: str
+    ) -> None:
         with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
             program.ready()
             before = program.value("next_poll_timestamp_seconds", "stays")
@@ -212,7 +220,7 @@ class TestReload:
             program.get("/-/reload", "POST")
             until(lambda: program.value("polls_total", "nav", team="media") == 2, "the second poll")
 
-    def test_an_account_that_comes_back_finds_its_counters_again(self, vendors: Vendors, tmp_path: Path) -> None:
+    def test_an_account_that_is_added_again_has_its_old_counters(self, vendors: Vendors, tmp_path: Path) -> None:
         stays, goes = navigator(vendors, "stays"), navigator(vendors, "goes")
         config = stateful(tmp_path, [stays, goes])
         with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
@@ -224,7 +232,7 @@ class TestReload:
             program.get("/-/reload", "POST")
             assert program.value("polls_total", "goes") == 1
 
-    def test_a_wrong_file_changes_nothing_and_says_everything(self, config: Path) -> None:
+    def test_an_invalid_configuration_changes_nothing_and_every_error_is_reported(self, config: Path) -> None:
         with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
             program.ready()
             good = config.read_text()
@@ -239,7 +247,7 @@ class TestReload:
             assert program.get("/-/reload", "POST")[0] == 200
             assert program.metrics()["video_api_exporter_config_last_reload_successful"] == 1
 
-    def test_without_the_flag_it_is_refused_and_get_is_no_way_to_ask(self, config: Path) -> None:
+    def test_a_reload_by_http_needs_the_flag_and_the_method_post(self, config: Path) -> None:
         with running(f"--config.file={config}") as program:
             assert program.get("/-/reload", "POST")[0] == 403
             assert program.get("/-/reload")[0] == 405
@@ -258,7 +266,7 @@ class TestReload:
 
 
 class TestSecrets:
-    """Everything that the process emits, at debug level, holds no key nor six characters in a row of one."""
+    """No output of the process at debug level has six characters in a row of a key."""
 
     @pytest.fixture
     def keys(self) -> list[str]:
@@ -272,7 +280,7 @@ class TestSecrets:
         command_line = Path(f"/proc/{program.process.pid}/cmdline").read_text()
         return "\n".join([*pages, command_line])
 
-    def test_no_key_comes_out_anywhere(self, vendors: Vendors, tmp_path: Path, keys: list[str]) -> None:
+    def test_no_output_has_a_key(self, vendors: Vendors, tmp_path: Path, keys: list[str]) -> None:
         for key in keys[:4]:
             vendors.add(vidnavigator_account(), key)
         vendors.add(videodb_account(), keys[4])
@@ -324,7 +332,7 @@ class TestSecrets:
         for key in keys:
             assert key not in done.stdout + done.stderr
 
-    def test_the_redirect_takes_no_key_along(self, vendors: Vendors, tmp_path: Path) -> None:
+    def test_a_redirect_is_not_followed_and_the_key_is_not_sent(self, vendors: Vendors, tmp_path: Path) -> None:
         with Vendors() as elsewhere:
             account = navigator(vendors)
             vendors.accounts[account["api_key"]].fault = faults.redirect(elsewhere.vidnavigator_url + "/usage")
@@ -335,7 +343,7 @@ class TestSecrets:
             assert elsewhere.requests == []
 
 
-def test_hostile_responses_leave_memory_bounded(vendors: Vendors, tmp_path: Path) -> None:
+def test_memory_is_bounded_under_hostile_responses(vendors: Vendors, tmp_path: Path) -> None:
     accounts = []
     for number, fault in enumerate([faults.big_body(), faults.gzip_bomb(), faults.deep_json(), faults.garbage()] * 3):
         account = navigator(vendors, f"hostile{number}")
@@ -350,7 +358,7 @@ def test_hostile_responses_leave_memory_bounded(vendors: Vendors, tmp_path: Path
     assert peak < 150_000, "kB at the most; 150 MB of bodies and 1.5 GB of bombs were sent"
 
 
-def test_a_state_directory_that_cannot_be_made_is_one_clear_line_and_it_runs_on(
+def test_a_state_directory_that_cannot_be_made_is_logged_and_the_program_continues(
     vendors: Vendors, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")

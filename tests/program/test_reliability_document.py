@@ -1,4 +1,4 @@
-"""What docs/reliability.md and SECURITY.md refer to is there."""
+"""The tests that docs/reliability.md and SECURITY.md name exist."""
 
 from __future__ import annotations
 

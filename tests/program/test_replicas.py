@@ -1,4 +1,4 @@
-"""Replicas as processes on a real PostgreSQL, and a vendor that counts the requests of each key."""
+"""Replicas as processes on a real PostgreSQL, with a vendor that counts the requests of each key."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_the_accounts_of_a_killed_replica_are_polled_by_the_others_and_no_counte
     until(lambda: spent(others[0]) == spent(others[1]), "all tell the same")
 
 
-def test_a_replica_that_was_suspended_polls_nothing_that_another_took_over(site: Site) -> None:
+def test_a_suspended_replica_does_not_poll_accounts_that_another_took_over(site: Site) -> None:
     first, second = site.start(), site.start()
     until(shares(first, second), "shared")
     first.signal(signal.SIGSTOP)
@@ -150,7 +150,9 @@ def test_a_replica_that_was_suspended_polls_nothing_that_another_took_over(site:
 
 
 @pytest.mark.needs("faketime")
-def test_replicas_whose_clocks_differ_by_minutes_tell_the_same_times_and_poll_once(site: Site, tmp_path: Path) -> None:
+def test_replicas_whose_clocks_differ_by_minutes_export_the_same_times_and_poll_once(
+    site: Site, tmp_path: Path
+) -> None:
     ahead, behind = Watch(tmp_path / "ahead"), Watch(tmp_path / "behind")
     ahead.set(600)
     behind.set(-600)
@@ -166,7 +168,7 @@ def test_replicas_whose_clocks_differ_by_minutes_tell_the_same_times_and_poll_on
     site.check(first, second)
 
 
-def test_replicas_with_different_configurations_each_serve_what_they_know_and_tell(site: Site) -> None:
+def test_replicas_with_different_configurations_each_serve_their_own_and_warn(site: Site) -> None:
     first, second = site.start(*site.accounts[:9]), site.start(*site.accounts[5:])
     until(lambda: own(first, "replicas_config_differs") == own(second, "replicas_config_differs") == 1, "told")
     until(lambda: sum(count or 0 for count in held(first, second)) == COUNT, "shared")
