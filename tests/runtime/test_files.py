@@ -1,4 +1,4 @@
-"""A file that is not plain, or too long, is an error at once, and never a wait."""
+"""A file that is not regular or too long is refused at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_named_pipe_without_a_writer_is_refused_at_once(tmp_path: Path) -> Non
         read_file(tmp_path / "pipe")
 
 
-def test_a_directory_is_named_as_one(tmp_path: Path) -> None:
+def test_the_message_about_a_directory_says_that_it_is_one(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="Is a directory"):
         read_file(tmp_path)
 
@@ -45,7 +45,7 @@ def test_a_device_and_a_socket_are_refused(tmp_path: Path) -> None:
             read_file(tmp_path / "socket")
 
 
-def test_no_descriptor_stays_open_after_a_refusal(tmp_path: Path) -> None:
+def test_the_descriptor_is_closed_after_a_refusal(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
         with pytest.raises(IsADirectoryError):

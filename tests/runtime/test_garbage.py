@@ -1,4 +1,4 @@
-"""Searches for garbage leave out what stays, and lose nothing for ever."""
+"""Full collections leave out objects that survived, and each cycle is freed in the end."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def hours() -> list[float]:
     return now
 
 
-def test_a_full_search_leaves_what_stays_out_of_the_next_one(hours: list[float]) -> None:
+def test_objects_that_survive_a_full_collection_are_left_out_of_the_next_one(hours: list[float]) -> None:
     stays = [Node() for _ in range(1000)]
     gc.collect()
     assert gc.get_freeze_count() > len(stays)
     assert len(gc.get_objects()) < len(stays)
 
 
-def test_a_full_search_finds_what_ended_before_it(hours: list[float]) -> None:
+def test_a_full_collection_frees_earlier_cycles(hours: list[float]) -> None:
     node, alive = cycle()
     del node
     gc.collect()
     assert alive() is None
 
 
-def test_a_cycle_that_ended_after_a_search_is_found_within_the_hour(hours: list[float]) -> None:
+def test_a_later_cycle_is_freed_within_the_hour(hours: list[float]) -> None:
     node, alive = cycle()
     gc.collect()
     del node

@@ -1,4 +1,4 @@
-"""A log line is short, printable and without a key, and nobody waits for it."""
+"""A log line is short, printable and without a key, and no thread waits until it is written."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Logger]:
     logger.close()
 
 
-def test_a_line_holds_no_key_in_message_field_or_trace(log: Logger) -> None:
+def test_a_line_has_no_key_in_message_field_or_traceback(log: Logger) -> None:
     key = secrets.token_hex(16)
     log.redactor.add(key)
     try:
@@ -69,7 +69,7 @@ def test_a_line_holds_no_key_in_message_field_or_trace(log: Logger) -> None:
         assert " level=error component=x " in line
 
 
-def test_a_line_of_another_library_is_bounded_and_its_key_blanked_also_where_it_is_cut(log: Logger) -> None:
+def test_a_line_of_another_library_is_shortened_and_its_key_redacted_even_at_the_cut(log: Logger) -> None:
     key = secrets.token_hex(16)
     log.redactor.add(key)
     for shift in range(40):
@@ -89,14 +89,14 @@ def test_a_character_that_is_not_printable_is_written_as_its_number(log: Logger,
         assert json.loads(line)["msg"] == f"vendor said a{character}b"
 
 
-def test_a_record_that_cannot_be_formatted_is_a_line_that_says_so(log: Logger) -> None:
+def test_a_record_that_cannot_be_formatted_is_logged_with_the_reason(log: Logger) -> None:
     log.log("%d accounts", "seven")
     (line,) = log.lines()
     assert "log record cannot be formatted: TypeError" in line
 
 
 class Pipe:
-    """A pipe that nobody reads until ``read`` is called."""
+    """A pipe that is not read before ``read`` is called."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -113,7 +113,7 @@ def pipe(request: pytest.FixtureRequest) -> Pipe:
     return pipe
 
 
-def test_who_logs_into_a_full_pipe_does_not_wait_and_what_is_dropped_is_counted(pipe: Pipe) -> None:
+def test_logging_into_a_full_pipe_does_not_wait_and_dropped_lines_are_counted(pipe: Pipe) -> None:
     writer = LogWriter(pipe.writer)
     line, sent = "x" * 999, 3000
     for _ in range(sent):  # 3 MB; a pipe takes 64 KiB
@@ -132,7 +132,7 @@ def test_who_logs_into_a_full_pipe_does_not_wait_and_what_is_dropped_is_counted(
     os.close(pipe.writer)
 
 
-def test_closing_a_writer_whose_pipe_is_full_gives_up_after_its_time() -> None:
+def test_closing_a_writer_whose_pipe_is_full_ends_after_its_timeout() -> None:
     pipe = Pipe()
     writer = LogWriter(pipe.writer)
     for _ in range(3000):
@@ -142,7 +142,7 @@ def test_closing_a_writer_whose_pipe_is_full_gives_up_after_its_time() -> None:
     os.close(pipe.reader)  # the writer's thread ends with an error of the pipe
 
 
-def test_lines_for_a_reader_that_has_gone_are_dropped_and_counted() -> None:
+def test_lines_for_a_closed_pipe_are_dropped_and_counted() -> None:
     pipe = Pipe()
     os.close(pipe.reader)
     writer = LogWriter(pipe.writer)
@@ -153,7 +153,7 @@ def test_lines_for_a_reader_that_has_gone_are_dropped_and_counted() -> None:
 
 
 @pytest.mark.parametrize("library", ["asyncio", "urllib3"])
-def test_warnings_of_libraries_that_others_cause_in_floods_are_not_logged(library: str) -> None:
+def test_warnings_of_libraries_that_clients_or_vendors_can_cause_are_not_logged(library: str) -> None:
     program = f"""
 import logging
 from exporter.runtime.logs import configure
@@ -169,5 +169,5 @@ writer.close(30)
     assert "one of many" not in done.stderr
 
 
-def test_every_level_of_the_flag_is_one_that_can_be_configured() -> None:
+def test_every_level_of_the_flag_can_be_configured() -> None:
     assert tuple(logs.LEVELS) == options.LOG_LEVELS

@@ -1,4 +1,4 @@
-"""Reloads are asked for by many, are done one by one, and never keep the program from stopping."""
+"""Reloads run one by one for all that requested them, and do not delay the stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENT = 30.0
 
 
 class Program:
-    """A main loop in the main thread's place, whose loads wait until they are let go."""
+    """A main loop whose loads wait for a semaphore."""
 
     def __init__(self) -> None:
         self.loads = 0
@@ -40,7 +40,7 @@ class Program:
         self.results.append(str(error) if error else loaded.result())
         return str(error) if error else ""
 
-    def ask(self, count: int = 1) -> list[Future[str | None]]:
+    def request(self, count: int = 1) -> list[Future[str | None]]:
         return [self.loop.reload() for _ in range(count)]
 
 
@@ -59,16 +59,16 @@ def stop_when(condition: Future[Any]) -> None:
     condition.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
 
 
-def test_those_that_wait_are_answered_by_one_reload(program: Program) -> None:
-    (first,) = program.ask()
+def test_one_reload_responds_to_all_requests_that_wait(program: Program) -> None:
+    (first,) = program.request()
 
     def others() -> list[str | None]:
         assert program.is_loading.wait(PATIENT)
         for _ in range(400):
             os.kill(os.getpid(), signal.SIGHUP)
-        asked = program.ask(40)
+        requested = program.request(40)
         program.may_load.release(1000)
-        return [each.result(PATIENT) for each in [first, *asked]]
+        return [each.result(PATIENT) for each in [first, *requested]]
 
     responses = program.pool.submit(others)
     stop_when(responses)
@@ -77,8 +77,8 @@ def test_those_that_wait_are_answered_by_one_reload(program: Program) -> None:
     assert program.loads in (2, 3)  # one that was under way, and one for all others
 
 
-def test_a_reload_whose_files_never_come_does_not_keep_the_program_from_stopping(program: Program) -> None:
-    (hanging,) = program.ask()
+def test_a_reload_whose_files_cannot_be_read_for_ever_does_not_delay_the_stop(program: Program) -> None:
+    (hanging,) = program.request()
 
     def stop() -> None:
         assert program.is_loading.wait(PATIENT)
@@ -88,21 +88,21 @@ def test_a_reload_whose_files_never_come_does_not_keep_the_program_from_stopping
     assert hanging.result(PATIENT) is None
 
 
-def test_a_reload_that_is_asked_for_after_the_stop_is_refused_at_once(program: Program) -> None:
+def test_a_reload_after_the_stop_is_refused_at_once(program: Program) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     program.loop.run()
     assert program.loop.reload().result(0) is None
     assert program.loads == 0
 
 
-def test_reloads_that_wait_behind_the_stop_are_refused(program: Program) -> None:
-    asked = program.ask(5)
+def test_reloads_that_wait_when_the_stop_begins_are_refused(program: Program) -> None:
+    requested = program.request(5)
     os.kill(os.getpid(), signal.SIGTERM)
     program.loop.run()
-    assert [each.result(PATIENT) for each in asked] == [None] * 5
+    assert [each.result(PATIENT) for each in requested] == [None] * 5
 
 
-def test_an_exception_while_loading_is_handed_to_finish_and_the_loop_goes_on(program: Program) -> None:
+def test_an_exception_while_loading_is_passed_to_finish_and_the_loop_continues(program: Program) -> None:
     program.loads = 12
     program.may_load.release(1000)
 

@@ -1,4 +1,4 @@
-"""Keys never come out of a text."""
+"""Keys and control characters are removed from texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6, m
 
 
 @given(KEYS, st.text(max_size=30), st.text(max_size=30))
-def test_a_known_key_is_blanked_wherever_it_stands(key: str, before: str, after: str) -> None:
+def test_a_known_key_is_redacted_everywhere_in_a_text(key: str, before: str, after: str) -> None:
     redactor = Redactor()
     redactor.add(key)
     clean = redactor.redact(before + key + after)
@@ -27,7 +27,7 @@ def test_a_known_key_is_blanked_wherever_it_stands(key: str, before: str, after:
 
 
 @given(KEYS, st.text(max_size=60))
-def test_a_text_without_a_key_is_left_alone(key: str, text: str) -> None:
+def test_a_text_without_a_key_is_not_changed(key: str, text: str) -> None:
     redactor = Redactor()
     redactor.add(key)
     if key not in text:
@@ -35,7 +35,7 @@ def test_a_text_without_a_key_is_left_alone(key: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("write", [repr, json.dumps, lambda key: quote(key, safe="")], ids=["repr", "json", "url"])
-def test_a_key_as_other_programs_write_it_is_blanked_too(write: object) -> None:
+def test_a_key_in_the_notation_of_other_programs_is_redacted_too(write: object) -> None:
     key = "a'b\"c\\d/e+f%g" * 2
     redactor = Redactor()
     redactor.add(key)
@@ -44,7 +44,7 @@ def test_a_key_as_other_programs_write_it_is_blanked_too(write: object) -> None:
 
 
 @given(KEYS, KEYS, st.lists(st.integers(0, 1), max_size=6))
-def test_several_keys_side_by_side_are_all_blanked(first: str, second: str, order: list[int]) -> None:
+def test_all_of_several_adjacent_keys_are_redacted(first: str, second: str, order: list[int]) -> None:
     redactor = Redactor()
     redactor.add(first)
     redactor.add(second)
@@ -53,7 +53,7 @@ def test_several_keys_side_by_side_are_all_blanked(first: str, second: str, orde
 
 
 @given(KEYS, st.data())
-def test_no_six_characters_of_the_key_are_left_of_a_vendors_words(key: str, data: st.DataObject) -> None:
+def test_every_six_characters_of_the_key_are_redacted_in_a_message_of_the_vendor(key: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(key) - 6))
     part = key[start : start + data.draw(st.integers(6, len(key)))]
     clean = KeyParts(key, 6).redact(f"no such key: {part}!").replace("<redacted>", "\0")
@@ -61,7 +61,7 @@ def test_no_six_characters_of_the_key_are_left_of_a_vendors_words(key: str, data
 
 
 @given(KEYS, st.integers(0, 2), st.sampled_from([b64encode, urlsafe_b64encode]))
-def test_a_key_in_base64_is_blanked_wherever_it_begins(key: str, before: int, encode: Callable[[bytes], bytes]) -> None:
+def test_a_key_in_base64_is_redacted_at_any_offset(key: str, before: int, encode: Callable[[bytes], bytes]) -> None:
     redactor = Redactor()
     redactor.add(key)
     written = encode(b"u" * before + key.encode() + b":more").decode()
@@ -72,7 +72,7 @@ def test_a_key_in_base64_is_blanked_wherever_it_begins(key: str, before: int, en
 
 
 @given(KEYS, st.integers(0, 60), st.integers(0, 40))
-def test_a_key_that_lies_across_the_limit_is_blanked_whole(key: str, before: int, limit: int) -> None:
+def test_a_key_across_the_length_limit_is_redacted_as_a_whole(key: str, before: int, limit: int) -> None:
     redactor = Redactor()
     redactor.add(key)
     text = "\n" * before + key + key
@@ -87,7 +87,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(DOCUMENTS)
-def test_every_text_of_a_document_is_changed_and_nothing_else(document: object) -> None:
+def test_only_the_texts_of_a_document_are_changed(document: object) -> None:
     def texts(value: object) -> list[str]:
         if isinstance(value, str):
             return [value]
@@ -101,7 +101,7 @@ def test_every_text_of_a_document_is_changed_and_nothing_else(document: object) 
 
 
 @given(st.text())
-def test_an_escaped_text_has_no_character_that_drives_a_terminal(text: str) -> None:
+def test_an_escaped_text_has_no_character_that_controls_a_terminal(text: str) -> None:
     clean = escape(text)
     assert all(character.isprintable() or category(character) == "Zs" for character in clean)
     assert clean == text or not text.isprintable()
@@ -111,6 +111,6 @@ def test_an_escape_names_the_character() -> None:
     assert escape("a\x9b31m\x85b\u202ec\nd\x7f e\u00a0f") == "a\\u009b31m\\u0085b\\u202ec\\nd\\u007f e\u00a0f"
 
 
-def test_a_secret_of_several_words_is_blanked_among_shorter_words() -> None:
+def test_a_secret_of_several_words_is_redacted_among_shorter_words() -> None:
     redactor = Redactor(["open sesame now", "a-key-of-a-vendor"])
     assert redactor.redact("he said open sesame now, twice") == "he said <redacted>, twice"

@@ -1,4 +1,4 @@
-"""What systemd is told."""
+"""Notifications to systemd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from exporter.runtime.systemd import Notifier
 
 
-def test_it_is_told_through_its_socket(tmp_path: Path) -> None:
+def test_systemd_is_notified_through_its_socket(tmp_path: Path) -> None:
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(path))
@@ -21,14 +21,12 @@ def test_it_is_told_through_its_socket(tmp_path: Path) -> None:
     assert notifier.wants_watchdog
 
 
-def test_without_systemd_nothing_is_sent() -> None:
+def test_without_systemd_no_notification_is_sent() -> None:
     notifier = Notifier({})
     notifier.send("READY=1")
     assert not notifier.wants_watchdog
 
 
-def test_a_socket_that_is_gone_stops_nothing_and_is_told_in_words(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_socket_is_logged_in_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).send("READY=1")
     assert caplog.messages == ["systemd could not be told READY=1: No such file or directory"]

@@ -1,4 +1,4 @@
-"""What is logged of events that come in floods."""
+"""Messages that repeat very often are logged once a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import FakeClock
 logger = logging.getLogger("throttled")
 
 
-def test_a_message_is_logged_once_a_minute_with_how_many_were_left_out(
+def test_a_repeated_message_is_logged_once_a_minute_with_the_number_that_was_left_out(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = ThrottledLog(logger, clock.monotonic)
