@@ -1,4 +1,4 @@
-"""What the checks of the deployment share: the programs, and containers."""
+"""Fixtures of the deployment tests, which are programs and containers."""
 
 from __future__ import annotations
 

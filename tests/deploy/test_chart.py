@@ -1,4 +1,4 @@
-"""The chart, rendered by helm and checked by what knows Kubernetes; and what is rendered from it."""
+"""The chart, rendered by helm and checked by tools for Kubernetes, and the manifests that are rendered from it."""
 
 from __future__ import annotations
 
@@ -134,9 +134,7 @@ def forbid_others(schema: Any) -> None:
             forbid_others(part)
 
 
-def test_checkov_finds_nothing_without_an_explanation(
-    everything: list[Object], shared: list[Object], tmp_path: Path
-) -> None:
+def test_every_finding_of_checkov_is_explained(everything: list[Object], shared: list[Object], tmp_path: Path) -> None:
     file = tmp_path / "rendered.yaml"
     file.write_text(yaml.dump_all([*everything, *of_kind(shared, "Deployment")]))
     settings = ROOT / "deploy/helm/checkov.yaml"
@@ -162,7 +160,7 @@ def test_helm_package_puts_the_linked_files_into_the_archive(tmp_path: Path) -> 
 # What an account becomes
 
 
-def test_its_configuration_is_one_that_the_exporter_takes(everything: list[Object], tmp_path: Path) -> None:
+def test_the_exporter_accepts_its_configuration(everything: list[Object], tmp_path: Path) -> None:
     laid_out = lay_out(everything, tmp_path)
     environment = {"TRIAL_KEY": "k", "PATH": ""}
     done = subprocess.run(
@@ -203,7 +201,7 @@ def lay_out(objects: list[Object], folder: Path) -> Path:
     return config
 
 
-def test_a_key_given_in_the_values_is_in_a_secret_and_nowhere_else(tmp_path: Path) -> None:
+def test_a_key_in_the_values_is_only_in_a_secret(tmp_path: Path) -> None:
     objects = render(tmp_path, {"accounts": [{"name": "a", "provider": "videodb", "apiKey": "given-in-values"}]})
     secret = only(objects, "Secret")
     assert base64.b64decode(secret["data"]["videodb.a"]) == b"given-in-values"
@@ -300,7 +298,7 @@ def test_replicas_of_a_shard_are_a_deployment_that_keeps_its_state_in_the_databa
     assert one["metadata"]["name"] == "x-video-api-exporter"
 
 
-def test_a_rollout_of_replicas_takes_none_away_before_a_new_one_was_scraped(shared: list[Object]) -> None:
+def test_a_rollout_of_replicas_removes_none_before_a_new_one_was_scraped(shared: list[Object]) -> None:
     for made in of_kind(shared, "Deployment"):
         assert made["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
         # The ServiceMonitor's interval is 30 s.
@@ -337,7 +335,7 @@ def test_the_job_that_copies_a_state_names_what_the_chart_made(everything: list[
     assert made["image"].endswith(f":{__version__}")
 
 
-def test_probes_ask_the_health_address(everything: list[Object]) -> None:
+def test_probes_use_the_health_address(everything: list[Object]) -> None:
     made = container(everything)
     assert "--web.health-address=:10391" in made["args"]
     assert {"name": "health", "containerPort": 10391} in made["ports"]
@@ -401,7 +399,7 @@ def test_references_between_resources_are_consistent(everything: list[Object]) -
     assert pod(everything)["serviceAccountName"] == only(everything, "ServiceAccount")["metadata"]["name"]
 
 
-def test_the_network_policy_lets_in_scrapes_and_probes_and_out_to_vendors(everything: list[Object]) -> None:
+def test_the_network_policy_allows_scrapes_probes_and_requests_to_vendors(everything: list[Object]) -> None:
     spec = only(everything, "NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     scrape, probes = spec["ingress"]

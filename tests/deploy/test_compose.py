@@ -1,4 +1,4 @@
-"""The compose stack, by docker compose itself and a linter."""
+"""The Compose stack, checked by docker compose and by a linter."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_exporter_accepts_the_configuration_with_the_charts_accounts(tmp_pat
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_linter_finds_nothing_without_an_explanation(name: str, tmp_path: Path) -> None:
+def test_every_finding_of_the_linter_is_explained(name: str, tmp_path: Path) -> None:
     files = [f"--file={STACK / name}" for name in FILES[name]]
     merged = tmp_path / "compose.yaml"
     merged.write_text(check([str(TOOLS / "docker-compose"), *files, "config"]))

@@ -1,4 +1,4 @@
-"""The container image: built as it is on a stand-in for its base, and run as it will be."""
+"""The container image, built from the Dockerfile on a substitute for its base image, and run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scrape configurations, by promtool and by what the exporter has."""
+"""The scrape configurations, checked by promtool and against the exporter."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.deploy.containers import check
 CONFIGS = sorted((ROOT / "deploy/prometheus").glob("*.yml"))
 
 
-def test_there_is_one_for_a_single_exporter_for_shards_and_for_tls() -> None:
+def test_there_is_one_for_a_single_exporter_one_for_shards_and_one_for_tls() -> None:
     assert {path.stem for path in CONFIGS} == {"single", "shards", "tls"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_promtool_takes_it_with_all_rules(path: Path) -> None:
+def test_promtool_accepts_it_with_all_rules(path: Path) -> None:
     rules = list((ROOT / "deploy/prometheus/rules").glob("*.yml"))
     output = check(["promtool", "check", "config", str(path)])
     assert f"{len(rules)} rule files found" in output
@@ -42,7 +42,7 @@ def test_it_scrapes_under_the_job_name_that_rules_and_dashboards_know(path: Path
     assert "10390" in str(job)
 
 
-def test_the_tls_one_sends_its_password_over_tls_and_keeps_it_in_a_file() -> None:
+def test_the_one_for_tls_sends_a_password_from_a_file_over_tls() -> None:
     (job,) = yaml.safe_load((ROOT / "deploy/prometheus/tls.yml").read_text())["scrape_configs"]
     assert job["scheme"] == "https"
     assert "password_file" in job["basic_auth"]

@@ -1,4 +1,4 @@
-"""The unit, by systemd's own analysis and by systemd itself, started in a container."""
+"""The systemd unit, checked by systemd-analyze and run by systemd in a container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a release publishes, made in build/release/ and used as its users would; and what publishes it."""
+"""The files that a release publishes, built in build/release/ and used, and the workflow that publishes them."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def run(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProces
 # The wheel and the sdist
 
 
-def test_twine_takes_both(published: Path, wheel: Path) -> None:
+def test_twine_accepts_both(published: Path, wheel: Path) -> None:
     (sdist,) = published.glob("video_api_exporter-*.tar.gz")
     output = check([str(BIN / "twine"), "check", "--strict", str(wheel), str(sdist)])
     assert output.count("PASSED") == 2
 
 
-def test_the_wheel_has_the_whole_package_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_has_exactly_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = (path for path in (ROOT / "exporter").rglob("*") if path.is_file())
