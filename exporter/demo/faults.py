@@ -55,7 +55,7 @@ def status(
     retry_after: int | str | None = None,
     retry_after_seconds: float | None = None,
 ) -> Fault:
-    """Answer with a status in the vendor's error envelope.
+    """Respond with a status in the vendor's error envelope.
 
     `retry_after` is the header (seconds or an HTTP date), `retry_after_seconds` the field of the body.
     """
@@ -91,7 +91,7 @@ def success_false(message: str = "The account is locked.") -> Fault:
 
 
 def processing() -> Fault:
-    """Answer that the figures are not there yet, as VideoDB does for slow requests."""
+    """Respond that the figures are not there yet, as VideoDB does for slow requests."""
     return body({"status": "processing", "request_type": "async"})
 
 
@@ -102,7 +102,7 @@ def body(value: object, *, code: int = 200, headers: Mapping[str, str] | None = 
 
 
 def garbage() -> Fault:
-    """Answer with bytes that are neither JSON nor text."""
+    """Respond with bytes that are neither JSON nor text."""
     return body(bytes(range(256)) * 4)
 
 
@@ -117,7 +117,7 @@ def truncated_json() -> Fault:
 
 
 def deep_json(depth: int = 100_000) -> Fault:
-    """Answer with lists nested deeper than a recursive parser can go."""
+    """Respond with lists nested deeper than a recursive parser can go."""
     return body(b'{"success": true, "status": "success", "data": ' + b"[" * depth + b"]" * depth + b"}")
 
 
@@ -217,7 +217,7 @@ def big_body(size_bytes: int = 50 * MIB, framing: str = "length") -> Fault:
 
 
 def gzip_bomb(unpacked_bytes: int = 128 * MIB) -> Fault:
-    """Answer with this many bytes of white space and the right JSON, gzipped to a thousandth of the size."""
+    """Respond with this many bytes of white space and the right JSON, gzipped to a thousandth of the size."""
 
     def act(request: ReceivedRequest) -> None:
         packed = _zipped(unpacked_bytes // MIB, _encode(request.normal()))

@@ -38,11 +38,11 @@ class Exchange(BaseHTTPRequestHandler):
         """Log nothing, because paths and keys belong only into the request log."""
 
     def send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Answer in one write, as JSON unless a Content-Type is given."""
+        """Respond in one write, as JSON unless a Content-Type is given."""
         self.write(self.head(status, {"Content-Length": str(len(body)), **(headers or {})}) + body)
 
     def send_json(self, status: int, value: object, headers: Mapping[str, str] | None = None) -> None:
-        """Answer with a JSON value. NaN and Infinity are sent as Python writes them."""
+        """Respond with a JSON value. NaN and Infinity are sent as Python writes them."""
         self.send(status, json.dumps(value).encode(), headers)
 
     def head(self, status: int, headers: Mapping[str, str]) -> bytes:

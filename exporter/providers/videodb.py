@@ -24,7 +24,7 @@ def _succeeded(document: Mapping[str, object]) -> bool:
 
 
 def fetch_usage(get: Get, options: ParseOptions) -> Usage:
-    """Ask for the balance and this month's use."""
+    """Request the balance and this month's use."""
     return parse_usage(get("/billing/usage").document, options)
 
 
@@ -53,7 +53,7 @@ def parse_usage(document: object, options: ParseOptions) -> Usage:
 
 
 def fetch_invoices(get: Get, _options: ParseOptions) -> Invoices:
-    """Ask for the latest invoices."""
+    """Request the latest invoices."""
     return parse_invoices(get("/billing/invoices", {"limit": str(LATEST_INVOICES), "offset": "0"}).document)
 
 
@@ -94,7 +94,7 @@ def parse_invoices(document: object) -> Invoices:
 
 
 def fetch_auto_recharge(get: Get, _options: ParseOptions) -> AutoRecharge:
-    """Ask for the settings of the automatic top-up."""
+    """Request the settings of the automatic top-up."""
     return parse_auto_recharge(get("/billing/auto_recharge").document)
 
 

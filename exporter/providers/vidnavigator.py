@@ -33,7 +33,7 @@ _ACTIVE = ("active", "trialing")
 
 
 def fetch_usage(get: Get, options: ParseOptions) -> Usage:
-    """Ask for credits, service counters, storage and channels."""
+    """Request credits, service counters, storage and channels."""
     response = get("/usage", accept=(404,))
     if response.status == 404 and not _no_subscription(response.document):
         raise refusal(response.status, response.document)

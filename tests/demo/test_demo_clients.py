@@ -1,4 +1,4 @@
-"""The vendors' own clients read the simulators without complaint, and raise the errors they are to raise."""
+"""The vendors' own clients read the simulated vendors and raise their errors."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_videodb_client_raises_its_own_errors(
         client.check_usage()
 
 
-def test_the_videodb_client_takes_processing_for_no_figures_yet(vendors: Vendors) -> None:
+def test_the_videodb_client_reads_processing_as_no_figures_yet(vendors: Vendors) -> None:
     key = vendors.add(videodb_account())
     vendors.accounts[key].fault = faults.processing()
     with videodb_client(vendors, key) as client:

@@ -1,4 +1,4 @@
-"""Every fault does what it says, as seen from a socket."""
+"""Each fault, as a client sees it on its socket."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def right_response(vendors: Vendors, key: str) -> bytes:
 
 
 @pytest.mark.parametrize("code", [402, 403, 404, 418, 500, 502, 503])
-def test_status_comes_in_the_vendors_envelope(
+def test_a_status_is_sent_in_the_vendors_envelope(
     vendors: Vendors, videodb_key: str, vidnavigator_key: str, code: int
 ) -> None:
     status, body = read(vendors, videodb_key, faults.status(code, message="No."))
@@ -73,7 +73,9 @@ def test_status_comes_in_the_vendors_envelope(
 
 
 @pytest.mark.parametrize("header", [120, "Sun, 06 Nov 1994 08:49:37 GMT"])
-def test_status_can_ask_to_wait_in_header_and_body(vendors: Vendors, vidnavigator_key: str, header: int | str) -> None:
+def test_a_status_can_name_a_wait_in_header_and_body(
+    vendors: Vendors, vidnavigator_key: str, header: int | str
+) -> None:
     fault = faults.status(503, retry_after=header, retry_after_seconds=30)
     vendors.accounts[vidnavigator_key].fault = fault
     with request(vendors, vidnavigator_key) as response:
@@ -81,7 +83,7 @@ def test_status_can_ask_to_wait_in_header_and_body(vendors: Vendors, vidnavigato
         assert json.load(response)["retry_after_seconds"] == 30
 
 
-def test_a_fault_lasts_as_many_requests_as_it_is_told(vendors: Vendors, videodb_key: str) -> None:
+def test_a_fault_lasts_for_the_given_number_of_requests(vendors: Vendors, videodb_key: str) -> None:
     vendors.accounts[videodb_key].fault = faults.status(500).times(2)
     statuses = []
     for _ in range(3):
@@ -90,7 +92,7 @@ def test_a_fault_lasts_as_many_requests_as_it_is_told(vendors: Vendors, videodb_
     assert statuses == [500, 500, 200]
 
 
-def test_a_fault_can_concern_one_path_alone(vendors: Vendors, videodb_key: str) -> None:
+def test_a_fault_can_be_limited_to_one_path(vendors: Vendors, videodb_key: str) -> None:
     vendors.accounts[videodb_key].fault = faults.status(500).on("/billing/invoices").times(1)
     statuses = {}
     for path in ("/billing/usage", "/billing/invoices", "/billing/auto_recharge"):
@@ -136,7 +138,7 @@ def test_body_sends_bytes_as_they_are(vendors: Vendors, videodb_key: str) -> Non
     assert read(vendors, videodb_key, faults.body(b"<html>", code=502)) == (502, b"<html>")
 
 
-def test_garbage_is_no_text(vendors: Vendors, videodb_key: str) -> None:
+def test_garbage_is_not_valid_text(vendors: Vendors, videodb_key: str) -> None:
     with pytest.raises(UnicodeDecodeError):
         read(vendors, videodb_key, faults.garbage())[1].decode()
 
@@ -158,7 +160,7 @@ def test_deep_json_is_small_and_too_deep_for_the_standard_parser(vendors: Vendor
 
 
 @pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity", "1e400"])
-def test_bad_numbers_take_every_numbers_place_and_nothing_elses(
+def test_bad_numbers_replace_every_number_and_no_other_value(
     vendors: Vendors, vidnavigator_key: str, token: str
 ) -> None:
     body = read(vendors, vidnavigator_key, faults.bad_numbers(token))[1].decode()
@@ -170,7 +172,7 @@ def test_bad_numbers_take_every_numbers_place_and_nothing_elses(
     assert body.count(f": {token}") == 13 + len(data["usage"]) - 2
 
 
-def test_hang_sends_nothing_until_the_vendor_stops(vendors: Vendors, videodb_key: str) -> None:
+def test_hang_sends_no_data_until_the_vendor_stops(vendors: Vendors, videodb_key: str) -> None:
     vendors.accounts[videodb_key].fault = faults.hang()
     with raw(vendors, videodb_key) as client:
         assert vendors.wait_for_requests(1)
@@ -289,7 +291,7 @@ def test_redirect_shows_whether_the_key_was_sent_along(vendors: Vendors, videodb
         assert len(elsewhere.requests_of(videodb_key)) == 1
 
 
-def test_an_account_may_answer_with_a_fault_of_its_own(vendors: Vendors) -> None:
+def test_an_account_can_respond_with_a_fault_of_its_own(vendors: Vendors) -> None:
     account = videodb_account()
     account.responses["/billing/usage"] = lambda: faults.status(402)
     with request(vendors, vendors.add(account, secrets.token_hex(8))) as response:

@@ -1,4 +1,4 @@
-"""What holds of the figures of a demo account, whatever its plan and whenever it is asked."""
+"""Properties of the figures of a demo account, for any plan at any time."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_at_a_periods_end_the_monthly_credits_are_back_the_services_at_zero_and_
 
 @fewer
 @given(vidnavigator_recipes, st.integers(1, 100), st.permutations([-31, 8, 36, 62]))
-def test_a_response_depends_on_its_moment_alone(recipe: Recipe, top_up: int, days: list[int]) -> None:
+def test_a_response_depends_only_on_its_time(recipe: Recipe, top_up: int, days: list[int]) -> None:
     life = VidNavigatorLife(**recipe, top_up=top_up)
     for day in days:
         assert usage(life, day * DAY + 17.5) == usage(VidNavigatorLife(**recipe, top_up=top_up), day * DAY + 17.5)
@@ -236,7 +236,7 @@ def test_a_videodb_balance_falls_by_what_is_used_and_rises_by_what_is_invoiced(
 
 @fewer
 @given(videodb_recipes, st.permutations([-31, 8, 36, 62]))
-def test_a_videodb_response_depends_on_its_moment_alone(recipe: Recipe, days: list[int]) -> None:
+def test_a_videodb_response_depends_only_on_its_time(recipe: Recipe, days: list[int]) -> None:
     life = VideoDbLife(**recipe)
     for day in days:
         alone = VideoDbLife(**recipe)

@@ -1,4 +1,4 @@
-"""The demo's past: what the state has of each account when the demo begins to serve."""
+"""The demo's past, which is in the state when the demo begins to serve."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_whole_days_between_two_resets_cost_about_the_same(past: tuple[World, Hi
     assert max(each) < 1.1 * min(each)
 
 
-def test_a_demo_that_is_stopped_lives_no_further(tmp_path: Path) -> None:
+def test_a_stopped_demo_makes_no_more_past(tmp_path: Path) -> None:
     with lived(tmp_path, rounds=1) as (_, history):
         assert len(days(history, "vidnavigator", "media-prod")) == 1
 

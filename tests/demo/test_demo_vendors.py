@@ -1,4 +1,4 @@
-"""The simulated vendors: who is let in, what is answered, what is logged, and how they stop."""
+"""The simulated vendors. Keys, responses, the request log and the stop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def request(vendors: Vendors, provider: str, path: str, key: str) -> tuple[int, 
         return response.status, json.load(response), dict(response.getheaders())
 
 
-def test_each_vendor_answers_its_own_key_in_its_own_envelope(vendors: Vendors) -> None:
+def test_each_vendor_responds_to_its_own_key_in_its_own_envelope(vendors: Vendors) -> None:
     videodb, vidnavigator = vendors.add(videodb_account()), vendors.add(vidnavigator_account())
     assert request(vendors, "videodb", "/billing/usage", videodb)[:2] == (
         200,
@@ -79,7 +79,7 @@ def test_an_unknown_path_is_404_in_the_vendors_envelope(vendors: Vendors, provid
     assert (status, "message" in response) == (404, True)
 
 
-def test_health_asks_for_no_key(vendors: Vendors) -> None:
+def test_the_health_path_needs_no_key(vendors: Vendors) -> None:
     assert request(vendors, "vidnavigator", "/health", "")[0] == 200
 
 
@@ -97,7 +97,7 @@ def test_invoices_come_in_pages(vendors: Vendors, query: str, numbers: list[int]
 
 
 @pytest.mark.parametrize("query", ["?limit=many", "?offset=-1"])
-def test_a_page_that_cannot_be_is_a_bad_request(vendors: Vendors, query: str) -> None:
+def test_an_invalid_page_number_is_a_bad_request(vendors: Vendors, query: str) -> None:
     assert request(vendors, "videodb", "/billing/invoices" + query, vendors.add(videodb_account()))[0] == 400
 
 
@@ -111,7 +111,7 @@ def test_a_connection_is_kept_for_the_next_request(vendors: Vendors) -> None:
     assert len(vendors.requests_of(key)) == 3
 
 
-def test_the_log_tells_when_with_which_key_and_where() -> None:
+def test_the_log_has_time_key_and_path_of_each_request() -> None:
     ticks = iter([10.0, 20.0, 30.0])
     unknown = secrets.token_hex(16)
     with Vendors(clock=lambda: next(ticks), log_limit=2) as vendors:
@@ -150,7 +150,7 @@ def test_latency_holds_every_response_back() -> None:
             connection.getresponse()
 
 
-def test_a_hanging_account_holds_up_no_other(vendors: Vendors) -> None:
+def test_a_hanging_account_delays_no_other(vendors: Vendors) -> None:
     stuck, well = vendors.add(vidnavigator_account()), vendors.add(vidnavigator_account())
     vendors.accounts[stuck].fault = faults.hang()
     with connected(vendors.vidnavigator_url) as connection:
@@ -183,7 +183,7 @@ def test_vendors_that_never_started_can_be_stopped() -> None:
     Vendors().stop()
 
 
-def test_both_vendors_speak_tls_where_a_context_is_given() -> None:
+def test_both_vendors_serve_tls_if_a_context_is_given() -> None:
     authority, server, client = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), None
     authority.issue_cert("127.0.0.1").configure_cert(server)
     client = ssl.create_default_context()
@@ -198,7 +198,7 @@ def test_both_vendors_speak_tls_where_a_context_is_given() -> None:
             connection.request("GET", "/billing/usage")
 
 
-def test_a_client_that_is_slow_to_shake_hands_holds_up_no_other() -> None:
+def test_a_client_with_a_slow_handshake_delays_no_other() -> None:
     authority, server = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(server)
     client = ssl.create_default_context()

@@ -1,4 +1,4 @@
-"""The demo's accounts seen through the vendors: who is there, how time passes, what the exporter is given."""
+"""The demo's accounts, their time, and the configuration for the exporter."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def vidnavigator_client(world: World, name: str) -> Iterator[vidnavigator.VidNav
         )
 
 
-def test_every_well_account_is_read_by_its_vendors_own_client(world: World) -> None:
+def test_the_vendors_client_reads_every_account_without_a_fault(world: World) -> None:
     well = [account for account in world.accounts if account.name not in ("no-plan", "revoked")]
     for account in well:
         if account.life.api not in (VIDEODB, VIDNAVIGATOR):
@@ -190,7 +190,7 @@ def test_the_flaky_account_fails_on_every_path_now_and_then(world: World, wall: 
 
 @settings(deadline=None)
 @given(st.floats(0, 10_000), st.floats(1, 1000), st.floats(0, 1), st.floats(0, 100))
-def test_trouble_lasts_its_share_of_the_time_from_its_first_moment_on(
+def test_a_recurring_fault_lasts_its_share_of_the_time(
     elapsed: float, every: float, share: float, first: float
 ) -> None:
     fault = Fault(lambda call: None)
@@ -201,7 +201,7 @@ def test_trouble_lasts_its_share_of_the_time_from_its_first_moment_on(
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 60.0, 8640.0])
-def test_a_period_ends_at_the_real_moment_it_named(vendors: Vendors, wall: Wall, speed: float) -> None:
+def test_a_period_ends_at_the_time_that_it_named(vendors: Vendors, wall: Wall, speed: float) -> None:
     world = make_world(vendors, speed=speed, clock=wall)
     start, end = period(world, "media-prod")
     assert start < wall.now < end
@@ -234,7 +234,7 @@ def test_figures_are_generated_a_little_before_now_by_the_real_clock(
         assert lag == pytest.approx(LAG_SECONDS, abs=0.6)
 
 
-def test_the_leaving_account_loses_its_plan_at_the_moment_it_named(world: World, wall: Wall) -> None:
+def test_the_leaving_account_loses_its_plan_at_the_time_that_it_named(world: World, wall: Wall) -> None:
     wall.now = period(world, "leaving")[1] + LAG_SECONDS
     with vidnavigator_client(world, "leaving") as client, pytest.raises(NotFoundError) as caught:
         client.get_usage()
@@ -254,7 +254,7 @@ def test_an_invalid_speed_is_refused(vendors: Vendors, speed: float) -> None:
         make_world(vendors, speed=speed)
 
 
-def test_the_exporter_takes_the_configuration_without_a_warning(world: World, tmp_path: Path) -> None:
+def test_the_exporter_accepts_the_configuration_without_a_warning(world: World, tmp_path: Path) -> None:
     path = world.write_config(tmp_path, tmp_path / "state.db")
     loaded = config.load(path, PROVIDERS, {}, strict=True)
     assert loaded.warnings == ()
@@ -269,7 +269,7 @@ def test_the_exporter_takes_the_configuration_without_a_warning(world: World, tm
     }
 
 
-def test_keys_and_configuration_are_for_their_owner_alone(world: World, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_keys_and_configuration(world: World, tmp_path: Path) -> None:
     text = world.write_config(tmp_path).read_text()
     assert not [name for name, key in world.keys.items() if key in text]
     assert "state" not in text
