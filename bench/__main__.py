@@ -48,7 +48,7 @@ def scrape(options: argparse.Namespace) -> None:
             print(f"{count} accounts: scraping, gzip", file=sys.stderr)
             rows = [result.row() for result in measure(targets, "gzip", rounds, options.seconds)]
             if count == max(COUNTS):
-                # Prometheus asks for gzip. Without it the size of the page decides alone, so the fastest are enough.
+                # Prometheus requests gzip. Without it the size of the page decides alone, so the fastest are enough.
                 fastest = [target for target in targets if target.name.startswith(FASTEST)]
                 print(f"{count} accounts: scraping, identity", file=sys.stderr)
                 rows += [result.row() for result in measure(fastest, "identity", rounds, options.seconds)]
@@ -92,7 +92,7 @@ def many(options: argparse.Namespace) -> None:
 
 
 def postgresql(options: argparse.Namespace) -> None:
-    """CPU of a poll with its state in a file and in PostgreSQL, and what it asks of the database, by replicas."""
+    """CPU of a poll with its state in a file and in PostgreSQL, and its load on the database, by replicas."""
     from bench import report
     from bench.postgresql import compare
 
@@ -217,7 +217,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 LONG = ("alerts", "declared", "history", "many", "page", "postgresql", "report", "write")
-"""Parts that run only when they are asked for, so that the others take ten minutes in all."""
+"""Parts that run only if they are named, so that the others take ten minutes in all."""
 
 
 def keep(options: argparse.Namespace, name: str, result: dict[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Daemon:
         self.process = self._stack.enter_context(Process(argv, self._directory / "exporter.log", env))
 
     def until(self, path: str, done: Callable[[bytes], bool] = lambda body: True) -> float:
-        """Return the seconds from the start until a path answered 200 with the wanted body."""
+        """Return the seconds from the start until a path responded with 200 with the wanted body."""
         return self.process.wait_for(self.url + path, until=done)
 
     def is_complete(self, page: bytes) -> bool:
@@ -79,7 +79,7 @@ class Daemon:
 
     def own(self) -> dict[str, float]:
         """Return the exporter's own samples without labels, and histogram buckets by ``le``."""
-        # With gzip, as Prometheus asks for it. For plain text the exporter would have to keep a copy.
+        # With gzip, as Prometheus requests it. For plain text the exporter would have to keep a copy.
         request = urllib.request.Request(self.url + "/metrics", headers={"Accept-Encoding": "gzip"})
         text = gzip.decompress(urllib.request.urlopen(request).read()).decode()
         text = text[text.index("# HELP video_api_exporter_") :]

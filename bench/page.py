@@ -2,7 +2,7 @@
 
 It uses the exporter's server and exposition over synthetic accounts, without polls. ``POST /change?share=0.01``
 gives this share of the accounts new values, and goes on where the last one ended, as polls do in the order of the page.
-It answers when their text is made.
+It responds when their text is made.
 """
 
 from __future__ import annotations

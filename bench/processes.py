@@ -59,10 +59,10 @@ class Process:
     def wait_for(
         self, url: str, *, until: Callable[[bytes], bool] = lambda body: True, seconds: float = START_SECONDS
     ) -> float:
-        """Return the seconds from the start until the address answered 200 and ``until`` accepted the body."""
+        """Return the seconds from the start until the address responded with 200 and ``until`` accepted the body."""
         while time.perf_counter() - self.started < seconds:
             self.check()
-            # With gzip if possible, as Prometheus asks for it.
+            # With gzip if possible, as Prometheus requests it.
             request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
             with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=60) as response:
                 body = response.read()

@@ -36,7 +36,7 @@ from tests.state.postgresql import Server, server
 START = 100_000
 REPLICAS = 3
 TOGETHER_SECONDS = 2.0
-"""How long after one replica tells a ledger all others tell it."""
+"""Seconds within which all replicas show a ledger that one of them shows."""
 TAKEN_OVER_SECONDS = 20.0
 CONNECTED_SECONDS = 5.0
 """How long after the return of the database ledgers may still differ."""
@@ -145,7 +145,7 @@ def watch(trial: Trial, stop: threading.Event) -> None:
                 trial.pages += 1
                 late = sum(value > spent.get(account, 0) for account, value in due.items())
                 if late and began - trial.connected_at > CONNECTED_SECONDS + TOGETHER_SECONDS:
-                    trial.wrong("a ledger is told by one replica and not by another 2 s later")
+                    trial.wrong("one replica shows a ledger that another does not show 2 s later")
             ended = time.monotonic()
             newest: dict[bytes, float] = dict(told[-1][1]) if told else {}
             for replica in replicas:

@@ -198,7 +198,7 @@ def state_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _on_paper(first: dict[str, Any], last: dict[str, Any], *, replicas: int, polls_per_second: float) -> str:
-    """Return what many replicas would ask of the database, from what one and some more asked of it.
+    """Return the load of many replicas on the database, from the measured load of one and of some more.
 
     A further replica looks for news several times a second, and reads each state that another saved.
     """
@@ -331,7 +331,7 @@ def write(page: Path, read: Callable[[str], dict[str, Any]]) -> None:
 def filled(text: str, read: Callable[[str], dict[str, Any]]) -> str:
     """Return the text of the page with the kept figures between each pair of markers.
 
-    Figures that nobody has kept yet leave what stands there.
+    A figure that was never kept leaves the page as it is.
     """
     machine = read("scrape-1000")["machine"]
     versions = ", ".join(

@@ -97,7 +97,7 @@ class Client:
             self._receive()
         head = bytes(self._buffer[:end]).lower()
         if not head.startswith((b"http/1.1 200", b"http/1.0 200")):
-            raise RuntimeError(f"answered {bytes(self._buffer[: self._size])[:300]!r}")
+            raise RuntimeError(f"responded {bytes(self._buffer[: self._size])[:300]!r}")
         self._receive_body(end + 4, head)
         return time.perf_counter() - begin
 
@@ -149,7 +149,7 @@ def post(url: str) -> None:
         connection.request("POST", f"{parts.path}?{parts.query}")
         response = connection.getresponse()
         if response.status != 200:
-            raise RuntimeError(f"{url} answered {response.status}: {response.read()[:300]!r}")
+            raise RuntimeError(f"{url} responded {response.status}: {response.read()[:300]!r}")
         response.read()
     finally:
         connection.close()

@@ -404,7 +404,7 @@ def verdict(problems: list[str]) -> int:
     """Print each problem once and return the exit status."""
     for problem in dict.fromkeys(problems):
         print("FAILED:", problem)
-    print("not flat" if problems else "flat: nothing grew, nothing was lost, nobody was banned")
+    print("not flat" if problems else "flat: no resource grew, no credit was lost, no key was banned")
     return 1 if problems else 0
 
 

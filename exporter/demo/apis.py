@@ -270,7 +270,7 @@ def videodb_auto_recharge(*, enabled: bool = True, threshold: float = 10, amount
 
 
 def page(entries: Sequence[object], query: Mapping[str, Sequence[str]]) -> list[object]:
-    """Return the entries that `limit` and `offset` ask for. Raise ValueError if they are not numbers."""
+    """Return the entries that `limit` and `offset` select. Raise ValueError if they are not numbers."""
     offset = int(query.get("offset", ["0"])[0])
     limit = int(query.get("limit", [str(len(entries))])[0])
     if offset < 0 or limit < 0:

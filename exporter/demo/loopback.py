@@ -133,7 +133,7 @@ class LoopbackServer(socketserver.ThreadingTCPServer):
         """Accept one connection and count it."""
         connection, address = super().get_request()
         if self.tls:
-            # The first read does the handshake in the connection's own thread, so a slow client delays nobody else.
+            # The first read does the handshake in the connection's own thread, so a slow client delays no other.
             connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         with self._changed:
             self.connections_accepted += 1

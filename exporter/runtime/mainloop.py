@@ -61,7 +61,7 @@ class MainLoop(Generic[T]):
 
         def stop(number: int, _frame: FrameType | None) -> None:
             if asked:
-                # Every result is committed already. Only polls of vendors that do not answer still run.
+                # Every result is committed already. Only polls of vendors that do not respond still run.
                 os._exit(1)
             asked.append(number)
             self._events.put(_Stop())
@@ -75,7 +75,7 @@ class MainLoop(Generic[T]):
         return before
 
     def run(self) -> None:
-        """Serve events until one asks for a stop. Then refuse every reload that still waits."""
+        """Serve events until one requests a stop. Then refuse every reload that still waits."""
         try:
             while self._serve_one():
                 if self._next and not self._loading and time.monotonic() >= self._next_load:
@@ -106,7 +106,7 @@ class MainLoop(Generic[T]):
         loaded: Future[T] = Future()
         try:
             loaded.set_result(self._load())
-        except Exception as error:  # noqa: BLE001  it is raised again where the result is asked for
+        except Exception as error:  # noqa: BLE001  it is raised again where the result is read
             loaded.set_exception(error)
         self._events.put(loaded)
 
@@ -123,12 +123,12 @@ class MainLoop(Generic[T]):
 
 
 class _Stop:
-    """Asks the main thread to stop."""
+    """Requests that the main thread stops."""
 
 
 class _Reload:
-    """Asks the main thread to reload. ``result`` becomes the errors as text, or None."""
+    """Requests that the main thread reloads. ``result`` becomes the errors as text, or None."""
 
     def __init__(self) -> None:
         self.result: Future[str | None] = Future()
-        self.result.set_running_or_notify_cancel()  # from now on nobody can cancel it
+        self.result.set_running_or_notify_cancel()  # from now on it cannot be cancelled

@@ -28,4 +28,4 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.sendto("\n".join(lines).encode(), address)
         except OSError as error:
-            logger.warning("systemd could not be told %s: %s", lines[0], reason(error))
+            logger.warning("systemd could not be notified of %s: %s", lines[0], reason(error))

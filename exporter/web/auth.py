@@ -41,7 +41,7 @@ class _Login:
 
 
 class Authenticator:
-    """Asks for user and password (HTTP Basic). Used on the event loop only. bcrypt runs in one thread of its own."""
+    """Requires user and password (HTTP Basic). Used on the event loop only. bcrypt runs in one thread of its own."""
 
     def __init__(self) -> None:
         self._waiting: FairQueue[_Login] = FairQueue()

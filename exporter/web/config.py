@@ -150,7 +150,7 @@ def _rate_limit(section: _Section) -> RateLimit | None:
 
 
 def _tls(section: _Section, files: _NamedFiles) -> ssl.SSLContext | None:
-    """Return the context that the block asks for, or None if the block is missing or wrong."""
+    """Return the context that the block describes, or None if the block is missing or wrong."""
     if not section.has():
         return None
     tls = section.checked.model.tls_server_config or Tls()
@@ -211,10 +211,10 @@ def _check_client_certificates(section: _Section, tls: Tls) -> None:
     if tls.client_allowed_sans is None:
         return
     if not tls.client_allowed_sans:
-        message = "is empty, which would refuse everybody. Name who may connect, or leave the key out"
+        message = "is empty, which would refuse every client. List the names that may connect, or leave the key out"
         section.problem(message, "client_allowed_sans")
     elif CLIENT_AUTH[tls.client_auth_type] is not ssl.CERT_REQUIRED:
-        message = "needs `client_auth_type: RequireAndVerifyClientCert`, because otherwise it refuses nobody"
+        message = "needs `client_auth_type: RequireAndVerifyClientCert`, because otherwise it has no effect"
         section.problem(message, "client_allowed_sans")
 
 

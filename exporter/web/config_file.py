@@ -41,7 +41,7 @@ class WebConfigFile:
 
     def follow(self) -> None:
         """Start the thread that looks for changes every second."""
-        # A daemon that nobody joins, because a look that hangs must not keep the process from stopping.
+        # A daemon thread that is never joined, because a look that hangs must not keep the process from stopping.
         threading.Thread(target=self._follow, name="web-config", daemon=True).start()
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Lets the newest item, the oldest item and the addresses take turns, so that nobody starves.
+    """Lets the newest item, the oldest item and the addresses take turns, so that each is served in the end.
 
     Every second turn goes to the newest item that has waited for a whole turn. So a newcomer is often served in two
     turns, however many wait. Items that come and leave within a turn do not get in its way.

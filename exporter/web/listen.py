@@ -47,7 +47,7 @@ def _listen_everywhere(port: int) -> socket.socket:
     except OSError as error:
         if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             raise
-        return _bound(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104  asked for, by a listen address without a host
+        return _bound(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104  meant, by a listen address without a host
 
 
 def _bound(family: int, where: tuple[Any, ...]) -> socket.socket:

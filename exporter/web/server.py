@@ -130,7 +130,7 @@ class Server:
             serving.set()
 
     def _log_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """Log an exception that nobody caught. A client's is debug, a fault in the exporter an error with traceback."""
+        """Log an uncaught exception. A client's is debug, a fault in the exporter an error with traceback."""
         error = context.get("exception")
         if isinstance(error, OSError):
             logger.debug("a connection failed: %s", error)

@@ -154,7 +154,7 @@ def _set_ciphers(context: ssl.SSLContext, settings: TlsSettings) -> None:
 
 def _set_certificates(context: ssl.SSLContext, settings: TlsSettings) -> None:
     def no_password() -> str:
-        raise ValueError("key", "is encrypted, and nobody is there to type the password. Store it decrypted")
+        raise ValueError("key", "is encrypted, and a service cannot be asked for the password. Store it decrypted")
 
     with _as_file(settings.cert) as cert, _as_file(settings.key) as key:
         try:

@@ -29,4 +29,4 @@ def test_without_systemd_no_notification_is_sent() -> None:
 
 def test_a_missing_socket_is_logged_in_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).send("READY=1")
-    assert caplog.messages == ["systemd could not be told READY=1: No such file or directory"]
+    assert caplog.messages == ["systemd could not be notified of READY=1: No such file or directory"]

@@ -262,12 +262,12 @@ REFUSALS = [
     (
         TLS + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n  client_allowed_sans: [a]\n",
         "web.yml:6: tls_server_config.client_allowed_sans: needs `client_auth_type: "
-        "RequireAndVerifyClientCert`, because otherwise it refuses nobody",
+        "RequireAndVerifyClientCert`, because otherwise it has no effect",
     ),
     (
         TLS + "  client_allowed_sans: []\n",
-        "web.yml:4: tls_server_config.client_allowed_sans: is empty, which would refuse everybody. Name who "
-        "may connect, or leave the key out",
+        "web.yml:4: tls_server_config.client_allowed_sans: is empty, which would refuse every client. "
+        "List the names that may connect, or leave the key out",
     ),
     (
         TLS + "  min_version: 1.2\n",
@@ -416,7 +416,7 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(files: P
     )
     (files / "key.pem").write_bytes(encrypted)
     assert refusal(files, TLS) == (
-        "web.yml:3: tls_server_config.key_file: is encrypted, and nobody is there to type the password. "
+        "web.yml:3: tls_server_config.key_file: is encrypted, and a service cannot be asked for the password. "
         "Store it decrypted"
     )
 
