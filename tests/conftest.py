@@ -1,4 +1,4 @@
-"""What most tests share: a clock that is driven, accounts, and the simulated vendors."""
+"""Fixtures of most tests, which are a clock that tests set, accounts and the simulated vendors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reload changes in the daemon that no other part can show."""
+"""A reload of the daemon."""
 
 from __future__ import annotations
 

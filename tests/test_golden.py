@@ -1,4 +1,4 @@
-"""The whole page, word for word, in both formats; `make golden` rewrites it after a change that was meant."""
+"""The whole page in both formats equals a file, which `make golden` rewrites after an intended change."""
 
 from __future__ import annotations
 
@@ -146,7 +146,9 @@ def page(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> dict[st
 
 
 @pytest.mark.parametrize("name", ACCEPT)
-def test_the_page_is_the_golden_one(name: str, clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> None:
+def test_the_page_equals_the_golden_file(
+    name: str, clock: FakeClock, make_account: MakeAccount, tmp_path: Path
+) -> None:
     text = page(clock, make_account, tmp_path)[name]
     golden = GOLDEN / f"metrics.{name}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -168,7 +170,7 @@ def test_the_official_parsers_read_it(clock: FakeClock, make_account: MakeAccoun
 
 
 @pytest.mark.needs("promtool")
-def test_promtool_has_nothing_against_it(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> None:
+def test_promtool_finds_no_fault(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> None:
     text = page(clock, make_account, tmp_path)["text"]
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
     assert done.stdout + done.stderr == ""

@@ -1,4 +1,4 @@
-"""What the import contracts in pyproject.toml cannot say."""
+"""Rules for the code beside the import contracts in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def reason(line: str, word: str) -> bool:
     return found is not None and found[1] == word
 
 
-def test_nothing_is_too_big_to_be_read_at_once_without_a_reason_beside_it() -> None:
+def test_every_module_class_and_function_over_the_limit_has_a_reason() -> None:
     found: dict[str, int] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         found.update(too_big(str(path.relative_to(PACKAGE)), path.read_text()))
@@ -74,7 +74,7 @@ def test_a_limit_is_exceeded_by_the_first_line_over_it() -> None:
     assert list(too_big("m", a_method(46, arguments=8))) == [("m A.f", 46), ("m A.f parameters", 8)]
 
 
-def test_a_sentence_that_begins_with_because_is_a_reason_and_less_is_none() -> None:
+def test_only_a_sentence_that_begins_with_because_is_a_reason() -> None:
     long, wide = "  # long because all of it is one table.", "  # wide because each is a field of the response."
     assert list(too_big("m", long.strip() + "\n" + "x = 1\n" * 351)) == []
     assert list(too_big("m", a_class(201, long))) == []

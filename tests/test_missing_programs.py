@@ -1,4 +1,4 @@
-"""Tests start other programs: one that is missing is named, and in CI it is a failure."""
+"""A test whose program is missing is skipped with its name, and fails in CI."""
 
 from __future__ import annotations
 

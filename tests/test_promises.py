@@ -1,4 +1,4 @@
-"""What documents and messages name exists: make targets, flags, variables and values of the chart."""
+"""Make targets, flags, variables and chart values that documents and messages name exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documentation that is easy to read, measured by its colons and semicolons."""
+"""The documentation has few colons and semicolons, because it is easier to read then."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def test_a_colon_before_a_list_or_a_code_block_counts() -> None:
         "12:30",
     ],
 )
-def test_what_is_no_prose_does_not_count(apart: str) -> None:
+def test_code_tables_and_links_do_not_count_as_prose(apart: str) -> None:
     assert complaint(f"{apart}\n\nIt is plain.") is None

@@ -1,4 +1,4 @@
-"""A benchmark keeps no figures from a busy machine."""
+"""A benchmark writes no results of a busy machine."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_a_mistake_is_told_with_its_place_by_a_process_that_reads_no_account(fol
         (["acme", "--response", "none.json"], "the response to usage cannot be read: No such file or directory"),
     ],
 )
-def test_what_cannot_be_tried_is_told(
+def test_a_provider_that_cannot_be_tried_is_reported(
     arguments: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert commands.run(["try-provider", *arguments, "--response", "response.json"]) == 2
@@ -97,7 +97,7 @@ def test_what_cannot_be_tried_is_told(
         (None, "the response to usage cannot be read: Is a directory"),
     ],
 )
-def test_a_file_that_is_no_response_is_told_in_one_sentence(
+def test_a_file_that_is_not_a_response_is_reported_in_one_sentence(
     body: bytes | None, sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = folder / "bad.json"
@@ -120,7 +120,7 @@ def test_a_file_that_is_no_response_is_told_in_one_sentence(
         ('{"success": true, "data": {}}', "absent, because data has no limit"),
     ],
 )
-def test_an_absent_field_says_where_its_path_ends(
+def test_the_line_of_an_absent_field_names_the_end_of_its_path(
     response: str, why: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "config.yaml").write_text(CONFIG.replace(", unlimited: [null]", ""))
@@ -155,7 +155,7 @@ def test_a_number_that_no_sample_can_have_is_rejected(
         (["--response", "usage=response.json"], "--response is given twice for the request usage"),
     ],
 )
-def test_a_wrong_flag_is_told(
+def test_a_wrong_flag_is_reported(
     arguments: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:

@@ -55,7 +55,7 @@ def test_large_values_are_written_with_a_letter() -> None:
     assert [short(value) for value in (2_500_000, -1e9, 12.5)] == ["2.5M", "\N{MINUS SIGN}1G", "12.5"]
 
 
-def test_a_date_has_its_time_only_where_that_is_asked_for() -> None:
+def test_a_date_has_its_time_only_on_request() -> None:
     at = unix(2026, 11, 3, 14)
     assert date_text(at, exact=True) == "3 Nov 2026, 14:00 UTC"
     assert date_text(at, exact=False) == "3 Nov 2026"

@@ -32,7 +32,7 @@ def test_a_chart_names_itself_to_a_screen_reader() -> None:
     assert named[root.get("aria-describedby")] == 'From "812" to 20.'
 
 
-def test_a_line_is_broken_where_nothing_is_known() -> None:
+def test_a_line_has_a_gap_without_values() -> None:
     svg = line_chart(FRAME, [(0, 100), (HOUR, 50), (5 * HOUR, 25), (6 * HOUR, 0), (9 * HOUR, 75)], gap=2 * HOUR)
     assert path(svg, "line") == "M0 0L1000 500M5000 750L6000 1000M9000 250h0"
 

@@ -1,4 +1,4 @@
-"""Accounts whose polls are written to a state file as the daemon does it, for reports on them."""
+"""Accounts whose polls are written to a state file as by the daemon, for reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of a report, against the counters of the ledger."""
+"""Sums of a report equal the counters of the ledger."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_an_old_ledger_whose_history_begins_later_does_not_count_from_0(accounts
     assert "what was spent before is not in the numbers" in reporter.err
 
 
-def test_a_ledger_that_began_anew_counts_from_0_and_is_told(accounts: World, reporter: Reporter) -> None:
+def test_a_ledger_that_began_again_counts_from_0_with_a_note(accounts: World, reporter: Reporter) -> None:
     for day, balance in enumerate((100.0, 70.0, 60.0)):
         accounts.poll(MEDIA, OCTOBER + day * DAY, balance)
     accounts.lose(MEDIA)

@@ -1,4 +1,4 @@
-"""The HTML file, which has to be complete in itself."""
+"""The HTML file, which must load no other file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Elements(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_it_is_well_formed_and_loads_nothing(page: str) -> None:
+def test_it_is_well_formed_and_loads_no_other_file(page: str) -> None:
     elements = Elements(page)
     assert elements.open == []
     assert {name for name, _ in elements.attributes} & {"src", "href", "srcset", "action", "data", "style"} == set()
@@ -143,7 +143,7 @@ def test_the_file_has_every_account_that_a_note_is_about(accounts: World, report
     assert "videodb/extra-7" not in reporter("provider", "csv", month="2026-10") + reporter.err
 
 
-def test_a_chart_tells_from_which_day_on_it_has_numbers(accounts: World, reporter: Reporter) -> None:
+def test_a_chart_names_the_first_day_with_numbers(accounts: World, reporter: Reporter) -> None:
     for day in range(4, 8):
         accounts.poll(MEDIA, OCTOBER + day * DAY, 9.0 - day)
     assert "in USD. Nothing is known before 5 Oct 2026.</figcaption>" in reporter("account", "html", month="2026-10")

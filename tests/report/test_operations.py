@@ -1,4 +1,4 @@
-"""How what was spent splits by operation."""
+"""The spent credits by operation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_operations_add_up_to_what_was_spent(
     assert {row["name"]: row["spent"] for row in rows} == spent
 
 
-def test_what_an_unlimited_account_used_is_left_out_and_told(accounts: World, reporter: Reporter) -> None:
+def test_the_use_of_an_unlimited_account_is_left_out_with_a_note(accounts: World, reporter: Reporter) -> None:
     for day in range(4):
         accounts.poll(
             MEDIA, OCTOBER + day * DAY, 100.0 - day if day > 1 else inf, used={"search": 500.0 * min(day, 2) + day}
@@ -91,7 +91,7 @@ def test_what_was_added_and_lapsed_belongs_to_no_operation(accounts: World, repo
     assert found == [("search", 5, None, None), ("(not split)", 0, 50, 10)]
 
 
-def test_counts_that_run_ahead_of_the_balance_leave_a_negative_rest_that_is_told(
+def test_counts_that_run_ahead_of_the_balance_leave_a_negative_rest_with_a_note(
     accounts: World, reporter: Reporter
 ) -> None:
     for day, (balance, used) in enumerate([(100.0, 10.0), (95.0, 16.0)], -1):

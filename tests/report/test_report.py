@@ -1,4 +1,4 @@
-"""What the command prints: rows, notes and outputs, and its sentences for what is wrong."""
+"""Rows, notes, outputs and error messages of the command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def figures(rows: list[dict[str, object]]) -> list[tuple[object, ...]]:
     return [tuple(row[name] for name in ("name", "spent", "added", "money", "currency")) for row in rows]
 
 
-def test_rows_are_as_asked_and_currencies_are_apart(month: World, reporter: Reporter) -> None:
+def test_rows_follow_the_flag_and_currencies_are_separate(month: World, reporter: Reporter) -> None:
     media, search = (Decimal(31), 0, Decimal("3.1"), "USD"), (Decimal("7.5"), Decimal("499.75"), Decimal("1.5"), "EUR")
     clips = (0, Decimal("100.5"), None, None)
     assert figures(reporter.rows(month="2026-10")) == [
@@ -81,7 +81,7 @@ def test_the_table_has_a_total_of_money_where_it_was_spent_in_several_units(
     assert [line.split() for line in lines if line.startswith("total")] == [["total", "USD", "4.20", "USD"]]
 
 
-def test_credits_of_several_vendors_in_one_sum_are_told(accounts: World, reporter: Reporter, folder: Path) -> None:
+def test_a_sum_of_credits_of_several_vendors_has_a_note(accounts: World, reporter: Reporter, folder: Path) -> None:
     note = "Sums in credits are of several providers, whose credits are not worth the same: videodb, vidnavigator."
     for day in range(3):
         accounts.poll(MEDIA, OCTOBER + day * DAY, 100.0 - day)
@@ -102,7 +102,7 @@ def test_a_day_without_a_reading_is_not_known(accounts: World, reporter: Reporte
     assert "vidnavigator/media (last on 4 Oct 2026)" in reporter.err
 
 
-def test_a_month_that_has_not_ended_is_told_with_what_it_will_come_to(month: World, reporter: Reporter) -> None:
+def test_a_month_that_has_not_ended_has_a_note_with_its_forecast(month: World, reporter: Reporter) -> None:
     table = reporter(month="2026-11", now=OCTOBER + 34 * DAY)
     assert "30 Nov 2026 has not ended. The numbers are those until 3 Nov 2026, 22:13 UTC." in table
     assert "EXPECTED BY 30 NOV 2026" in table
@@ -141,7 +141,7 @@ def test_readings_of_a_clock_that_ran_ahead_do_not_count(month: World, reporter:
     assert spent == [2]
 
 
-def test_one_day_without_a_reading_is_told(accounts: World, reporter: Reporter) -> None:
+def test_one_day_without_a_reading_has_a_note(accounts: World, reporter: Reporter) -> None:
     for day in (-1, 0, 2):
         accounts.poll(MEDIA, OCTOBER + day * DAY, 9.0)
     reporter.rows(first="2026-10-01", last="2026-10-03")
@@ -178,7 +178,7 @@ def test_an_account_without_a_reading_has_no_numbers(accounts: World, reporter: 
     assert reporter.status == 0
 
 
-def test_an_account_that_was_removed_counts_and_is_told(month: World, reporter: Reporter, folder: Path) -> None:
+def test_a_removed_account_counts_and_has_a_note(month: World, reporter: Reporter, folder: Path) -> None:
     lines = ACCOUNTS.splitlines(keepends=True)
     (folder / "config.yaml").write_text("".join(line for line in lines if "search" not in line))
     rows = {row["name"]: row["spent"] for row in reporter.rows("label:team", month="2026-10")}
@@ -223,7 +223,9 @@ def test_json_has_three_keys(month: World, reporter: Reporter) -> None:
         ({"by": "label:env"}, "there is no such label in config.yaml. The labels are team"),
     ],
 )
-def test_a_wrong_span_or_label_is_told(span: dict[str, str], sentence: str, folder: Path, reporter: Reporter) -> None:
+def test_a_wrong_span_or_label_is_reported(
+    span: dict[str, str], sentence: str, folder: Path, reporter: Reporter
+) -> None:
     with pytest.raises(UsageError, match=f"^report: {sentence}"):
         reporter(**span)  # type: ignore[arg-type]  # the names are those of the function
 
@@ -283,7 +285,7 @@ def test_a_state_that_cannot_be_read_exits_1_with_a_sentence(
     assert capsys.readouterr() == ("", f"report: state file {path} cannot be read: {sentence}\n")
 
 
-def test_a_file_that_another_program_locks_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_another_program_locks_is_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     StateFile.open(folder / "state.db", FakeClock(), exclusive=True).close()
     with closing(sqlite3.connect(folder / "state.db", isolation_level=None)) as db:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -299,7 +301,7 @@ def test_a_span_that_the_history_does_not_cover_exits_1_and_says_so(month: World
     assert "3 accounts have fewer than two readings with a balance" in reporter.err
 
 
-def test_damaged_readings_are_told_as_damaged(month: World, reporter: Reporter, folder: Path) -> None:
+def test_damaged_readings_are_reported(month: World, reporter: Reporter, folder: Path) -> None:
     statements = (
         "UPDATE history SET readings = x'00' WHERE account = (SELECT id FROM accounts WHERE account LIKE '%media%')",
         "UPDATE accounts SET reading = x'00' WHERE account LIKE '%search%'",
@@ -316,7 +318,7 @@ def test_damaged_readings_are_told_as_damaged(month: World, reporter: Reporter, 
     ]
 
 
-def test_a_report_writes_nothing_beside_a_daemon(month: World, reporter: Reporter, folder: Path) -> None:
+def test_a_report_does_not_write_beside_a_daemon(month: World, reporter: Reporter, folder: Path) -> None:
     def content() -> dict[Path, bytes]:
         # SQLite counts its readers in shared memory.
         return {each: each.read_bytes() for each in folder.iterdir() if not each.name.endswith("-shm")}
@@ -328,7 +330,9 @@ def test_a_report_writes_nothing_beside_a_daemon(month: World, reporter: Reporte
 
 
 @pytest.mark.parametrize(("target", "status"), [("/dev/full", 1), ("pipe", 1)])
-def test_output_that_breaks_is_no_traceback(target: str, status: int, month: World, folder: Path) -> None:
+def test_output_that_cannot_be_written_causes_no_traceback(
+    target: str, status: int, month: World, folder: Path
+) -> None:
     month.file.close()
     command = [sys.executable, "-m", "exporter", "report", "--month=2026-10", "--output=html"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
