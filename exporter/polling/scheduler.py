@@ -1,20 +1,21 @@
 """Runs each account's polls at their times. The only module that knows APScheduler.
 
-Each account has one job, for its next poll. The job is made after the poll before it has ended, so polls of an account
-never overlap, and none is dropped as missed. Each provider and base URL has a pool of threads of its own, so a vendor
-that hangs delays no other.
+Each account has one next poll. It is set when the poll before it has ended, so polls of an account never overlap, and
+none is dropped as missed. The polls that become due in the same moment share a job of APScheduler, which wakes its
+thread twice for each job. Each provider and base URL has a pool of threads of its own, so a vendor that hangs delays no
+other.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, tzinfo
-from heapq import heapify, heappop, heappush
-from itertools import count
 
-from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.executors.pool import ThreadPoolExecutor as JobExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
@@ -24,13 +25,11 @@ from exporter.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
 
+MOMENT_SECONDS = 0.025
+"""Polls that become due within this time begin together, at its end."""
 HEARTBEAT_SECONDS = 5.0
-AHEAD_SECONDS = 60.0
-"""Seconds before a poll is due at which it becomes a job of APScheduler, because a job takes ten times the memory."""
 OVERDUE_SECONDS = 120.0
 """Seconds after which polls that are due and have not ended count as hanging."""
-_HANDED_ON = 100
-"""Jobs that are made at once, which takes some milliseconds."""
 
 
 class _MonotonicZone(tzinfo):
@@ -62,13 +61,13 @@ class _MonotonicZone(tzinfo):
 class _Job:
     """The next poll of one account. ``account`` becomes another object when a reload changes the account."""
 
-    __slots__ = ("account", "due", "id")
+    __slots__ = ("account", "due", "moment")
 
     def __init__(self, account: Account, due: float) -> None:
         self.account = account
         self.due = due
-        self.id: str | None = None
-        """APScheduler's id of the waiting job; empty while it has none; None while the poll runs."""
+        self.moment: int | None = None
+        """The number of the moment in which it begins; None while the poll runs."""
 
 
 class Scheduler:
@@ -87,9 +86,9 @@ class Scheduler:
         self._zone = _MonotonicZone(clock)
         self._lock = threading.Lock()
         self._jobs: dict[AccountKey, _Job] = {}
-        self._later: list[tuple[float, int, AccountKey, _Job]] = []
-        """A heap of the polls that are due later than ``AHEAD_SECONDS``, and of some that were cancelled."""
-        self._numbers = count()
+        self._waiting: dict[int, dict[_Job, AccountKey]] = {}
+        """The polls that begin in each moment."""
+        self._pools: dict[str, ThreadPoolExecutor] = {}
         self._last_ends: dict[str, float] = {}
         """The monotonic second at which a poll of each pool last ended."""
         self._last_beat = clock.monotonic()
@@ -98,7 +97,7 @@ class Scheduler:
         self._stopping = threading.Event()
         self._scheduler = BackgroundScheduler(
             timezone=self._zone,
-            executors={"heartbeat": ThreadPoolExecutor(1)},
+            executors={"default": JobExecutor(1)},
             job_defaults={"misfire_grace_time": None, "coalesce": True},
         )
 
@@ -110,30 +109,11 @@ class Scheduler:
     def _beat(self) -> None:
         self._last_beat = self._clock.monotonic()
         if not self._stopping.is_set():
-            self._add(self._beat, self._last_beat + HEARTBEAT_SECONDS, "heartbeat")
-            while self._hand_on():
-                pass
+            self._add(self._beat, self._last_beat + HEARTBEAT_SECONDS)
 
-    def _hand_on(self) -> bool:
-        """Make jobs of some polls that are due soon. Return whether there are more. Ended polls wait meanwhile."""
-        with self._lock:
-            for _ in range(_HANDED_ON):
-                if not self._later or self._later[0][0] > self._last_beat + AHEAD_SECONDS or self._stopping.is_set():
-                    return False
-                waiting = heappop(self._later)
-                if self._is_waiting(waiting):
-                    self._make_job(*waiting[2:])
-            return True
-
-    def _is_waiting(self, waiting: tuple[float, int, AccountKey, _Job]) -> bool:
-        due, _, key, job = waiting
-        return self._jobs.get(key) is job and job.id == "" and job.due == due
-
-    def _add(self, run: Callable[..., None], due: float, pool: str, *args: object) -> str:
+    def _add(self, run: Callable[..., None], due: float, *args: object) -> None:
         """Run once when due. Only date triggers use the zone, because the others compute with the wall clock."""
-        trigger = DateTrigger(self._zone.at(due), timezone=self._zone)
-        job_id: str = self._scheduler.add_job(run, trigger, args=args, executor=pool).id
-        return job_id
+        self._scheduler.add_job(run, DateTrigger(self._zone.at(due), timezone=self._zone), args=args)
 
     def trouble(self) -> str | None:
         """Describe what hangs, or return None. Takes no lock, because a thread that hangs may hold it."""
@@ -170,37 +150,48 @@ class Scheduler:
                     self._submit(key, job)
                 elif job.account is not account:
                     job.account, job.due = account, self._clock.monotonic()
-                    if job.id is not None:
+                    if job.moment is not None:
                         self._cancel(job)
                         self._submit(key, job)
-            self._later = [each for each in self._later if self._is_waiting(each)]
-            heapify(self._later)
 
     def _submit(self, key: AccountKey, job: _Job) -> None:
-        if job.due > self._clock.monotonic() + AHEAD_SECONDS:
-            job.id = ""
-            heappush(self._later, (job.due, next(self._numbers), key, job))
-        else:
-            self._make_job(key, job)
-
-    def _make_job(self, key: AccountKey, job: _Job) -> None:
-        pool = self._pool_of(job.account)
-        if pool not in self._last_ends:
-            self._last_ends[pool] = self._clock.monotonic()
-            self._scheduler.add_executor(ThreadPoolExecutor(self._concurrency), pool)
-        job.id = self._add(self._run, job.due, pool, key, job, job.due)
+        job.moment = math.ceil(job.due / MOMENT_SECONDS)
+        waiting = self._waiting.get(job.moment)
+        if waiting is None:
+            waiting = self._waiting[job.moment] = {}
+            self._add(self._begin, job.moment * MOMENT_SECONDS, job.moment)
+        waiting[job] = key
 
     def _cancel(self, job: _Job) -> None:
-        if job.id and self._scheduler.get_job(job.id) is not None:
-            self._scheduler.remove_job(job.id)
-        job.id = None
+        if job.moment is not None:
+            self._waiting.get(job.moment, {}).pop(job, None)
+        job.moment = None
+
+    def _begin(self, moment: int) -> None:
+        """Hand the polls of a moment to the pools of their upstreams."""
+        with self._lock:
+            for job, key in self._waiting.pop(moment).items():
+                if self._stopping.is_set():
+                    return
+                try:
+                    self._pool(job.account).submit(self._run, key, job, job.due)
+                except RuntimeError:  # the poll waits for another thread of the pool
+                    logger.error("no thread can be started; raise TasksMax= of the service, or `ulimit -u`")
+
+    def _pool(self, account: Account) -> ThreadPoolExecutor:
+        name = self._pool_of(account)
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = self._pools[name] = ThreadPoolExecutor(self._concurrency)
+            self._last_ends[name] = self._clock.monotonic()
+        return pool
 
     def _run(self, key: AccountKey, job: _Job, due: float) -> None:
         with self._lock:
             # A reload may cancel a job after it was handed to its pool.
-            if self._stopping.is_set() or self._jobs.get(key) is not job or job.due != due or job.id is None:
+            if self._stopping.is_set() or self._jobs.get(key) is not job or job.due != due or job.moment is None:
                 return
-            job.id = None
+            job.moment = None
             account = job.account
             self._running.add(job)
         self._observe_lag(max(0.0, self._clock.monotonic() - due))
@@ -232,6 +223,8 @@ class Scheduler:
             self._stopping.set()
         if self._scheduler.running:
             self._shut_down()
+        for pool in self._pools.values():
+            pool.shutdown(wait=False)
         with self._lock:
             return self._idle.wait_for(lambda: not self._running, timeout)
 

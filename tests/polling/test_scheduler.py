@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter.config.accounts import Account
-from exporter.polling import scheduler as scheduler_module
 from exporter.polling.scheduler import Scheduler
 from exporter.runtime.clock import SystemClock
 from tests.conftest import MakeAccount
@@ -101,6 +100,25 @@ def test_one_upstream_that_hangs_holds_up_no_other(
     assert polls.wait(lambda: len(polls.started) == 6)
 
 
+def test_a_poll_for_which_no_thread_can_be_started_waits_for_another_one(
+    polls: Polls, scheduler: Scheduler, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, start = threading.Event(), threading.Thread.start
+
+    def started(thread: threading.Thread) -> None:
+        if polls.started:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    polls.gate = lambda account: release.wait(PATIENT)  # type: ignore[assignment]  # the result is not used
+    scheduler.replace([make_account(name="first")], 4, now(polls))
+    assert polls.wait(lambda: polls.started == ["first"])
+    scheduler.replace([make_account(name="first"), make_account(name="second")], 4, now(polls))
+    release.set()
+    assert polls.wait(lambda: "second" in polls.started)
+
+
 def test_a_poll_that_raises_is_not_the_last_one(polls: Polls, scheduler: Scheduler, make_account: MakeAccount) -> None:
     def gate(account: Account) -> None:
         raise RuntimeError("bug")
@@ -146,54 +164,6 @@ def test_a_removed_account_is_polled_no_more(polls: Polls, scheduler: Scheduler,
         del polls.started[:]
     assert polls.wait(lambda: len(polls.started) >= 10)
     assert set(polls.started) == {"stays"}
-
-
-def waiting_jobs(scheduler: Scheduler) -> int:
-    """Return how many jobs APScheduler has beside heartbeats."""
-    return sum(job.executor != "heartbeat" for job in scheduler._scheduler.get_jobs())
-
-
-def test_a_poll_that_is_due_much_later_takes_no_job_until_then(
-    polls: Polls, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accounts = [make_account(name=f"a{number}") for number in range(250)]
-    scheduler = Scheduler(polls.poll, polls.clock, polls.lags.append)
-    scheduler.start()
-    try:
-        scheduler.replace(accounts, 4, lambda account: polls.clock.monotonic() + 3600)
-        assert waiting_jobs(scheduler) == 0
-        monkeypatch.setattr(scheduler_module, "AHEAD_SECONDS", 3601.0)
-        scheduler._beat()
-        assert waiting_jobs(scheduler) == 250
-    finally:
-        scheduler.stop(PATIENT)
-
-
-def test_polls_that_waited_for_a_job_come_at_their_time(
-    polls: Polls, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scheduler_module, "AHEAD_SECONDS", 0.03)
-    monkeypatch.setattr(scheduler_module, "HEARTBEAT_SECONDS", 0.01)
-    polls.next_due = lambda account: polls.clock.monotonic() + 0.1
-    scheduler = Scheduler(polls.poll, polls.clock, polls.lags.append)
-    scheduler.start()
-    try:
-        scheduler.replace([make_account()], 4, lambda account: polls.clock.monotonic() + 0.1)
-        assert polls.started == []
-        assert polls.wait(lambda: len(polls.started) >= 3)
-    finally:
-        scheduler.stop(PATIENT)
-
-
-def test_an_account_that_waits_without_a_job_may_change_or_go(
-    polls: Polls, scheduler: Scheduler, make_account: MakeAccount
-) -> None:
-    stays, changed, gone = (make_account(name=name) for name in ("stays", "changed", "gone"))
-    later = polls.clock.monotonic() + 3600
-    scheduler.replace([stays, changed, gone], 4, lambda account: later)
-    scheduler.replace([stays, make_account(name="changed", interval=90.0)], 4, lambda account: later)
-    assert polls.wait(lambda: polls.started == ["changed"])
-    assert [key for _, _, key, _ in scheduler._later if key[1] != "changed"] == [stays.id]
 
 
 def test_stopping_starts_nothing_more_and_says_whether_all_ended(
