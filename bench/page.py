@@ -47,7 +47,7 @@ class Page:
     def metrics(self, request: Request) -> Response:
         body = self.exposition.body(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
         headers = tuple((name, value) for name, value in body.headers if name != "Content-Type")
-        return Response(200, body.data, body.content_type, headers)
+        return Response(200, b"", body.content_type, headers, body.parts)
 
     def changed(self, request: Request) -> Response:
         self.change(float(request.query["share"]))

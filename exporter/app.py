@@ -276,7 +276,7 @@ class App:
         self._store.withdraw_stale()
         body = self._exposition.body(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
         headers = tuple((name, value) for name, value in body.headers if name != "Content-Type")
-        return Response(200, body.data, body.content_type, headers)
+        return Response(200, b"", body.content_type, headers, body.parts)
 
     def _serve_healthy(self, _request: Request) -> Response:
         trouble = self._polls.scheduler.trouble()

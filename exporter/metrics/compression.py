@@ -68,8 +68,8 @@ class Member:
                 self._sizes[node] = self._sizes[left] + size
             nodes = {node >> 1 for node in nodes}
 
-    def data(self, last: Segment) -> bytes:
-        """Return the member with one more segment at its end."""
+    def parts(self, last: Segment) -> list[bytes]:
+        """Return the parts of the member, with one more segment at its end."""
         crc = isal_zlib.crc32_combine(self._crcs[1], last.crc, last.size)
         trailer = struct.pack("<II", crc, (self._sizes[1] + last.size) & 0xFFFFFFFF)
-        return b"".join((_GZIP_HEADER, *self._deflated, last.deflated, _LAST_BLOCK, trailer))
+        return [_GZIP_HEADER, *filter(None, self._deflated), last.deflated + _LAST_BLOCK + trailer]

@@ -1,8 +1,8 @@
 """Makes the text of /metrics in the negotiated format and encoding, and caches it in parts.
 
 The lines of accounts are the same in every format, because all their families are gauges, or counters without a
-creation time. A scrape compresses the segments of the ``grid`` that changed since the last scrape, and joins all
-segments to one gzip member.
+creation time. A scrape compresses the segments of the ``grid`` that changed since the last scrape, and sends all
+segments as one gzip member.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ class Body:
 
     content_type: str
     content_encoding: str | None
-    data: bytes
+    parts: tuple[bytes, ...]
+    """Sent one after another. A copy of all of them would take as long as sending them."""
+
+    @property
+    def data(self) -> bytes:
+        """Return the whole body."""
+        return b"".join(self.parts)
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -54,27 +60,27 @@ class _Page:
         self._grid: Grid | None = None
         self._generation = -1  # of the segments
         self._member = Member(0)
-        self._ready: dict[bool, tuple[int, bytes]] = {}  # generation and body, with gzip (True) and without
+        self._ready: dict[bool, tuple[int, tuple[bytes, ...]]] = {}  # generation and body, with gzip (True) and without
 
     def expire_own(self) -> None:
         with self._lock:
             self._own_until = float("-inf")
 
-    def body(self, grid: Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> bytes:
-        """Return the page. Scrapes at the same time wait for one to make it, and get the same bytes."""
+    def body(self, grid: Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> tuple[bytes, ...]:
+        """Return the page in parts. Scrapes at the same time wait for one to make it, and get the same bytes."""
         with self._lock:
             if now >= self._own_until:
                 self._own_text, self._own_until = self._own(), now + self._own_max_age
                 self._ready.clear()
-            generation, data = self._ready.get(gzipped, (-1, b""))
+            generation, parts = self._ready.get(gzipped, (-1, ()))
             if generation != grid.generation:
-                generation, data = self._gzipped(grid, grid_lock) if gzipped else self._plain(grid, grid_lock)
+                generation, parts = self._gzipped(grid, grid_lock) if gzipped else self._plain(grid, grid_lock)
                 # Drop the outdated body, because it is large if there are many accounts.
                 self._ready = {other: made for other, made in self._ready.items() if made[0] == generation}
-                self._ready[gzipped] = generation, data
-            return data
+                self._ready[gzipped] = generation, parts
+            return parts
 
-    def _plain(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, bytes]:
+    def _plain(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, tuple[bytes, ...]]:
         with grid_lock:
             generation = grid.generation
             texts = [grid.text(segment, self._headers) for segment in range(len(grid))]
@@ -82,9 +88,9 @@ class _Page:
         for text in texts:
             whole.writelines([text.text()] if isinstance(text, Segment) else text)
         whole.write(self._own_text)
-        return generation, whole.getvalue()
+        return generation, (whole.getvalue(),)
 
-    def _gzipped(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, bytes]:
+    def _gzipped(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, tuple[bytes, ...]]:
         if grid is not self._grid:
             self._grid, self._generation = grid, -1
             self._member = Member(len(grid))
@@ -99,7 +105,7 @@ class _Page:
             }
         )
         self._generation = generation
-        return generation, self._member.data(compress(self._own_text))
+        return generation, tuple(self._member.parts(compress(self._own_text)))
 
 
 class Exposition:
@@ -177,8 +183,8 @@ class Exposition:
         is_openmetrics, content_type = negotiate(accept)
         gzipped = gzip_accepted(accept_encoding)
         page = self._openmetrics if is_openmetrics else self._text
-        data = page.body(self._grid, self._lock, gzipped, self._clock.monotonic())
-        return Body(content_type, "gzip" if gzipped else None, data)
+        parts = page.body(self._grid, self._lock, gzipped, self._clock.monotonic())
+        return Body(content_type, "gzip" if gzipped else None, parts)
 
 
 def _header(name: str, help_text: str, kind: str) -> bytes:

@@ -97,7 +97,7 @@ def packed_pieces(request: Request, pieces: Iterator[bytes], content_type: str) 
         headers.append(("content-encoding", "gzip"))
         pieces = _gzipped(pieces)
     # Make the first piece now, because a failure can become a 500 only before the head is sent.
-    return Response(200, next(pieces), content_type, tuple(headers), pieces)
+    return Response(200, next(pieces), content_type, tuple(headers), pieces=pieces)
 
 
 def _gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -227,9 +227,9 @@ class Connection(asyncio.Protocol):
             self._respond(failure_response())
             return
         if self._request is not None and self._request.method == b"HEAD":
-            self._outgoing.send(event, b"")
+            self._outgoing.send(event, ())
         else:
-            self._outgoing.send(event, response.body, response.pieces)
+            self._outgoing.send(event, (response.body, *response.more), response.pieces)
 
     def _sent(self) -> None:
         if self._last or not self._http.our_state is self._http.their_state is h11.DONE:

@@ -40,7 +40,7 @@ def head(response: Response, close: bool) -> h11.Response:
     ]
     if response.pieces is None:
         # h11 marks the end of another body by chunks, or by closing the connection of a client that knows none.
-        headers.append(("content-length", str(len(response.body))))
+        headers.append(("content-length", str(response.size)))
     given = _names(response)
     headers += [(name, value) for name, value in SECURITY.items() if name not in given]
     if "content-security-policy" not in given:

@@ -29,8 +29,15 @@ class Response:
     body: bytes
     content_type: str
     headers: tuple[tuple[str, str], ...] = ()
+    more: tuple[bytes, ...] = ()
+    """Sent after ``body``. The parts of a large body are not joined, because a copy takes long."""
     pieces: Iterator[bytes] | None = None
-    """What follows the body. Each piece is made in a thread when the client has taken the one before."""
+    """What follows, of unknown size. Each piece is made in a thread when the client has taken the one before."""
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes of the body, without the ``pieces``."""
+        return len(self.body) + sum(map(len, self.more))
 
 
 Handler = Callable[[Request], "Response | Future[Response]"]

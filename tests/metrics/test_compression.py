@@ -22,4 +22,4 @@ def test_a_member_has_the_present_text_of_every_segment(
         member.replace({number: compress(text) for number, text in fitting.items()})
         for number, text in fitting.items():
             texts[number] = text
-        assert gzip.decompress(member.data(compress(last))) == b"".join([*texts, last])
+        assert gzip.decompress(b"".join(member.parts(compress(last)))) == b"".join([*texts, last])

@@ -30,11 +30,11 @@ def scrape(count: int, clock: FakeClock, directory: Path) -> Response | Future[R
 def test_a_page_of_one_segment_is_made_on_the_event_loop(clock: FakeClock, tmp_path: Path) -> None:
     response = scrape(SEGMENT, clock, tmp_path)
     assert isinstance(response, Response)
-    assert response.body.count(b"video_api_poll_interval_seconds{") == SEGMENT
+    assert b"".join(response.more).count(b"video_api_poll_interval_seconds{") == SEGMENT
 
 
 def test_a_larger_page_is_made_in_another_thread(clock: FakeClock, tmp_path: Path) -> None:
     response = scrape(SEGMENT + 1, clock, tmp_path)
     assert isinstance(response, Future)
-    assert response.result(60).body.count(b"video_api_poll_interval_seconds{") == SEGMENT + 1
+    assert b"".join(response.result(60).more).count(b"video_api_poll_interval_seconds{") == SEGMENT + 1
     assert any(thread.name.startswith("large-page") for thread in threading.enumerate())

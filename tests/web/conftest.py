@@ -172,6 +172,16 @@ def sized(request: Request) -> Response:
     return Response(200, pattern(int(request.query["bytes"])), "text/plain; charset=utf-8")
 
 
+def in_parts(request: Request) -> Response:
+    """Return the same as ``sized`` in many parts, of which some are empty and one is large."""
+    whole, parts, begin = pattern(int(request.query["bytes"])), [], 0
+    for number in range(3000):
+        end = begin + (number * 7 % 300 if number != 2500 else 500_000)
+        parts.append(whole[begin:end])
+        begin = end
+    return Response(200, parts[0], "text/plain; charset=utf-8", more=(*parts[1:], whole[begin:]))
+
+
 def pattern(size: int) -> bytes:
     """Return bytes in which a missing, doubled or displaced piece shows."""
     return (_BLOCK * (size // len(_BLOCK) + 1))[:size]

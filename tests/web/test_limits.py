@@ -24,7 +24,7 @@ from exporter.web.messages import Request, Response, Route
 from exporter.web.outgoing import PIECE_BYTES
 from exporter.web.server import Server
 
-from .conftest import PATIENT, Client, Servers, body, hello, pattern, sized, wait_for
+from .conftest import PATIENT, Client, Servers, body, hello, in_parts, pattern, sized, wait_for
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -109,8 +109,11 @@ def test_a_client_that_disconnects_during_its_response_causes_no_warning(
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-def test_a_client_that_reads_slowly_gets_the_whole_response(servers: Servers) -> None:
-    server = servers.start({"/x": Route(sized)})
+@pytest.mark.parametrize("handler", [sized, in_parts])
+def test_a_client_that_reads_slowly_gets_the_whole_response(
+    servers: Servers, handler: Callable[[Request], Response]
+) -> None:
+    server = servers.start({"/x": Route(handler)})
     for size in (20_000_000, 700_001, 65_537):
         reader = servers.client(server, receive_buffer=4096)
         reader.send(b"GET /x?bytes=%d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" % size)
@@ -118,8 +121,11 @@ def test_a_client_that_reads_slowly_gets_the_whole_response(servers: Servers) ->
         assert reader.socket.recv(1) == b""
 
 
-def test_a_client_that_reads_fast_gets_the_whole_response(servers: Servers) -> None:
-    client = servers.client(servers.start({"/x": Route(sized)}))
+@pytest.mark.parametrize("handler", [sized, in_parts])
+def test_a_client_that_reads_fast_gets_the_whole_response(
+    servers: Servers, handler: Callable[[Request], Response]
+) -> None:
+    client = servers.client(servers.start({"/x": Route(handler)}))
     assert body(client.request("/x?bytes=60000000")) == pattern(60_000_000)
 
 

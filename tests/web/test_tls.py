@@ -22,7 +22,19 @@ from exporter.web import tls as tls_module
 from exporter.web.messages import Route
 from exporter.web.tls import TlsSettings, make_context
 
-from .conftest import PATIENT, Client, Servers, body, hello, notice_change, pattern, sized, wait_for, web_config_of
+from .conftest import (
+    PATIENT,
+    Client,
+    Servers,
+    body,
+    hello,
+    in_parts,
+    notice_change,
+    pattern,
+    sized,
+    wait_for,
+    web_config_of,
+)
 
 CA = trustme.CA()
 OTHER_CA = trustme.CA()
@@ -60,7 +72,9 @@ class Site:
         self.file = directory / "web.yml"
         self.file.write_text(text)
         self._servers = servers
-        self.server = servers.start({"/": Route(hello), "/x": Route(sized)}, web_config=self.file)
+        self.server = servers.start(
+            {"/": Route(hello), "/x": Route(sized), "/parts": Route(in_parts)}, web_config=self.file
+        )
 
     def change(self, text: str) -> None:
         self.file.write_text(text)
@@ -87,7 +101,8 @@ def test_https_serves_responses_of_any_size_and_many_of_them(servers: Servers, d
     client = site.connect(trusting())
     assert client.socket.version() == "TLSv1.3"  # type: ignore[attr-defined]  # it is an SSLSocket
     for size in (1, 300_000, 5_000_000, 0):
-        assert body(client.request(f"/x?bytes={size}")) == pattern(size)
+        for path in ("/x", "/parts"):
+            assert body(client.request(f"{path}?bytes={size}")) == pattern(size)
 
 
 def test_a_client_that_trusts_another_authority_does_not_connect(servers: Servers, directory: Path) -> None:
