@@ -36,7 +36,7 @@ def variable(name: str, label: str, query: str, description: str, *, multi: bool
         "datasource": DATASOURCE,
         "definition": query,
         "query": {"query": query, "refId": f"variable-{name}", "qryType": 1},
-        # 2 asks again when the time range changes, so that an account removed last week can still be selected.
+        # 2 queries again when the time range changes, so that an account removed last week can still be selected.
         "refresh": 2,
         "sort": 5,
         "regex": "",

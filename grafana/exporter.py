@@ -503,7 +503,7 @@ def process() -> list[tuple[int, Json]]:
             4,
             lines(
                 "Log lines dropped",
-                "Log lines that were dropped in each step of the graph because nobody read them.",
+                "Log lines that were dropped in each step of the graph because they were not read.",
                 Query(
                     f"increase({EXPORTERS('video_api_exporter_log_lines_dropped_total')}[$__rate_interval])",
                     "{{instance}}",

@@ -23,7 +23,7 @@ CREDITS, COUNT, SECONDS, BYTES, RATIO, MOMENT, TEXT = (
     "string",
 )
 
-# Infinity means that the vendor answered "unlimited", or that a forecast has no end.
+# Infinity means that the vendor responded "unlimited", or that a forecast has no end.
 UNLIMITED: Json = {"type": "value", "options": {"Infinity": {"text": "Unlimited", "color": BLUE, "index": 0}}}
 NEVER: Json = {"type": "value", "options": {"Infinity": {"text": "Never", "color": RED, "index": 0}}}
 

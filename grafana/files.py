@@ -26,7 +26,7 @@ def rendered() -> dict[str, str]:
 
 
 def _lint(boards: Mapping[str, Json]) -> str:
-    """Return the exclusions for panels that ask for series without the label that a rule wants matched."""
+    """Return the exclusions for panels that query series without the label that a rule wants matched."""
     lines = ["# For grafana/dashboard-linter; written by make dashboards.", "exclusions:"]
     for label, reason in _LINT_REASONS.items():
         lines += [f"  target-{label}-rule:", f"    reason: {json.dumps(reason)}", "    entries:"]

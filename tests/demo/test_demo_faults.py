@@ -43,7 +43,7 @@ def request(vendors: Vendors, key: str, path: str = "") -> Iterator[http.client.
 
 @contextmanager
 def raw(vendors: Vendors, key: str) -> Iterator[socket.socket]:
-    """A socket on which VideoDB's usage has just been asked for."""
+    """A socket on which VideoDB's usage has just been requested."""
     url = urlsplit(vendors.videodb_url)
     with closing(socket.create_connection((url.hostname or "", url.port or 0), timeout=10)) as client:
         client.sendall(f"GET /billing/usage HTTP/1.1\r\nHost: x\r\nx-access-token: {key}\r\n\r\n".encode())

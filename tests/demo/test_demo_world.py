@@ -54,7 +54,7 @@ def world(vendors: Vendors, wall: Wall) -> World:
 
 
 def response(world: World, name: str, path: str = "") -> Any:
-    """What an account answers now, without the way over HTTP."""
+    """The present response to an account, without HTTP."""
     account = world.vendors.accounts[world.keys[name]]
     return account.responses[path or account.api.usage_path]()
 

@@ -53,7 +53,7 @@ class Container:
         return self._containers.run_podman("exec", "--interactive", self.identity, *command, stdin=stdin)
 
     def get(self, url: str) -> str:
-        """Ask for a URL from inside, where the container's loopback is."""
+        """Request a URL from inside the container, by its loopback."""
         code = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1]).read().decode())"
         response = self.exec("python3", "-c", code, url)
         assert response.returncode == 0, response.stderr

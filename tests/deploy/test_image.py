@@ -230,11 +230,11 @@ def test_the_chart_s_watcher_reloads_a_configuration_that_the_kubelet_changed(
         IMAGE, "/reload/reload.py", "/etc/video-api-exporter", "0.1", "10391",
     )  # fmt: skip
     try:
-        watcher.wait_for("told process 1 of first")
+        watcher.wait_for("process 1 reloads because of first")
         changed = json.loads((config / "config.yaml").read_text())
         changed["accounts"] = changed["accounts"][:1]
         kubelet_writes(config, "second", json.dumps(changed))
-        watcher.wait_for("told process 1 of second")
+        watcher.wait_for("process 1 reloads because of second")
         eventually(lambda: exporter.get(ADDRESS + "/metrics"), lambda text: text.count("video_api_up{") == 1)
     finally:
         watcher.stop(seconds=1)
@@ -252,7 +252,7 @@ def kubelet_writes(folder: Path, version: str, config: str) -> None:
 
 
 def eventually(ask: Any, enough: Any) -> Any:
-    """Ask again until the response is enough; each question takes its time, a hundred are a minute or so."""
+    """Repeat the request until the response is enough, a hundred times at most, which take a minute or so."""
     for _ in range(100):
         response = ask()
         if enough(response):

@@ -146,7 +146,7 @@ def write_config(path: Path, accounts: Sequence[Mapping[str, Any]], **more: Any)
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago, for programs that cannot tell which one they took."""
+    """Return a port that was free a moment ago, for programs that do not print the port that they took."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

@@ -96,7 +96,7 @@ def held(*programs: Program) -> list[float | None]:
 
 
 def shares(*programs: Program) -> Callable[[], bool]:
-    """Return what tells whether each replica polls something, and together they poll each account once."""
+    """Return a check that each replica polls some accounts, and that all together poll each account once."""
 
     def do() -> bool:
         found = [count or 0 for count in held(*programs)]

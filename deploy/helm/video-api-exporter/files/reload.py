@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def exporter_pid(health_port: int) -> int | None:
-    """Return the exporter's process, or None while there is none that answers."""
+    """Return the exporter's process, or None while none responds."""
     # Before it serves it may not have its handlers yet, and SIGHUP would end it.
     connection = http.client.HTTPConnection("127.0.0.1", health_port, timeout=4)
     try:
@@ -35,14 +35,14 @@ def exporter_pid(health_port: int) -> int | None:
 def main(directory: str, interval: str, health_port: str) -> None:
     """Watch the link that the kubelet swaps when any file of the volume changed."""
     link = os.path.join(directory, "..data")
-    told = None
+    signalled = None
     while True:
-        # The first look tells it too: the change may have come between the exporter's start and ours.
+        # Signal at the first look too, because the change may have come between the exporter's start and ours.
         current = os.readlink(link)
-        if current != told and (pid := exporter_pid(int(health_port))) is not None:
+        if current != signalled and (pid := exporter_pid(int(health_port))) is not None:
             os.kill(pid, signal.SIGHUP)
-            print(f"told process {pid} of {current}", flush=True)
-            told = current
+            print(f"process {pid} reloads because of {current}", flush=True)
+            signalled = current
         time.sleep(float(interval))
 
 
