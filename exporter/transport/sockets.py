@@ -152,7 +152,10 @@ class Dialler:
             except OSError as error:
                 problem = error
                 sock.close()
-        raise problem
+        try:
+            raise problem
+        finally:
+            del problem  # its traceback holds this frame, so the two would stay until the next search for garbage
 
 
 def _cut(sock: socket.socket) -> None:

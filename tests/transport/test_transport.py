@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,7 @@ from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
 from exporter.errors import PollError, PollTimeoutError, UnreachableError
 from exporter.transport.client import Transport
+from exporter.transport.deadline import Deadline
 from tests.transport.servers import IMPATIENT, PATIENT, ok, request, responding
 
 
@@ -134,6 +137,24 @@ def test_nobody_listening_is_a_connection_failure() -> None:
         port = server.getsockname()[1]
     with pytest.raises(UnreachableError, match="refused"):
         Transport(f"http://127.0.0.1:{port}", "test").get("/", {}, {}, PATIENT)
+
+
+@pytest.mark.parametrize("response", [None, b"", b"SSH-2.0\r\n", b"HTTP/1.1 500 No\r\n\r\n"], ids=str)
+def test_a_call_that_fails_leaves_nothing_to_the_garbage_collector(response: bytes | None) -> None:
+    with responding(*([] if response is None else [response]), keep=False) as url:
+        transport = Transport(url if response is not None else "http://127.0.0.1:1", "test")
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            with suppress(PollError):
+                transport.get("/", {}, {}, PATIENT)
+            gc.collect()
+            assert [found for found in gc.garbage if isinstance(found, (FrameType, Deadline))] == []
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
 
 
 def test_an_unknown_name_is_a_connection_failure_that_names_the_host() -> None:
