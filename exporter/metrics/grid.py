@@ -1,10 +1,10 @@
 """The text of all accounts, in segments that are compressed one by one.
 
 A poll makes one *fragment* for each family, the lines of the account's samples. 16 fragments of a family are joined
-in a *strip*, and the strips of a family or of several make a *segment*. Segments have 50 to 130 kB of text. A segment
-that did not change between two scrapes is *packed*. Only its compressed text is kept then, until it changes.
+in a *strip*, and the strips of a family or of several make a *segment*. Most segments have about 25 kB of text.
+A segment that did not change between two scrapes is *packed*. Only its compressed text is kept then, until it changes.
 
-                  accounts 0-15   16-31   ...   496-511 | 512-527   ...
+                  accounts 0-15   16-31   ...   240-255 | 256-271   ...
                  +---------------------------------------+---------------
     balance      | strip        | strip | ... | strip    | strip  | ...
                  |               segment                 |     segment
@@ -23,7 +23,7 @@ from itertools import takewhile
 from exporter.metrics.compression import Segment, compress
 from exporter.readings import AccountKey
 
-SEGMENT = 512
+SEGMENT = 256
 """Fragments in a segment. With fewer accounts a segment has several families."""
 _STRIP = 16
 """Fragments in a strip. A segment has a whole number of strips of each family."""
