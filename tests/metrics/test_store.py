@@ -10,6 +10,7 @@ import pytest
 
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.family import Family
+from exporter.metrics.grid import SEGMENT
 from exporter.metrics.page import Exposition
 from exporter.metrics.render import Renderer, Sample
 from exporter.metrics.self_metrics import SelfMetrics
@@ -230,7 +231,7 @@ def test_a_poll_that_begins_during_a_reload_finds_its_account(
     assert found == [(7, True)] * 2
 
 
-@pytest.mark.parametrize(("count", "in_page"), [(512, "configured"), (513, "polls")])
+@pytest.mark.parametrize(("count", "in_page"), [(SEGMENT, "configured"), (SEGMENT + 1, "polls")])
 def test_a_large_page_has_its_accounts_in_the_order_of_their_polls(
     clock: FakeClock, make_account: MakeAccount, count: int, in_page: str
 ) -> None:
