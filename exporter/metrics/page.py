@@ -148,7 +148,7 @@ class Exposition:
         """Serve these accounts in this order. Accounts that were there before keep their fragments."""
         with self._lock:
             old = self._grid
-            if list(accounts) == list(old.row):
+            if old.narrow(accounts):
                 return
             rows = [old.row.get(account, -1) for account in accounts]
             columns = ([*old.column(family), b""] for family in range(len(self.families)))

@@ -9,6 +9,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -120,6 +121,10 @@ class Scrapes(RuleBasedStateMachine):
         self.served = served
         self.known = {account: made for account, made in self.known.items() if account in served}
         self.page.exposition.reset(served)
+
+    @rule(removed=st.sets(st.sampled_from(keys(12)), max_size=3))
+    def remove(self, removed: set[AccountKey]) -> None:
+        self.reload([account for account in self.served if account not in removed])
 
     @rule()
     def scrape(self) -> None:
@@ -307,6 +312,25 @@ def test_a_reload_keeps_remaining_accounts_in_the_new_order_and_drops_the_others
     assert page.text() == HEADERS[0] + fragments(second, 1, None, None)[0]
     page.exposition.reset([third, second, first])
     assert page.text() == HEADERS[0] + fragments(second, 1, None, None)[0]
+
+
+def test_a_reload_that_removes_one_of_many_accounts_compresses_only_the_text_around_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accounts = keys(3 * grid_module.SEGMENT)
+    page = Page(accounts=accounts)
+    for account in accounts:
+        page.put(account, fragments(account, 1, 2, 3))
+    page.exposition.pack()
+    compress = Mock(side_effect=grid_module.compress)
+    monkeypatch.setattr(grid_module, "compress", compress)
+    removed = accounts.pop(600)
+    page.exposition.reset(accounts)
+    page.exposition.pack()
+    assert compress.call_count == len(FAMILIES)
+    columns = zip(*(fragments(account, 1, 2, 3) for account in accounts), strict=True)
+    assert page.text() == b"".join(map(b"".join, zip(HEADERS, map(b"".join, columns), strict=True)))
+    assert removed[1].encode() not in page.text()
 
 
 def test_a_poll_of_an_account_that_was_removed_meanwhile_shows_nothing() -> None:
