@@ -20,6 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from exporter.metrics import compression
 from exporter.metrics import grid as grid_module
+from exporter.metrics.compression import compress
 from exporter.metrics.family import Family
 from exporter.metrics.grid import SEGMENT
 from exporter.metrics.page import Exposition
@@ -322,12 +323,12 @@ def test_a_reload_that_removes_one_of_many_accounts_compresses_only_the_text_aro
     for account in accounts:
         page.put(account, fragments(account, 1, 2, 3))
     page.exposition.pack()
-    compress = Mock(side_effect=grid_module.compress)
-    monkeypatch.setattr(grid_module, "compress", compress)
+    made = Mock(side_effect=compress)
+    monkeypatch.setattr(grid_module, "compress", made)
     removed = accounts.pop(600)
     page.exposition.reset(accounts)
     page.exposition.pack()
-    assert compress.call_count == len(FAMILIES)
+    assert made.call_count == len(FAMILIES)
     columns = zip(*(fragments(account, 1, 2, 3) for account in accounts), strict=True)
     assert page.text() == b"".join(map(b"".join, zip(HEADERS, map(b"".join, columns), strict=True)))
     assert removed[1].encode() not in page.text()
