@@ -188,7 +188,6 @@ def credits_by_pool() -> Json:
         Query(one("video_api_credits_threshold", 'severity="critical"'), CRITICAL, "critical"),
         unit=CREDITS,
         no_value="Unlimited, or no balance known",
-        decimals=1,
         overrides=[
             override_query("balance", color=colour(BLUE), custom__lineWidth=3, custom__fillOpacity=12),
             override_query("monthly", color=colour(GREEN), custom__fillOpacity=0),
@@ -218,13 +217,12 @@ def pace() -> Json:
         unit=CREDITS,
         no_value="No spending known yet",
         fill=0,
-        decimals=2,
         overrides=[override_query(f"w{window}", color=colour(tint)) for window, _, _, tint in windows],
     )
 
 
 def forecast() -> Json:
-    """Return the runway by three windows against the time to the reset."""
+    """Return the runway by four windows against the time to the reset."""
     month = 31 * 86400
     return lines(
         "How long the credits last",
@@ -232,6 +230,7 @@ def forecast() -> Json:
         Query(runway(ONE, "1h"), "At the last hour's pace", "w1h"),
         Query(runway(ONE, "6h"), "At the last 6 h's pace", "w6h"),
         Query(runway(ONE, "1d"), "At the last day's pace", "w1d"),
+        Query(runway(ONE, "7d"), "At the last week's pace", "w7d"),
         Query(RESET, "Until the reset", "reset"),
         unit=SECONDS,
         no_value="Nothing is spent, unlimited, or no spending known yet",
@@ -242,6 +241,7 @@ def forecast() -> Json:
             override_query("w1h", color=colour(ORANGE)),
             override_query("w6h", color=colour(BLUE)),
             override_query("w1d", color=colour(GREEN)),
+            override_query("w7d", color=colour(GREY)),
             limit_line("reset", RED),
         ],
     )
@@ -263,7 +263,6 @@ def ledger() -> Json:
         unit=CREDITS,
         no_value="No balance compared yet",
         draw="bars",
-        decimals=1,
         interval="1h",
         legend=("sum",),
         overrides=[override_query(kind, color=colour(tint)) for kind, _, tint in kinds],
@@ -289,7 +288,6 @@ def money() -> list[tuple[int, Json]]:
         Query(in_money(ONE, one("video_api:credits_spent:increase1h")), "{{currency}}"),
         unit=CREDITS,
         no_value="No price set, or no spending known yet",
-        decimals=2,
     )
     return [
         *(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from grafana.fields import (
     BLUE,
-    BYTES,
     COUNT,
     CREDITS,
     GREEN,
@@ -69,7 +68,6 @@ def operations() -> list[tuple[int, Json]]:
                 no_value="No usage by operation sent",
                 stacked=True,
                 fill=50,
-                decimals=1,
             ),
         ),
         (
@@ -85,9 +83,9 @@ def operations() -> list[tuple[int, Json]]:
                 hidden=("provider", "account"),
                 sort="Credits",
                 overrides=[
-                    override("Used", unit=CREDITS, decimals=1, noValue="–", custom__width=100),
+                    override("Used", unit=CREDITS, decimals=1, custom__width=100),
                     override("Unit", custom__width=100),
-                    override("Credits", unit=CREDITS, decimals=2, noValue="–", custom__width=90),
+                    override("Credits", unit=CREDITS, decimals=2, custom__width=90),
                 ],
             ),
         ),
@@ -113,7 +111,6 @@ def space(resource: str, title: str, used: str, limit: str, unit: str, words_use
         Query(finite(limit), "Limit", "limit"),
         unit=unit,
         no_value="Not sent by vendor",
-        decimals=1 if unit == BYTES else 0,
         overrides=[override_query("used", color=colour(BLUE)), limit_line("limit", RED)],
     )
     return [(3, share), (9, course)]
@@ -131,7 +128,7 @@ def quotas() -> list[tuple[int, Json]]:
             f"min by ({by}) ({ONE(f'video_api_quota_{moment}_timestamp_seconds')}) - time()", ref=moment, table=True
         )
 
-    amount = {"unit": CREDITS, "decimals": 1, "noValue": "–", "mappings": [UNLIMITED], "custom__width": 95}
+    amount = {"unit": CREDITS, "decimals": 1, "mappings": [UNLIMITED], "custom__width": 95}
     return [
         (
             15,
@@ -156,9 +153,9 @@ def quotas() -> list[tuple[int, Json]]:
                 overrides=[
                     *(override(name, **amount) for name in ("Used", "Limit", "Left")),
                     override("Unit", custom__width=90),
-                    override("Share", unit=RATIO, decimals=0, noValue="–", custom__width=70),
-                    override("Refilled in", unit=SECONDS, decimals=1, noValue="–", custom__width=95),
-                    override("Lost in", unit=SECONDS, decimals=1, noValue="–", custom__width=95),
+                    override("Share", unit=RATIO, decimals=0, custom__width=70),
+                    override("Refilled in", unit=SECONDS, decimals=1, custom__width=95),
+                    override("Lost in", unit=SECONDS, decimals=1, custom__width=95),
                 ],
             ),
         ),
@@ -171,7 +168,6 @@ def quotas() -> list[tuple[int, Json]]:
                 unit=RATIO,
                 no_value="No share of a quota known",
                 fill=0,
-                decimals=0,
                 max=1,
             ),
         ),
@@ -208,6 +204,7 @@ def plan() -> list[tuple[int, Json]]:
                         "Ends with period",
                         mappings=[yes_no],
                         noValue="Not known",
+                        custom__width=130,
                         custom__cellOptions={"type": "color-text"},
                     )
                 ],
@@ -367,7 +364,7 @@ def polling() -> list[tuple[int, Json]]:
                 unit=SECONDS,
                 no_value="No good poll yet",
                 fill=0,
-                decimals=0,
+                decimals=1,
             ),
         ),
     ]

@@ -57,19 +57,10 @@ REASON_COLOURS = {
 ALERTS = selector('account=""')
 
 
-def quantiles(metric: str, by: str = "") -> list[Query]:
-    """Return the 50th and 99th percentile of a histogram."""
-    labels = f"le, {by}" if by else "le"
-    name = f"{{{{{by}}}}} " if by else ""
-    select = EXPORTERS(f"{metric}_bucket", *(['provider=~"$provider"'] if by else []))
-    return [
-        Query(
-            f"histogram_quantile({share}, sum by ({labels}) (rate({select}[$__rate_interval])))",
-            f"{name}{word}",
-            ref=ref,
-        )
-        for share, word, ref in ((0.5, "half", "p50"), (0.99, "99 %", "p99"))
-    ]
+def quantile(share: float, metric: str, name: str, ref: str, *matchers: str, by: str = "le") -> Query:
+    """Return a percentile of a histogram."""
+    rate = f"rate({EXPORTERS(metric + '_bucket', *matchers)}[$__rate_interval])"
+    return Query(f"histogram_quantile({share}, sum by ({by}) ({rate}))", name, ref)
 
 
 def age_in_intervals() -> str:
@@ -225,10 +216,8 @@ def exporters_table() -> Json:
                 custom__width=80,
                 custom__cellOptions={"type": "color-text"},
             ),
-            *(
-                override(name, unit=COUNT, noValue="–", custom__width=80)
-                for name in ("Shard", "of", "Accounts", "Replicas", "Polled here")
-            ),
+            *(override(name, unit=COUNT, custom__width=80) for name in ("Shard", "of", "Accounts", "Replicas")),
+            override("Polled here", unit=COUNT, custom__width=100),
             override(
                 "State",
                 mappings=[words({0: ("Away", RED), 1: ("Kept", GREEN)})],
@@ -237,7 +226,7 @@ def exporters_table() -> Json:
                 custom__cellOptions={"type": "color-text"},
             ),
             *(override(name, custom__width=80) for name in ("Version", "Python", "Revision")),
-            override("Running since", unit=MOMENT, noValue="–", custom__width=160),
+            override("Running since", unit=MOMENT, custom__width=160),
             override("Configuration of", unit=MOMENT, noValue="Never loaded", custom__width=160),
         ],
     )
@@ -251,6 +240,8 @@ def alerts_table() -> Json:
         Query(firing_since(ALERTS, "alertname, severity, instance"), table=True),
         no_value="No alert fires (or the alert rules are not loaded)",
         columns={"severity": "Severity", "alertname": "Alert", "instance": "Instance", "Value": "True for"},
+        sort="Severity",
+        descending=False,
         overrides=[
             override(
                 "Severity", mappings=[SEVERITY_WORDS], custom__width=80, custom__cellOptions={"type": "color-text"}
@@ -273,12 +264,11 @@ def polls() -> list[tuple[int, Json]]:
                 "Polls per minute",
                 "Finished polls, good and failed, by vendor.",
                 Query(rate, "{{provider}}"),
-                unit="opm",
+                unit="none",
                 no_value="No poll in this range",
                 interval="5m",
                 stacked=True,
                 fill=30,
-                decimals=1,
             ),
         ),
         (
@@ -335,7 +325,6 @@ def polls() -> list[tuple[int, Json]]:
                         unit=SECONDS,
                         decimals=1,
                         mappings=[NEVER],
-                        noValue="–",
                         custom__width=135,
                     ),
                 ],
@@ -346,18 +335,21 @@ def polls() -> list[tuple[int, Json]]:
 
 def durations() -> list[tuple[int, Json]]:
     """Return the duration of polls and their lag."""
+    duration, lag = "video_api_exporter_poll_duration_seconds", "video_api_exporter_poll_lag_seconds"
+    vendors = 'provider=~"$provider"'
     return [
         (
             8,
             lines(
                 "Poll duration",
-                "How long polls take, retries included. The lines are the median and the 99th percentile, by vendor.",
-                *quantiles("video_api_exporter_poll_duration_seconds", "provider"),
+                "How long polls take, retries included. The lines are the 99th percentile of each vendor, and the "
+                "median of all.",
+                quantile(0.99, duration, "{{provider}}", "p99", vendors, by="le, provider"),
+                quantile(0.5, duration, "Half of all", "p50", vendors),
                 unit=SECONDS,
                 interval="5m",
                 no_value="No poll in this range",
                 fill=0,
-                decimals=2,
             ),
         ),
         (
@@ -365,12 +357,12 @@ def durations() -> list[tuple[int, Json]]:
             lines(
                 "Start delay",
                 "How late polls start. The lines are the median and the 99th percentile.",
-                *quantiles("video_api_exporter_poll_lag_seconds"),
+                quantile(0.5, lag, "Half", "p50"),
+                quantile(0.99, lag, "99 %", "p99"),
                 unit=SECONDS,
                 interval="5m",
                 no_value="No poll in this range",
                 fill=0,
-                decimals=2,
             ),
         ),
         (
@@ -405,7 +397,6 @@ def freshness() -> list[tuple[int, Json]]:
                 unit="none",
                 no_value="No good poll yet",
                 fill=0,
-                decimals=1,
                 overrides=[
                     override_query("half", color=colour(GREEN)),
                     override_query("p99", color=colour(ORANGE)),
@@ -451,63 +442,70 @@ def freshness() -> list[tuple[int, Json]]:
     ]
 
 
+def by_instance(figure: str) -> str:
+    """Return one line for each instance, over a rollout that changes other labels of its target."""
+    return f"max by (instance) ({figure})"
+
+
 def process() -> list[tuple[int, Json]]:
-    """Return CPU, memory, files and dropped log lines of the processes."""
+    """Return CPU, memory and files of the processes."""
     files = EXPORTERS("process_open_fds"), EXPORTERS("process_max_fds")
     return [
         (
-            5,
+            8,
             lines(
                 "Processor",
                 "Share of one core.",
-                Query(f"rate({EXPORTERS('process_cpu_seconds_total')}[$__rate_interval])", "{{instance}}"),
+                Query(by_instance(f"rate({EXPORTERS('process_cpu_seconds_total')}[$__rate_interval])"), "{{instance}}"),
                 unit=RATIO,
+                at_least=0.1,
                 no_value="Not scraped",
-                decimals=2,
             ),
         ),
         (
-            5,
+            8,
             lines(
                 "Memory",
                 "Resident memory of the process.",
-                Query(EXPORTERS("process_resident_memory_bytes"), "{{instance}}"),
+                Query(by_instance(EXPORTERS("process_resident_memory_bytes")), "{{instance}}"),
                 unit=BYTES,
                 no_value="Not scraped",
-                decimals=0,
             ),
         ),
         (
-            5,
+            8,
             lines(
                 "Open files",
                 "Open file descriptors as a share of the process's limit.",
-                Query(f"{files[0]} / {files[1]}", "{{instance}}"),
+                Query(by_instance(f"{files[0]} / {files[1]}"), "{{instance}}"),
                 unit=RATIO,
+                at_least=0.1,
                 no_value="Not scraped",
-                decimals=1,
             ),
         ),
+    ]
+
+
+def output() -> list[tuple[int, Json]]:
+    """Return how long scrapes take, and which log lines nobody read."""
+    dropped = EXPORTERS("video_api_exporter_log_lines_dropped_total")
+    return [
         (
-            5,
+            12,
             lines(
                 "Scrape duration",
                 "How long Prometheus takes to scrape.",
-                Query(EXPORTERS("scrape_duration_seconds"), "{{instance}}"),
+                Query(by_instance(EXPORTERS("scrape_duration_seconds")), "{{instance}}"),
                 unit=SECONDS,
                 no_value="Not scraped",
-                decimals=3,
             ),
         ),
         (
-            4,
+            12,
             lines(
                 "Log lines dropped",
                 "Log lines that were dropped in each step of the graph because they were not read.",
-                Query(
-                    f"increase({EXPORTERS('video_api_exporter_log_lines_dropped_total')}[$__rate_interval])",
-                    "{{instance}}",
-                ),
+                Query(f"sum by (instance) (increase({dropped}[$__rate_interval]))", "{{instance}}"),
                 unit=COUNT,
                 no_value="Not scraped",
                 draw="bars",
@@ -538,7 +536,8 @@ def build() -> Json:
         time_from="now-6h",
         layout=[
             (4, tiles()),
-            (5, [(17, exporters_table()), (7, alerts_table())]),
+            (5, [(24, exporters_table())]),
+            (5, [(24, alerts_table())]),
             row("Polls"),
             (8, polls()),
             (7, durations()),
@@ -546,5 +545,6 @@ def build() -> Json:
             (7, freshness()),
             row("Process"),
             (7, process()),
+            (7, output()),
         ],
     )

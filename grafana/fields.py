@@ -8,7 +8,7 @@ Json = dict[str, Any]
 
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 
-GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "red", "blue", "purple", "#8e8e99"
+GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "dark-yellow", "orange", "red", "blue", "purple", "#8e8e99"
 
 LOWEST = -1e15  # below any figure
 
@@ -55,6 +55,11 @@ def override(name: str, **properties: Any) -> Json:
 def override_query(ref: str, **properties: Any) -> Json:
     """Return settings for all fields that come from the query with this letter or name."""
     return _override({"id": "byFrameRefID", "options": ref}, properties)
+
+
+def override_all(**properties: Any) -> Json:
+    """Return settings for every field, which those after it can replace."""
+    return _override({"id": "byRegexp", "options": ".*"}, properties)
 
 
 def _override(matcher: Json, properties: dict[str, Any]) -> Json:

@@ -37,7 +37,6 @@ from grafana.queries import (
     balance,
     begun,
     below_threshold,
-    ends_before_reset,
     firing,
     firing_since,
     in_money,
@@ -49,6 +48,7 @@ from grafana.queries import (
     target_variables,
     time_left,
     unit_variable,
+    will_not_last,
     with_unit,
 )
 
@@ -113,10 +113,10 @@ def tiles() -> list[tuple[int, Json]]:
             "No balance known",
         ),
         counted(
-            "Ends before reset",
-            "The credits end before the billing period, at the spend rates of the last day and of the last six "
-            "hours. Needs the recording rules.",
-            ends_before_reset(MANY),
+            "Will not last",
+            "The alert fires that the credits end before the billing period (accounts without one: within a week), or "
+            "within hours. Needs the alert rules.",
+            will_not_last(MANY),
             MANY("video_api:credits_spent:increase1d"),
             YELLOW,
             "Rules not loaded",
@@ -239,25 +239,23 @@ def accounts_table() -> Json:
             override("Account", links=[account_link("data")], custom__width=140),
             override("Provider", custom__width=105),
             override("Balance", unit=CREDITS, decimals=1, mappings=[UNLIMITED], noValue="Not known", custom__width=95),
-            override("Unit", noValue="–", custom__width=85),
+            override("Unit", custom__width=85),
             override(
                 "Lasts",
                 unit=SECONDS,
                 decimals=1,
                 thresholds=RUNWAY_STEPS,
-                noValue="–",
                 custom__width=95,
                 custom__cellOptions={"type": "color-text"},
             ),
-            override("Resets in", unit=SECONDS, decimals=1, noValue="–", custom__width=95),
-            override("Spent in 24 h", unit=CREDITS, decimals=1, noValue="–", custom__width=110),
-            override("Storage", noValue="–", **space),
-            override("Channels", noValue="–", **space),
-            override("Last response", unit=SECONDS, decimals=0, noValue="Never", custom__width=105),
+            override("Resets in", unit=SECONDS, decimals=1, custom__width=95),
+            override("Spent in 24 h", unit=CREDITS, decimals=1, custom__width=110),
+            override("Storage", **space),
+            override("Channels", **space),
+            override("Last response", unit=SECONDS, decimals=0, noValue="Never", custom__width=115),
             override(
                 "Last poll failed",
                 mappings=[FAILURE_WORDS],
-                noValue="–",
                 custom__width=150,
                 custom__cellOptions={"type": "color-text"},
             ),
@@ -333,7 +331,6 @@ def by_vendor(title: str, description: str, amount: str, *, no_value: str) -> Js
         unit=CREDITS,
         no_value=no_value,
         interval="5m",
-        decimals=1,
     )
 
 
@@ -352,7 +349,6 @@ def money() -> list[tuple[int, Json]]:
                 unit=CREDITS,
                 no_value="No price set, or no spending known yet",
                 interval="5m",
-                decimals=2,
             ),
         ),
         (
@@ -364,7 +360,7 @@ def money() -> list[tuple[int, Json]]:
                 unit=CREDITS,
                 thresholds=steps(BLUE),
                 no_value="No price set, or nothing spent",
-                name=NAME + " ({{currency}})",
+                name="{{currency}} · " + NAME,
                 decimals=2,
                 min=0,
             ),
@@ -378,7 +374,6 @@ def money() -> list[tuple[int, Json]]:
                 unit=CREDITS,
                 no_value="No price set, or no limited balance known",
                 interval="5m",
-                decimals=2,
             ),
         ),
     ]
@@ -463,7 +458,6 @@ def build() -> Json:
                             unit=CREDITS,
                             thresholds=steps(BLUE),
                             no_value="Nothing spent in this unit, or not known yet",
-                            name=NAME + " ({{unit}})",
                             decimals=1,
                             min=0,
                         ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grafana.fields import BLUE, COUNT, DATASOURCE, TEXT, Json, steps
+from grafana.fields import BLUE, COUNT, DATASOURCE, TEXT, Json, override_all, steps
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,15 @@ def lines(
     fill: int = 8,
     legend: Sequence[str] = ("lastNotNull",),
     placement: str = "bottom",
+    at_least: float = 0,
     **more: Any,
 ) -> Json:
-    """Return a graph over time. A gap stays a gap, because a value that was not read is unknown."""
-    custom = {
+    """Return a graph over time, whose axis goes up to `at_least`.
+
+    A gap stays a gap, because a value that was not read is unknown. Amounts get no fixed decimals, because ticks that
+    are nearer to each other would look the same.
+    """
+    custom: Json = {
         "drawStyle": draw,
         "lineInterpolation": "linear",
         "lineWidth": 0 if draw == "bars" else 2,
@@ -198,7 +203,9 @@ def lines(
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     if unit == COUNT:
-        custom["axisSoftMax"] = 4  # otherwise an axis with only zeros would go up to 100
+        at_least = 4  # otherwise an axis with only zeros would go up to 100
+    if at_least:
+        custom["axisSoftMax"] = at_least
     more.setdefault("min", 0)
     return _panel(
         "timeseries",
@@ -261,9 +268,11 @@ def table(
     """Return a table that merges instant queries on the labels they share.
 
     `columns` maps field names (`account`, or `Value #balance` for the query with ref `balance`) to headings, in
-    order. Other fields that are not in `hidden`, such as an account's own labels, follow at the end.
+    order. Other fields that are not in `hidden`, such as an account's own labels, follow at the end. An empty cell is
+    a dash unless its override has other words. `no_value` is for a table without rows.
     """
-    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False, "inspect": False}
+    # Grafana's own least width of 150 moves the last columns out of sight.
+    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False, "inspect": False, "minWidth": 80}
     options = {
         "showHeader": True,
         "cellHeight": "sm",
@@ -286,7 +295,7 @@ def table(
         no_value=no_value,
         options=options,
         custom=custom,
-        overrides=overrides,
+        overrides=[override_all(noValue="–"), *overrides],
         transformations=transformations,
         **more,
     )

@@ -53,7 +53,7 @@ def below_threshold(select: Selector, severity: str) -> str:
 
 
 def runway(select: Selector, window: str) -> str:
-    """Return how long the balance of each account lasts in seconds, at the spend rate of `1h`, `6h` or `1d`."""
+    """Return how long the balance of each account lasts in seconds, at the spend rate of `1h`, `6h`, `1d` or `7d`."""
     return per_account(select, f"video_api:credits_time_to_exhaustion_seconds:spend{window}", aggregate="min")
 
 
@@ -62,10 +62,9 @@ def time_left(select: Selector, window: str) -> str:
     return f"{runway(select, window)} or 0 * group by ({ACCOUNT}) ({balance(select)} <= 0)"
 
 
-def ends_before_reset(select: Selector) -> str:
-    """Return the runways that end before the billing period, at the rates of the last day and the last six hours."""
-    remaining = per_account(select, "video_api:billing_period_remaining_seconds")
-    return f"({runway(select, '1d')} < {remaining} and {runway(select, '6h')} < {remaining})"
+def will_not_last(select: Selector) -> str:
+    """Return 1 for each account whose balance will not last, by the alerts, which know nights and weekends."""
+    return firing(select, ACCOUNT, 'alertname=~"VideoApiCreditsRunOut.+"')
 
 
 def near_limit(select: Selector, resource: str) -> str:
@@ -101,7 +100,7 @@ KEY_REASONS = 'reason=~"auth|forbidden|credential"'
 STATES: dict[int, tuple[str, str]] = {
     0: ("OK", GREEN),
     1: ("Space near limit", YELLOW),
-    2: ("Ends before reset", YELLOW),
+    2: ("Will not last", YELLOW),
     3: ("Credits low", ORANGE),
     4: ("Polls fail", PURPLE),
     5: ("Credits critical", RED),
@@ -121,7 +120,7 @@ def state(select: Selector) -> str:
         5: below_threshold(select, "critical"),
         4: f"{per_account(select, 'video_api_up')} == 0",
         3: below_threshold(select, "warning"),
-        2: ends_before_reset(select),
+        2: will_not_last(select),
         1: f"({near_limit(select, 'storage')} or {near_limit(select, 'channels')} or {quota_near_limit(select)})",
         0: select("video_api_up"),
     }

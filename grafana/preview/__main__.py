@@ -40,6 +40,7 @@ def main() -> None:
     """Make the history unless one is given, then the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--history", type=Path, help="folder to keep the history in, for drawing again")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that Prometheus is stopped
     OUT.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def main() -> None:
         bundle()
         with Prometheus(folder) as prometheus:
             for picture in PICTURES:
-                draw(picture, prometheus.url, float(made.read_text()), Path(name))
+                draw(picture, arguments.theme, prometheus.url, float(made.read_text()), Path(name))
 
 
 def bundle() -> None:
@@ -79,11 +80,11 @@ def bundle() -> None:
     shutil.copytree(icons, OUT / "public/build/img", dirs_exist_ok=True)
 
 
-def draw(picture: str, prometheus: str, now: float, profile: Path) -> None:
+def draw(picture: str, theme: str, prometheus: str, now: float, profile: Path) -> None:
     """Take one picture of one dashboard."""
     file, variables = PICTURES[picture]
     dashboard = json.loads(rendered()[file])
-    setup = {"dashboard": dashboard, "prometheus": prometheus, "now": now, "variables": variables}
+    setup = {"dashboard": dashboard, "prometheus": prometheus, "now": now, "theme": theme, "variables": variables}
     page = OUT / f"{picture}.html"
     text = json.dumps(setup).replace("</", "<\\/")
     page.write_text(

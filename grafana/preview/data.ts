@@ -9,6 +9,7 @@ export interface Setup {
   dashboard: any;
   prometheus: string;
   now: number;
+  theme: 'dark' | 'light';
   variables: Record<string, string>;
 }
 
@@ -21,7 +22,7 @@ for (const { fieldConfig } of setup.dashboard.panels.filter((panel: any) => pane
     steps[0].value = -Infinity;
   }
 }
-export const theme: GrafanaTheme2 = createTheme({ colors: { mode: 'dark' } });
+export const theme: GrafanaTheme2 = createTheme({ colors: { mode: setup.theme } });
 
 const UNITS: Record<string, number> = { m: 60, h: 3600, d: 86400 };
 const SCRAPE_SECONDS = 120;

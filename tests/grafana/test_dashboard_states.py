@@ -39,8 +39,8 @@ STATES = {
     "critical": ("5", {"credits_balance": "4.9"}),
     "failing": ("4", {"up": "0", 'last_poll_failure{reason="timeout"}': "1", "credits_balance": "19"}),
     "low": ("3", {"credits_balance": "5"}),
-    "ending": ("2", {"credits_balance": "100", "runway": "999"}),
-    "ending-by-day-alone": ("0", {"credits_balance": "100", "runway1d": "999"}),
+    "ending": ("2", {"credits_balance": "100", "alert": "firing"}),
+    "ending-for-a-moment": ("0", {"credits_balance": "100", "alert": "pending"}),
     "full": ("1", {"credits_balance": "100", "storage_used_ratio": "0.8"}),
     "many-channels": ("1", {"credits_balance": "100", "channels_used_ratio": "0.9"}),
     "fine": ("0", {"credits_balance": "20", "storage_used_ratio": "0.79"}),
@@ -53,17 +53,17 @@ def samples_of_states() -> Iterator[str]:
     """Yield the samples of STATES, each account from two replicas."""
     for account, (_, figures) in STATES.items():
         ours = f'job="j",provider="vidnavigator",account="{account}"'
-        runways = {"1d": figures.get("runway1d", figures.get("runway", "1e6")), "6h": figures.get("runway", "1e6")}
-        for window, seconds in runways.items():
-            if account != "exhausted":  # it spends nothing any more: no runway is recorded
-                yield f"{RUNWAY}{window}{{{ours}}} {seconds}"
+        if account != "exhausted":  # it spends nothing any more: no runway is recorded
+            yield f"{RUNWAY}1d{{{ours}}} 1e6"
+        if state := figures.get("alert"):
+            yield f'ALERTS{{alertname="VideoApiCreditsRunOutBeforeReset",alertstate="{state}",{ours}}} 1'
         yield f"video_api:billing_period_remaining_seconds{{{ours}}} 1000"
         yield f"video_api:credits_spent:increase1d{{{ours}}} 24"
         for replica in ("a", "b"):
             labels = f'{ours},instance="{replica}"'
             for name, value in ({"up": "1"} | figures).items():
                 metric, _, more = name.partition("{")
-                if not metric.startswith("runway"):
+                if metric != "alert":
                     yield f"video_api_{metric}{{{labels}{',' + more if more else '}'} {value}"
             # Both replicas have the unit; one account counts in dollars, and no sum of credits may have it.
             unit = "USD" if account == "fine" else "credits"
@@ -120,7 +120,7 @@ def test_an_account_that_was_never_read_shows_the_rejected_key_and_no_figure(pro
     shown = {title for name, title, _ in values if name == "account"}
     assert shown == {"State", "Credits by pool", "Polls", "Last failure", "Next poll in", "Labels"}
     assert [ref for name, title, ref in values if title == "Credits by pool"] == ["warning", "critical"]
-    unknown = {"No credits left", "Credits critical", "Credits low", "Ends before reset", "Space near limit"}
+    unknown = {"No credits left", "Credits critical", "Credits low", "Will not last", "Space near limit"}
     assert not unknown & {title for _, title, _ in values}
 
 
@@ -156,7 +156,7 @@ def test_the_tiles_count_accounts_and_not_replicas(prometheus: Prometheus) -> No
         "No credits left": "1",
         "Credits critical": "1",
         "Credits low": "2",
-        "Ends before reset": "1",
+        "Will not last": "1",
         "Keys rejected": "1",
         "Polls fail": "2",
         "Space near limit": "2",
