@@ -44,7 +44,10 @@ class Commits:
         with self._turn_of(key):
             account = self._store.account(key)
             if account is not None:
-                state = changed(self._store.state(key))
+                before = self._store.state(key)
+                state = changed(before)
+                if state is before and not save:
+                    return
                 state = self._save(key, state) if save else state
                 self._store.publish(account, state, first_poll_done=first_poll_done)
 
