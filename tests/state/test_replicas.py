@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -21,6 +21,7 @@ from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, Replicas, State
 from exporter.state.opening import open_state
 from exporter.state.postgresql import accounts as postgresql_accounts
+from exporter.state.postgresql.accounts import PostgresAccounts
 from exporter.state.postgresql.keys import PostgresKeys
 from exporter.state.source import StateSource
 from tests.conftest import MakeAccount
@@ -472,6 +473,46 @@ def test_the_last_request_of_a_dead_replica_is_told(members: Members, accounts: 
     members.pass_time(11)
     other.step()
     assert at < other.asked[account.id] < other.clock.monotonic()
+
+
+def test_the_last_request_of_a_replica_that_stopped_is_told_because_it_may_not_have_waited_for_the_response(
+    members: Members, accounts: list[Account]
+) -> None:
+    first = members.add(accounts[:1])
+    members.settle()
+    target = KeyTarget(accounts[0].provider, accounts[0].base_url, accounts[0].key.read())
+    assert first.limits.admit(target, 5) is None
+    first.holding.leave()
+    second = members.add(accounts[:1])
+
+    def is_told() -> bool:
+        second.step()
+        return accounts[0].id in second.asked
+
+    until(is_told, "told")
+    assert second.holding.replicas == 1
+
+
+@pytest.mark.parametrize("release", [lambda one: one.leave(), lambda one: one.keep_only([])], ids=["stop", "move"])
+def test_a_lease_is_released_after_what_the_database_has_not_been_told_yet(
+    members: Members,
+    make_account: MakeAccount,
+    monkeypatch: pytest.MonkeyPatch,
+    release: Callable[[Replicas], None],
+) -> None:
+    monkeypatch.setattr(PostgresAccounts, "catch_up", lambda _self: None)
+    accounts = [make_account(*MEDIA)]
+    first, second = members.add(accounts), members.add(accounts)
+    second.step()
+    members.server.stop()
+    try:
+        until(lambda: not first.state.accounts.is_up, "noticed")
+        first.state.accounts.save(MEDIA, AccountState(polls=3))
+    finally:
+        members.server.start()
+    until(lambda: all(member.state.accounts.is_up for member in members.all), "connected again")
+    release(first.replicas)
+    assert second.replicas.changes() == {MEDIA: AccountState(polls=3)}
 
 
 def test_two_states_of_one_account_become_the_newest_reading_with_the_greatest_counters(

@@ -90,7 +90,7 @@ class PostgresAccounts:
 
         There are ``MOST_CHANGES`` at most, because a heartbeat waits for them. The next call returns more.
         """
-        self._write_unsaved()
+        self.write_unsaved()
         connection = self._link.connections
         since = self._since[1] if self._since[0] == connection else "0"
         changed = self._link.run(lambda db: db.execute(_CHANGED, (since,)).fetchall())
@@ -121,7 +121,7 @@ class PostgresAccounts:
                 # Another replica saved during the poll. No counter may fall here, although the database may be away.
                 version = max(state.version, known.version)
                 self._latest[account] = replace(merged(state, known), version=version)
-        self._write_unsaved()
+        self.write_unsaved()
         with self._lock:
             return self._latest.get(account, state)
 
@@ -141,19 +141,9 @@ class PostgresAccounts:
             if self._salt not in (b"", self._link.salt):
                 self._unsaved = {**self._latest, **self._unsaved}
             self._salt = self._link.salt
-        self._write_unsaved()
+        self.write_unsaved()
 
-    def close(self) -> None:
-        """Write unsaved states and end the connection. Later saves are ignored."""
-        with self._lock:
-            self._closed = True
-        self._write_unsaved()
-        if self._keys.has_ends:  # after polls by hand, which save nothing
-            with suppress(StateUnavailableError):
-                self._link.run(self._keys.write_ends)
-        self._link.close()
-
-    def _write_unsaved(self) -> None:
+    def write_unsaved(self) -> None:
         """Write the newest state of each account that is not written yet, in batches."""
         with suppress(StateUnavailableError):
             while self._unsaved:
@@ -166,6 +156,16 @@ class PostgresAccounts:
                             self._latest[account] = saved[account]
                         if saved[account].version != state.version + 1:
                             self._news[account] = saved[account]
+
+    def close(self) -> None:
+        """Write unsaved states and end the connection. Later saves are ignored."""
+        with self._lock:
+            self._closed = True
+        self.write_unsaved()
+        if self._keys.has_ends:  # after polls by hand, which save nothing
+            with suppress(StateUnavailableError):
+                self._link.run(self._keys.write_ends)
+        self._link.close()
 
     def _put_some(
         self, db: psycopg.Connection[Any]

@@ -52,7 +52,8 @@ _LAST_REQUESTS = (
     " FROM keys JOIN replicas ON id = writers[cardinality(writers)] WHERE key = ANY(%s::bytea[]) AND id <> %s"
 )
 _KEEP_ONLY = _RELEASE % "holder = %s AND lease <> ALL(%s::bytea[])"
-_LEAVE = "DELETE FROM replicas WHERE id = %s"
+# The row stays, so that a poll that the stop cut is known to the others by its request, as that of one that died.
+_LEAVE = "UPDATE replicas SET seen_at = clock_timestamp() - %s * interval '1 second' WHERE id = %s"
 
 
 class PostgresReplicas:
@@ -135,6 +136,7 @@ class PostgresReplicas:
             if db.execute(_KEEP_ONLY, (self.id, leases)).rowcount:
                 self._link.tell_news(db)
 
+        self._accounts.write_unsaved()  # first, because who takes a lease polls by what is there
         self._link.run(work)
 
     def changes(self) -> dict[AccountKey, AccountState]:
@@ -150,9 +152,10 @@ class PostgresReplicas:
 
         def work(db: psycopg.Connection[Any]) -> None:
             db.execute(_KEEP_ONLY, (self.id, []))
-            db.execute(_LEAVE, (self.id,))
+            db.execute(_LEAVE, (LIVE_SECONDS, self.id))
             self._link.tell_news(db)
 
+        self._accounts.write_unsaved()
         self._link.run(work)
 
     def _beat(
