@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-_LISTENING = re.compile(r'msg="Listening on" address=(\S+)')
+_LISTENING = re.compile(r'msg="Listening on" (?:component=\S+ )?address=(\S+)')  # Prometheus 3 names it
 START_SECONDS = 30.0
 
 

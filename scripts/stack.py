@@ -121,7 +121,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         # Handle SIGINT too, because a shell makes background programs ignore it.
         signal.signal(number, signal.default_int_handler)
-    listening = r'msg="Listening on" address=(\S+)'
+    listening = r'msg="Listening on" (?:component=\S+ )?address=(\S+)'  # Prometheus 3 names the component
     try:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="video-api-exporter-stack-")))

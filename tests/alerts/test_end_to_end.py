@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from tests.program.running import environment, running, until, write_config
 PATIENT = 90.0
 STABLE = pytest.mark.needs("prometheus", "prometheus-alertmanager")
 UNSTABLE = pytest.mark.needs("prometheus-unstable", "prometheus-alertmanager-unstable")
+SUITES = pytest.mark.parametrize(
+    "suite", [pytest.param("", marks=STABLE, id="stable"), pytest.param("-unstable", marks=UNSTABLE, id="unstable")]
+)
 LOW = {
     "alertname": "VideoApiCreditsLow",
     "severity": "critical",
@@ -46,9 +50,7 @@ def impatient(directory: Path) -> str:
     return str(directory / "*.yml")
 
 
-@pytest.mark.parametrize(
-    "suite", [pytest.param("", marks=STABLE, id="stable"), pytest.param("-unstable", marks=UNSTABLE, id="unstable")]
-)
+@SUITES
 def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(suite: str, tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
 
@@ -102,8 +104,20 @@ def test_a_webhook_gets_credits_low_and_its_resolution_after_a_top_up(suite: str
             until(lambda: alert("on-call", "resolved"), "who is on call hears it too", PATIENT)
 
 
-@STABLE
-def test_the_stack_prints_addresses_and_a_notification_and_stops_everything_it_started(tmp_path: Path) -> None:
+def programs_of(suite: str, directory: Path) -> Path:
+    """Return a folder that has the programs of a Debian suite under their usual names."""
+    directory.mkdir()
+    for program in ("prometheus", "prometheus-alertmanager"):
+        (directory / program).symlink_to(str(shutil.which(program + suite)))
+    return directory
+
+
+@SUITES
+def test_the_stack_prints_addresses_and_a_notification_and_stops_everything_it_started(
+    suite: str, tmp_path: Path
+) -> None:
+    programs, temporary = programs_of(suite, tmp_path / "bin"), tmp_path / "tmp"
+    temporary.mkdir()
     process = subprocess.Popen(
         # A shell ignores SIGINT for what it starts in the background.
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, ROOT / "scripts/stack.py", "--speed=600"],
@@ -111,7 +125,7 @@ def test_the_stack_prints_addresses_and_a_notification_and_stops_everything_it_s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**environment(), "TMPDIR": str(tmp_path)},
+        env={**environment(), "TMPDIR": str(temporary), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
     )
     lines: list[str] = []
 
@@ -143,7 +157,7 @@ def test_the_stack_prints_addresses_and_a_notification_and_stops_everything_it_s
         reader.join(PATIENT)
         assert process.stdout is not None
         process.stdout.close()
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(temporary) == []
     assert [url for url in urls.values() if _responds(url)] == []
 
 
