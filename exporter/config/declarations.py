@@ -27,7 +27,7 @@ def declaration_of(name: str, block: ProviderBlock) -> Declaration:
         title=block.title or name,
         base_url=block.base_url,
         auth=declared.AuthRule(auth.header or "", auth.prefix or "", auth.basic, auth.query or ""),
-        requests={key: request_rule(request, block) for key, request in requests_of(block).items()},
+        requests={key: _request_rule(request, block) for key, request in requests_of(block).items()},
         variables=tuple(dict.fromkeys(block.variables or ())),
         headers=block.headers or {},
         unit=block.unit or "credits",
@@ -45,8 +45,7 @@ def declaration_of(name: str, block: ProviderBlock) -> Declaration:
     )
 
 
-def request_rule(request: RequestBlock, block: ProviderBlock) -> declared.RequestRule:
-    """Return a request with what is read of its response."""
+def _request_rule(request: RequestBlock, block: ProviderBlock) -> declared.RequestRule:
     credits = request.credits or provider_schema.FiguresBlock()
     operations, plan = request.operations, request.plan or provider_schema.PlanBlock()
     none, statuses = request.no_subscription or (None, (404,))

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from exporter.config import checking
 from exporter.config.block import Block
-from exporter.config.declarations import declaration_of, quota_name, request_rule, requests_of
+from exporter.config.declarations import declaration_of, quota_name, requests_of
 from exporter.config.document import UNREADABLE, Location, Map, Path
 from exporter.config.provider_schema import ProviderBlock, RequestBlock
 from exporter.config.report import Report
 from exporter.config.rules import kind
 from exporter.providers.declaration import Declaration
 from exporter.providers.examples import differences
+from exporter.providers.templates import variables_of
 
 _FIGURES = ("credits", "quotas", "operations", "storage", "channels", "period", "plan")
 _BLOCKS = ("credits", "storage", "channels", "period", "usage_period", "plan", "generated_at")
@@ -122,7 +123,7 @@ def _of_request(block: ProviderBlock, request: RequestBlock, *where: str) -> Ite
         yield (*where, "query", str(block.auth.query)), "is the parameter that carries the key. Leave it out"
     if request.json_ is not None and request.method != "POST":
         yield (*where, "json"), "is sent with `method: POST` alone. Add it"
-    yield from _undeclared(block, request_rule(request, block).variables, *where)
+    yield from _undeclared(block, _variables(request), *where)
 
 
 def _of_figures(request: RequestBlock, *where: str) -> Iterator[tuple[Path, str]]:
@@ -145,7 +146,7 @@ def _of_credits(requests: Mapping[tuple[str, ...], RequestBlock]) -> Iterator[tu
     """Yield the figures of the headline unit that no other figure needs. The requests count together."""
     given = {name: place for place, request in requests.items() for name in _credits(request)}
     if "granted" in given and ("used" not in given or "limit" in given):
-        yield (*given["granted"], "credits", "granted"), "is read with `used`, and in place of `limit`"
+        yield (*given["granted"], "credits", "granted"), "needs `used`, and stands in place of `limit`"
     if "window" in given and not given.keys() & {"balance", "limit", "remaining", "granted"}:
         yield (
             (*given["window"], "credits", "window"),
@@ -165,15 +166,19 @@ def _twice(requests: Mapping[tuple[str, ...], RequestBlock]) -> Iterator[tuple[P
         figures: list[Path] = [*single, *(("credits", name) for name in _credits(request))]
         for figure in figures:
             if figure in known:
-                yield (*place, *figure), "stands with another request already, and a figure has one place"
+                yield (*place, *figure), "is given by another request already, and only one can give it"
         known.update(figures)
+
+
+def _variables(request: RequestBlock) -> frozenset[str]:
+    in_query = (template.variables for template in (request.query or {}).values())
+    return request.path.variables.union(variables_of(request.json_), *in_query)
 
 
 def _unused(block: ProviderBlock) -> Iterator[tuple[Path, str]]:
     basic = block.auth.basic.variables if block.auth.basic else frozenset()
     headers = (value.variables for value in (block.headers or {}).values())
-    paths = (request_rule(request, block).variables for request in requests_of(block).values())
-    used = basic.union(*headers, *paths)
+    used = basic.union(*headers, *map(_variables, requests_of(block).values()))
     for position, name in enumerate(block.variables or ()):
         if name not in used:
             yield ("variables", position), "is used nowhere. Write it in braces where it belongs, or leave it out"

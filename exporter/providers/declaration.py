@@ -9,7 +9,7 @@ from functools import cached_property
 from exporter.providers.base import Price
 from exporter.providers.expressions import Expression
 from exporter.providers.readers import ResponseField
-from exporter.providers.templates import Template, variables_of
+from exporter.providers.templates import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,6 @@ class RequestRule:
     usage_period: SpanRule = field(default_factory=SpanRule)
     plan: PlanRule = field(default_factory=PlanRule)
     generated_at: ResponseField | None = None
-
-    @property
-    def variables(self) -> frozenset[str]:
-        """Return the names of the variables that it needs."""
-        in_query = (template.variables for template in self.query.values())
-        return self.path.variables.union(variables_of(self.body), *in_query)
 
 
 @dataclass(frozen=True)
