@@ -38,10 +38,11 @@ _PUT_COOLDOWN = "INSERT OR REPLACE INTO cooldowns(key, seconds, boot, monotonic,
 _DATE_COOLDOWN = "UPDATE cooldowns SET boot = ?, monotonic = ? WHERE key = ?"
 _FORGET_COOLDOWN = "DELETE FROM cooldowns WHERE key = ?"
 _REQUESTS = "SELECT id, boot, monotonic, wall FROM requests"
-_REQUESTS_OF_KEY = "SELECT id, writer, boot, monotonic, wall FROM requests WHERE key = ?"
+_REQUESTS_OF_OTHERS = "SELECT boot, monotonic, wall FROM requests WHERE key = ? AND writer <> ?"
 _PUT_REQUEST = "INSERT INTO requests(key, writer, boot, monotonic, wall) VALUES (?, ?, ?, ?, ?)"
 _DATE_REQUEST = "UPDATE requests SET boot = ?, monotonic = ? WHERE id = ?"
 _FORGET_REQUEST = "DELETE FROM requests WHERE id = ?"
+_FORGET_REQUESTS_OF_KEY = "DELETE FROM requests WHERE key = ? AND boot = ? AND monotonic <= ?"
 _END_REQUEST = "UPDATE requests SET monotonic = ?, wall = ? WHERE id = ? AND writer = ?"
 
 T = TypeVar("T")
@@ -145,14 +146,9 @@ class KeyRecords:
             db.execute(_PUT_COOLDOWN, (key, left, self._boot, now, cooldown.ends_at - left))
 
     def _requests_of_others(self, db: sqlite3.Connection, key: bytes) -> list[float]:
-        others = []
-        for number, writer, *written in db.execute(_REQUESTS_OF_KEY, (key,)).fetchall():
-            age = self._age(*written)
-            if age >= WINDOW_SECONDS:
-                db.execute(_FORGET_REQUEST, (number,))
-            elif writer != self._writer:
-                others.append(self._clock.monotonic() - age)
-        return others
+        now = self._clock.monotonic()
+        db.execute(_FORGET_REQUESTS_OF_KEY, (key, self._boot, now - WINDOW_SECONDS))
+        return [now - self._age(*written) for written in db.execute(_REQUESTS_OF_OTHERS, (key, self._writer))]
 
     def _date_by_this_boot(self, db: sqlite3.Connection) -> None:
         """Convert rows of earlier boots to this boot's clock, so that later jumps of the wall clock change nothing."""
