@@ -29,7 +29,8 @@ def label(value: str) -> str:
 
     It is interned, because thousands of accounts have the same few services and plans.
     """
-    return sys.intern(value[:_MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8"))
+    text = value[:_MAX_CHARACTERS]
+    return sys.intern(text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def parse_number(value: object) -> float | None:
@@ -99,8 +100,13 @@ class FieldReader:
         """Return whether the vendor sent the field with a value other than null."""
         return self._values.get(name) is not None
 
-    def _first(self, names: tuple[str, ...]) -> str:
-        return next((name for name in names if self.sent(name)), names[0])
+    def _first(self, names: tuple[str, ...]) -> tuple[str, object]:
+        """Return the first of these fields that was sent, and its value."""
+        for name in names:
+            value = self._values.get(name)
+            if value is not None:
+                return name, value
+        return names[0], None
 
     def reject(self, name: str) -> None:
         """Note that a field could not be read."""
@@ -109,8 +115,7 @@ class FieldReader:
 
     def number(self, *names: str) -> float | None:
         """Return the first of these fields that was sent, as a number. ``"unlimited"`` is ``inf``."""
-        name = self._first(names)
-        value = self._values.get(name)
+        name, value = self._first(names)
         if value is None:
             return None
         number = parse_number(value)
@@ -136,8 +141,7 @@ class FieldReader:
 
     def time(self, *names: str) -> float | None:
         """Return the first of these fields that was sent, an ISO 8601 time, as Unix seconds."""
-        name = self._first(names)
-        value = self._values.get(name)
+        name, value = self._first(names)
         if value is None:
             return None
         moment = parse_time(value) if isinstance(value, str) else None
