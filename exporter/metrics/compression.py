@@ -10,6 +10,8 @@ from isal import isal_zlib
 
 _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"
 _LAST_BLOCK = b"\x03\0"
+_RUN = 16
+"""Neighbouring segments whose compressed text is joined. The kernel takes fewer parts then, and little is copied."""
 
 
 class Segment(NamedTuple):
@@ -50,6 +52,7 @@ class Member:
         """Begin with segments without text."""
         self.segments = [_EMPTY] * count
         self._deflated = [b""] * count
+        self._joined = [b""] * -(-count // _RUN)
         self._leaves = 1 << max(0, count - 1).bit_length()
         # The root is node 1, and the nodes below node n are 2n and 2n + 1.
         self._crcs, self._sizes = ([0] * (2 * self._leaves) for _ in range(2))
@@ -59,6 +62,8 @@ class Member:
         for number, segment in segments.items():
             self.segments[number] = segment
             self._deflated[number], self._crcs[self._leaves + number], self._sizes[self._leaves + number] = segment
+        for run in {number // _RUN for number in segments}:
+            self._joined[run] = b"".join(self._deflated[run * _RUN : (run + 1) * _RUN])
         nodes = {(self._leaves + number) >> 1 for number in segments}
         while nodes - {0}:
             for node in nodes:
@@ -72,4 +77,4 @@ class Member:
         """Return the parts of the member, with one more segment at its end."""
         crc = isal_zlib.crc32_combine(self._crcs[1], last.crc, last.size)
         trailer = struct.pack("<II", crc, (self._sizes[1] + last.size) & 0xFFFFFFFF)
-        return [_GZIP_HEADER, *filter(None, self._deflated), last.deflated + _LAST_BLOCK + trailer]
+        return [_GZIP_HEADER, *self._joined, last.deflated + _LAST_BLOCK + trailer]

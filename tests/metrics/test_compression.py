@@ -12,7 +12,7 @@ from exporter.metrics.compression import Member, compress
 TEXTS = st.binary(max_size=40)
 
 
-@given(st.integers(0, 9), st.lists(st.dictionaries(st.integers(0, 8), TEXTS)), TEXTS)
+@given(st.integers(0, 40), st.lists(st.dictionaries(st.integers(0, 39), TEXTS)), TEXTS)
 def test_a_member_has_the_present_text_of_every_segment(
     count: int, replacements: list[dict[int, bytes]], last: bytes
 ) -> None:
