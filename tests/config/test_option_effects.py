@@ -12,6 +12,8 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exporter.config.block import Block
 from exporter.config.load import json_schema
@@ -287,3 +289,32 @@ def test_an_example_that_is_wrong_is_an_error(tmp_path: Path) -> None:
     example = {"response": json.loads(json.dumps(DOCUMENT)), "status": 200, "expect": {"credits_monthly_used": 11}}
     [told] = mistakes(changed(BASE, ("examples", [example])), tmp_path)
     assert told == "examples[0].expect.*: the example gives 10"
+
+
+VALUES = st.sampled_from(
+    (
+        *(None, True, 0, -1, 1e400, "", "a", "a b", "{v}", "{", "/v1", "1h", [], ["a"], [None], {}, {"value": "a"}),
+        *(
+            {"value": "a b"},
+            {"value": ["a"]},
+            {"a": 1},
+            {"a": "{v}"},
+            [{"each": "a", "name": "a b", "used": "u"}],
+            [{}],
+        ),
+    )
+)
+PLACES = st.sampled_from(sorted({place.replace("quotas.", "quotas.0.") for place in LEAVES if "examples" not in place}))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(PLACES, VALUES), min_size=1, max_size=3))
+def test_a_wrong_provider_is_told_in_sentences_and_a_right_one_reads_a_response(
+    changes: list[tuple[str, Any]], tmp_path: Path
+) -> None:
+    try:
+        provider = changed(BASE, *changes)
+    except (TypeError, KeyError, IndexError, ValueError):
+        return  # two changes of which one took the place of the other
+    if not mistakes(provider, tmp_path):
+        seen(provider, tmp_path)
