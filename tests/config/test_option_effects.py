@@ -291,7 +291,7 @@ def test_an_example_that_is_wrong_is_an_error(tmp_path: Path) -> None:
     assert told == "examples[0].expect.*: the example gives 10"
 
 
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
     (
         *(None, True, 0, -1, 1e400, "", "a", "a b", "{v}", "{", "/v1", "1h", [], ["a"], [None], {}, {"value": "a"}),
         *(
