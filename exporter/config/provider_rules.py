@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any, cast
+from typing import Any
 
 from exporter.config.rules import NAME, Rule, text
 from exporter.providers.declared import RESPONSE_REASONS
@@ -158,9 +158,9 @@ def _unit(value: object) -> str:
 
 
 def _reason(value: object) -> str:
-    if value not in RESPONSE_REASONS:
+    if not isinstance(value, str) or value not in RESPONSE_REASONS:
         raise ValueError(f"must be one of {', '.join(RESPONSE_REASONS)}")
-    return cast("str", value)
+    return value
 
 
 def _status(value: object) -> int:

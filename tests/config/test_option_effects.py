@@ -244,6 +244,7 @@ def test_an_option_has_an_effect(option: str, tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ([("errors.reasons", {"C1": "forbidden"})], "errors.reasons: belongs to `code`, which is not given"),
+        ([CODE, ("errors.reasons", {"C1": ["forbidden"]})], "errors.reasons.*: must be one of auth, forbidden,"),
         ([("errors.statuses", {200: "rate_limited"})], "errors.statuses.*: is no refusal."),
         ([("auth", {"query": "key", "prefix": "Bearer "})], "auth.prefix: belongs to `header`, which is not given"),
         ([("variables", ["v"])], "variables[0]: is used nowhere. Write it in braces where it belongs, or leave it out"),
