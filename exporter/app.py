@@ -53,7 +53,7 @@ def serve(
     log: LogWriter,
     announce: Callable[[Sequence[str]], None],
 ) -> int:
-    """Poll and serve until told to stop. Return the exit status. Raise UsageError, ConfigError or StartError.
+    """Poll and serve until a signal stops it. Return the exit status. Raise UsageError, ConfigError or StartError.
 
     ``announce`` is called with the addresses that are served, with their real ports.
     """
@@ -145,7 +145,7 @@ class App:
         self._polls = Polls(self._poller, clock, self._metrics.poll_lag.observe, holding)
 
     def run(self, announce: Callable[[Sequence[str]], None]) -> bool:
-        """Bind, then serve and poll until told to stop. Return whether every poll has ended."""
+        """Bind, then serve and poll until a signal stops it. Return whether every poll has ended."""
         routes = self._routes()
         server = Server(
             routes,

@@ -36,7 +36,7 @@ def split(booked: Booked) -> Iterator[tuple[int, str, Decimal]]:
         elif begins and sum(now.values(), ZERO) <= step.spent + _DUST:
             parts, counts = now, now  # the vendor's counts began after the reading before
         elif step.before is None or not counts:
-            parts, counts = {}, now  # they began before the readings, nobody knows when
+            parts, counts = {}, now  # they began before the readings, at an unknown time
         else:
             # A count that falls in another way was corrected by the vendor.
             parts = {name: max(ZERO, used - counts.get(name, ZERO)) for name, used in now.items()}

@@ -106,7 +106,7 @@ def _user(value: object) -> str:
 
 
 def _bcrypt_hash(value: object) -> bytes:
-    # Do not repeat the value, because somebody may have written a password here.
+    # Do not repeat the value, because it may be a password in the wrong place.
     # Reject a user without a hash. Dropping it could leave no users, which disables authentication.
     if not isinstance(value, str) or not _BCRYPT.fullmatch(value):
         raise ValueError(_NO_HASH)
