@@ -11,6 +11,7 @@ import hmac
 import json
 import secrets
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -62,6 +63,7 @@ class KeyRecords:
         self._writer = secrets.token_bytes(8)
         self._under_way: dict[tuple[KeyTarget, float], int | None] = {}
         self._unsaved: dict[KeyTarget, Cooldown] = {}
+        self._lock = threading.Lock()
         self._unsaved_requests: list[tuple[KeyTarget, float]] = []
         self._restored: dict[bytes, Cooldown] = {}
         self._salt = b""
@@ -98,7 +100,9 @@ class KeyRecords:
     def note_request(self, target: KeyTarget, until: float) -> None:
         """Note a request that could not be recorded. Never raises."""
         since = self._clock.monotonic() - WINDOW_SECONDS
-        self._unsaved_requests = [*(each for each in self._unsaved_requests if each[1] > since), (target, until)]
+        self._under_way.pop((target, until), None)  # its transaction may have failed at the end
+        with self._lock:
+            self._unsaved_requests = [*(each for each in self._unsaved_requests if each[1] > since), (target, until)]
 
     def end_request(self, target: KeyTarget, until: float) -> None:
         """Date the request that was admitted with ``until`` to now, in the transaction of the next save."""
@@ -107,8 +111,10 @@ class KeyRecords:
         if number is not None:
             ended = now, self._clock.wall(), number, self._writer
             self._state.later.append(lambda db: db.execute(_END_REQUEST, ended))
-        elif (noted := (target, until)) in self._unsaved_requests:
-            self._unsaved_requests = [(target, now) if each == noted else each for each in self._unsaved_requests]
+            return
+        with self._lock:
+            noted = self._unsaved_requests
+            self._unsaved_requests = [(target, now) if each == (target, until) else each for each in noted]
 
     def put_cooldown(self, target: KeyTarget, cooldown: Cooldown) -> Cooldown:
         """Write a cool-down, unless the file has a longer one. Return the cool-down that is in the file now."""
@@ -120,21 +126,31 @@ class KeyRecords:
         return self._write(work)
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        requests = self._unsaved_requests
+        unsaved: dict[KeyTarget, Cooldown] = {}
+        requests: list[tuple[KeyTarget, float]] = []
 
         def whole(db: sqlite3.Connection) -> T:
-            for target, cooldown in self._unsaved.items():
+            unsaved.update(self._unsaved)
+            for target, cooldown in unsaved.items():
                 self._put_cooldown(db, target, cooldown)
+            with self._lock:  # taken here, because only one thread writes at a time
+                requests.extend(self._unsaved_requests)
+                self._unsaved_requests = []
             now, wall = self._clock.monotonic(), self._clock.wall()
             for target, at in requests:
                 written = self._boot, at, wall - (now - at)
                 db.execute(_PUT_REQUEST, (_digest(_salt(db), target), self._writer, *written))
             return work(db)
 
-        result = self._state.write(whole)
-        self._unsaved.clear()
-        if requests:
-            self._unsaved_requests = [each for each in self._unsaved_requests if each not in requests]
+        try:
+            result = self._state.write(whole)
+        except BaseException:
+            with self._lock:
+                self._unsaved_requests = [*requests, *self._unsaved_requests]
+            raise
+        for target, cooldown in unsaved.items():
+            if self._unsaved.get(target) is cooldown:  # else another thread has put a new one since
+                self._unsaved.pop(target, None)
         return result
 
     def _put_cooldown(self, db: sqlite3.Connection, target: KeyTarget, cooldown: Cooldown) -> None:

@@ -28,6 +28,7 @@ from tests.state.test_state_faults import full_disk
 
 BASE = "https://api.vidnavigator.com/v1"
 HOUR = 3600.0
+PATIENT = 20.0
 Start = Callable[..., Limits]
 
 
@@ -319,6 +320,35 @@ def test_a_cooldown_without_a_positive_length_is_none(start: Start, asked: float
     limits.cool_down(key, asked)
     assert (limits.cooldown(key), limits.cooldown_until(key)) == (None, None)
     assert limits.admit(key, 1) is None
+
+
+def test_a_cooldown_that_comes_while_another_is_committed_is_written_too(path: Path, clock: Any) -> None:
+    first, second = target(), target()
+    committed, second_waits, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(StateFile):
+        def write(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+            if committed.is_set():
+                second_waits.set()
+                go_on.wait(PATIENT)
+            result = super().write(work)
+            if not committed.is_set() and threading.current_thread() is one:
+                committed.set()
+                two.start()
+                second_waits.wait(PATIENT)
+            return result
+
+    with closing(Slow(path, clock, exclusive=True)) as file:
+        one = threading.Thread(target=lambda: limits.cool_down(first, 100))
+        two = threading.Thread(target=lambda: limits.cool_down(second, 200))
+        limits = Limits(clock, KeyRecords(file, clock))
+        one.start()
+        one.join(PATIENT)
+        go_on.set()
+        two.join(PATIENT)
+    with closing(StateFile.open(path, clock, exclusive=True)) as reopened:
+        again = Limits(clock, KeyRecords(reopened, clock))
+        assert (again.cooldown(first), again.cooldown(second)) == (100, 200)
 
 
 def test_the_end_of_the_last_cooldown_stays_known(start: Start, clock: Any) -> None:

@@ -133,6 +133,7 @@ class PostgresKeys:
     def note_request(self, target: KeyTarget, until: float) -> None:
         """Note a request that could not be recorded. Never raises."""
         now = self._clock.monotonic()
+        self._under_way.pop((target, until), None)  # its transaction may have failed at the end
         with self._lock:
             times = self._unsaved_requests.get(target, ())
             self._unsaved_requests[target] = [*(at for at in times if now - at < WINDOW_SECONDS), until]
