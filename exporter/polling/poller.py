@@ -142,7 +142,7 @@ class Poller:
                 if isinstance(error, (AuthError, ForbiddenError)):
                     state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(target.key))
                 return self._conclude(account, replace(state, last_status=session.status), start, error, target)
-            state = replace(_with_usage(account, state, usage, self._clock.wall()), last_status=session.status)
+            state = _with_usage(account, state, usage, self._clock.wall(), session.status)
             state = self._collect_others(account, state, self._memory(account), session)
             return self._conclude(account, state, start, None, target)
 
@@ -211,15 +211,15 @@ class Poller:
             state = replace(state, refused_until=self._wall(memory.refused_until))
         while state.refusals and next_poll < memory.refused_until:
             next_poll += account.interval
-        state = replace(state, next_poll=self._wall(next_poll))
+        at, took, planned = self._clock.wall(), now - start, self._wall(next_poll)
+        state = replace(state, next_poll=planned, polls=state.polls + 1, last_poll=at, last_duration=took)
         if target is not None:
             state, known = self._with_cooldown(state, target), state.cooldown_until
             if state.cooldown_until != known:
                 self._show_cooldown_of_others(key, target)
-        self._metrics.poll_duration.labels(account.provider).observe(now - start)
-        state = replace(state, polls=state.polls + 1, last_poll=self._clock.wall(), last_duration=now - start)
+        self._metrics.poll_duration.labels(account.provider).observe(took)
         self.commits.commit(account, state)
-        _tell(account, before, error, now - start)
+        _tell(account, before, error, took)
         return Result(next_due)
 
     def _with_cooldown(self, state: AccountState, target: KeyTarget) -> AccountState:
@@ -252,14 +252,14 @@ def _restored(state: AccountState, clock: Clock) -> _Memory:
     return memory
 
 
-def _with_usage(account: Account, state: AccountState, usage: Part, wall: float) -> AccountState:
+def _with_usage(account: Account, state: AccountState, usage: Part, wall: float, status: int | None) -> AccountState:
     """Take a good usage response. One that is older than the last is left out, and the last one ages."""
     before, read_before = state.usage, state.part_times.get("usage")
     book = state.ledger
     if isinstance(usage, Usage):
         if before is not None and ledger.is_lagging(book, usage):
             logger.info("the response is older than the last one and was left out", extra=_about(account))
-            return replace(state, last_success=wall)
+            return replace(state, last_success=wall, last_status=status)
         # Take the limit of the last reading, because a reading of 0 may have lost its limit too.
         limit = before.monthly_limit if before is not None else None
         warning = account.thresholds.credits.warning.amount(limit, CREDITS_WITHOUT_LIMIT.warning.value)
@@ -273,13 +273,14 @@ def _with_usage(account: Account, state: AccountState, usage: Part, wall: float)
         part_times={**state.part_times, "usage": wall},
         ledger=book,
         last_success=wall,
+        last_status=status,
         reading_gap=None if read_before is None else max(0.0, wall - read_before),
     )
 
 
 def _with_outcome(state: AccountState, error: PollError | None) -> AccountState:
     if error is None:
-        return replace(_without_refusals(state), failure=None)
+        return replace(state, failure=None, refusals=0, refused_key="", refused_until=None)
     failure = Failure(error.reason, str(error))
     return replace(state, failure=failure, failures=_counted(state.failures, error.reason))
 
