@@ -51,7 +51,6 @@ class Member:
     def __init__(self, count: int) -> None:
         """Begin with segments without text."""
         self.segments = [_EMPTY] * count
-        self._deflated = [b""] * count
         self._joined = [b""] * -(-count // _RUN)
         self._leaves = 1 << max(0, count - 1).bit_length()
         # The root is node 1, and the nodes below node n are 2n and 2n + 1.
@@ -61,9 +60,10 @@ class Member:
         """Replace the segments with these numbers."""
         for number, segment in segments.items():
             self.segments[number] = segment
-            self._deflated[number], self._crcs[self._leaves + number], self._sizes[self._leaves + number] = segment
+            self._crcs[self._leaves + number], self._sizes[self._leaves + number] = segment.crc, segment.size
         for run in {number // _RUN for number in segments}:
-            self._joined[run] = b"".join(self._deflated[run * _RUN : (run + 1) * _RUN])
+            neighbours = self.segments[run * _RUN : (run + 1) * _RUN]
+            self._joined[run] = b"".join([segment.deflated for segment in neighbours])
         nodes = {(self._leaves + number) >> 1 for number in segments}
         while nodes - {0}:
             for node in nodes:

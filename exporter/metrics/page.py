@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 
 from prometheus_client import exposition as prometheus_text
@@ -21,6 +20,7 @@ from exporter.metrics.compression import Member, Segment, compress
 from exporter.metrics.family import Family
 from exporter.metrics.grid import Grid
 from exporter.metrics.negotiation import gzip_accepted, negotiate
+from exporter.metrics.own_text import OwnText
 from exporter.metrics.render import escape
 from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
@@ -127,7 +127,7 @@ class Exposition:
         self._grid = Grid((), [()] * len(families), 0)
         self._text = _Page(
             [_header(f.name, f.help.replace("\\", r"\\").replace("\n", r"\n"), f.type) for f in families],
-            partial(prometheus_text.generate_latest, registry),
+            OwnText(registry, prometheus_text.generate_latest),
             own_max_age,
         )
         self._openmetrics = _Page(
@@ -135,7 +135,7 @@ class Exposition:
                 _header(f.name.removesuffix("_total" if f.type == "counter" else ""), escape(f.help), f.type)
                 for f in families
             ],
-            partial(openmetrics.generate_latest, registry),
+            OwnText(registry, openmetrics.generate_latest),
             own_max_age,
         )
 
