@@ -95,7 +95,6 @@ class StateFile:
 
     def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
         """Return the states that the file has of these accounts. Unreadable rows are logged and skipped."""
-        decode = decoder()
         states: dict[AccountKey, AccountState] = {}
 
         def read(db: sqlite3.Connection) -> None:
@@ -109,7 +108,7 @@ class StateFile:
                 try:
                     if check != checksum(name, content):
                         raise ValueError("the checksum does not match")
-                    states[account] = decode(content)
+                    states[account] = decoder()(content)  # made for the first state, because a new file needs none
                 except (ValueError, TypeError) as error:  # a bad row must not affect the others
                     logger.warning("state file %s: skipping account %s, counters at 0: %s", self._path, name, error)
 

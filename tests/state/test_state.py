@@ -32,6 +32,7 @@ from exporter.readings import (
     Usage,
 )
 from exporter.runtime.clock import SystemClock
+from exporter.state.codec import decoder
 from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.sqlite import StateFile
 from tests.state.everything import everything
@@ -325,3 +326,10 @@ def test_the_schema_has_a_version_and_an_application_id(path: Path, clock: Any) 
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         assert db.execute("PRAGMA application_id").fetchone() != (0,)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_first_start_does_not_wait_for_what_reads_states(tmp_path: Path) -> None:
+    decoder.cache_clear()
+    with closing(StateFile.open(tmp_path / "state.db", SystemClock(), exclusive=True)) as state:
+        assert state.load([MEDIA, ARCHIVE]) == {}
+    assert decoder.cache_info().misses == 0
