@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client.utils import floatToGoString
 
@@ -28,12 +28,14 @@ class Renderer:
         self._labels = {name: escape(value).replace("%", "%%") for name, value in zip(names, values, strict=True)}
         self._braces = _template(self._labels) % ()
 
-    def __call__(self, family: Family, samples: Iterable[Sample]) -> bytes:
+    def __call__(self, family: Family, samples: Sequence[Sample]) -> bytes:
         """Return the lines of one family's samples with labels sorted by name, or b"" without samples.
 
         Raises ValueError for a sample that would make the whole page invalid. That is a value that is
         NaN or not a number, a wrong number of labels, a label that is not a string, or the same labels twice.
         """
+        if not samples:
+            return b""
         name, own = family.name, family.labels
         template = _template({**self._labels, **{label: f"%({label})s" for label in own}}) if own else ""
         lines: dict[str, str] = {}
