@@ -221,16 +221,21 @@ def many_table(result: dict[str, Any]) -> str:
     rows = {
         "start with the states of an earlier run, s": result["ready_s"],
         "resident MB after the start": result["memory_at_start_mb"],
-        "resident MB after a scrape and the status page": result["memory_mb"],
+        "resident MB after scrapes and pages": result["memory_mb"],
+        "resident MB after a reload": result["memory_after_reload_mb"],
         "resident MB at the most": result["memory_peak_mb"],
-        **{f"`{path}`, s": seconds for path, seconds in result["endpoints"].items()},
-        "`/-/healthy` at the worst beside a scrape, s": result["health_meanwhile_s"],
         "reload that removes an account, s": result["reload_s"],
         "`/metrics` after it, s": result["page_after_reload_s"],
-        "`/-/healthy` at the worst beside that, s": result["health_after_reload_s"],
+        "`/-/healthy` at the worst beside the reload, s": result["health"]["reload"],
     }
     lines = [f"| {result['accounts']:,} accounts | |", "| --- | ---: |"]
-    return "\n".join([*lines, *(f"| {name} | {_figure(value)} |" for name, value in rows.items())]) + "\n"
+    lines += [f"| {name} | {_figure(value)} |" for name, value in rows.items()]
+    lines += ["", "| path | first byte s | last byte s | `/-/healthy` at the worst beside it s |"]
+    lines += ["| --- | ---: | ---: | ---: |"]
+    for path, seconds in result["endpoints"].items():
+        figures = result["first"][path], seconds, result["health"][path]
+        lines.append(f"| `{path}` | " + " | ".join(map(_figure, figures)) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def pause_table(result: dict[str, Any]) -> str:
