@@ -127,6 +127,31 @@ def test_a_key_in_the_query_shows_nowhere(start: Start, caplog: pytest.LogCaptur
     assert state.failure is not None
 
 
+def test_a_key_that_the_vendor_sends_as_a_name_a_unit_or_a_code_shows_nowhere(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = start("""    auth: {header: k}
+    errors: {code: code, message: words}
+    usage:
+      path: /v1
+      credits: {balance: amount}
+      plan: {name: plan}
+      operations: {each: packs, name: name, used: used, unit: unit}
+      quotas: [{each: packs, name: name, unit: {value: unit}, used: used}]""")
+    packs = [{"name": KEY, "unit": f"per {KEY}", "used": 5}, {"name": f"my {KEY}", "unit": KEY, "used": KEY}]
+    for response in (
+        RawResponse(200, {}, {"amount": KEY, "plan": KEY, "packs": packs}),
+        RawResponse(200, {}, {"amount": {KEY: 5}, "plan": "free", "packs": {KEY: packs}}),
+        RawResponse(400, {}, {"code": KEY}),
+    ):
+        state = one.poll(response)
+        told = repr(state) + caplog.text + one.exposition.body("", "").data.decode()
+        assert KEY not in told
+        assert KEY[2:20] not in told
+    assert state.failure is not None
+    assert state.failure.message == "HTTP 400: <redacted>"
+
+
 @pytest.mark.parametrize(
     "response",
     [
