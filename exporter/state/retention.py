@@ -71,6 +71,8 @@ def in_order(before: Packed | None, new: Packed, now: float) -> tuple[Packed | N
 
 def keep(execute: Execute, account: int | str, earlier: Packed, last: Packed, now: float, kept: Kept) -> None:
     """Add ``earlier`` to the history if ``last`` is of another hour or day. Drop what is too old."""
+    if earlier.at // HOUR == last.at // HOUR:
+        return
     now = max(now, last.at)
     reading = undamaged(chunks.decode, earlier.content, account)
     for span, seconds in ((HOUR, kept.hourly), (DAY, kept.daily)):
