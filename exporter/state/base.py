@@ -34,6 +34,10 @@ class KeyTarget:
     base_url: str
     key: str = field(repr=False)
 
+    def __hash__(self) -> int:
+        # It is looked up many times in a poll, and two keys that are equal are rarely of different vendors.
+        return hash(self.key)
+
 
 Group = KeyTarget | AccountKey
 """What one replica polls. It is all accounts of a key, or an account whose key cannot be read."""
