@@ -64,13 +64,14 @@ class Member:
         for run in {number // _RUN for number in segments}:
             neighbours = self.segments[run * _RUN : (run + 1) * _RUN]
             self._joined[run] = b"".join([segment.deflated for segment in neighbours])
+        crcs, sizes = self._crcs, self._sizes
         nodes = {(self._leaves + number) >> 1 for number in segments}
         while nodes - {0}:
             for node in nodes:
-                left, right = 2 * node, 2 * node + 1
-                size = self._sizes[right]
-                self._crcs[node] = isal_zlib.crc32_combine(self._crcs[left], self._crcs[right], size)
-                self._sizes[node] = self._sizes[left] + size
+                right = 2 * node + 1
+                size = sizes[right]
+                crcs[node] = isal_zlib.crc32_combine(crcs[right - 1], crcs[right], size) if size else crcs[right - 1]
+                sizes[node] = sizes[right - 1] + size
             nodes = {node >> 1 for node in nodes}
 
     def parts(self, last: Segment) -> list[bytes]:

@@ -43,7 +43,7 @@ class Grid:
         self.row = {account: row for row, account in enumerate(accounts)}
         self.generation = generation
         self._rows = len(accounts)
-        self._families = max(1, SEGMENT // max(1, len(accounts)))  # in a segment
+        self._families = max(1, 2 * SEGMENT // max(1, len(accounts)))  # in a segment
         self._blocks = max(1, -(-len(accounts) // SEGMENT))  # segments beside each other
         self._strips: list[list[bytes]] = []
         self._sizes: list[array[int]] = []
