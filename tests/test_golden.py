@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,7 +115,7 @@ def page(clock: FakeClock, make_account: MakeAccount, tmp_path: Path) -> dict[st
         )
         for name, responses in RESPONSES.items()
     ]
-    accounts = [replace(account, provider="acme") if account.name == "declared" else account for account in accounts]
+    accounts = [account._replace(provider="acme") if account.name == "declared" else account for account in accounts]
     metrics.set_accounts(account.provider for account in accounts)
     metrics.reload_successful.set(1)
     metrics.reload_success_time.set(clock.wall())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +34,7 @@ _STAND_INS = {"name": "?", "provider": "?"}
 
 _OWN = {name: rule_of(schema.AccountBlock, name) for name in ("name", *KEY_FIELDS)}
 """The keys in which no two accounts are alike, with their rules."""
-_COMMON = [field.name for field in fields(Account) if field.name not in ("name", "key")]
+_COMMON = [name for name in Account._fields if name not in ("name", "key")]
 
 _Shared = TypeVar("_Shared")
 

@@ -7,7 +7,6 @@ come straight from the lives of the accounts, because thousands of requests over
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def live(world: World, config_file: Path, state_path: Path, is_stopping: Callabl
     config, clock = load(config_file, PROVIDERS, {}), SetClock(world.calendar.real(BIRTH))
     vendors = {account.name: _Vendor(account, world, clock) for account in world.accounts if not account.is_new}
     accounts = [
-        replace(account, collect=("usage",), key=KeySource("literal", secret=world.keys[account.name]))
+        account._replace(collect=("usage",), key=KeySource("literal", secret=world.keys[account.name]))
         for account in config.accounts
         if account.name in vendors
     ]

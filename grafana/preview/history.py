@@ -13,7 +13,6 @@ import logging
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def _scrapes(folder: Path, start: float, end: float) -> Iterator[str]:
     with Vendors(log_limit=0) as vendors:
         config = load(make_world(vendors, clock=clock.wall).write_config(folder), PROVIDERS, {})
         accounts = [
-            replace(account, interval=POLL_SECONDS, stale_after=3 * POLL_SECONDS) for account in config.accounts
+            account._replace(interval=POLL_SECONDS, stale_after=3 * POLL_SECONDS) for account in config.accounts
         ]
         metrics = _self_metrics(accounts, clock)
         exposition = Exposition(FAMILIES, metrics.registry, clock)

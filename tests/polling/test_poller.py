@@ -310,7 +310,7 @@ def test_a_refused_key_is_asked_with_less_and_less_up_to_once_an_hour(bench: Ben
 def test_a_refused_key_that_was_replaced_is_tried_at_the_next_slot(
     clock: FakeClock, make_account: MakeAccount, key_file: Path
 ) -> None:
-    bench = Bench(clock, replace(make_account(), key=KeySource("file", str(key_file))))
+    bench = Bench(clock, make_account()._replace(key=KeySource("file", str(key_file))))
     bench.poll(response({}, 401))
     clock.advance(60)
     assert bench.poll().wait is not None
@@ -396,7 +396,7 @@ def test_the_minute_of_a_slow_request_runs_from_its_end(clock: FakeClock, make_a
 def test_an_unreadable_key_is_a_credential_failure_and_sends_nothing(
     clock: FakeClock, make_account: MakeAccount, tmp_path: Path
 ) -> None:
-    bench = Bench(clock, replace(make_account(), key=KeySource("file", str(tmp_path / "missing"))))
+    bench = Bench(clock, make_account()._replace(key=KeySource("file", str(tmp_path / "missing"))))
     bench.poll(good())
     assert bench.value("poll_failures_total", reason="credential") == 1
     assert bench.vendor.asked == []
@@ -668,7 +668,7 @@ def test_the_next_poll_after_a_response_that_starts_a_cooldown_is_shown_at_its_e
 def test_a_cooldown_is_shown_at_once_at_every_account_that_shares_the_key(
     bench: Bench, make_account: MakeAccount
 ) -> None:
-    sharers = [bench.account, replace(bench.account, name="sharer")]
+    sharers = [bench.account, bench.account._replace(name="sharer")]
     stranger = make_account(name="stranger")
     accounts = [*sharers, stranger]
     bench.store.replace(accounts, sorted(bench.account.labels), {})
@@ -688,7 +688,7 @@ def test_a_cooldown_is_shown_at_once_at_every_account_that_shares_the_key(
 def test_an_account_whose_key_was_replaced_shows_no_cooldown_of_the_old_one(
     bench: Bench, make_account: MakeAccount, key_file: Path
 ) -> None:
-    changed = replace(make_account(name="changed"), key=KeySource("file", str(key_file)))
+    changed = make_account(name="changed")._replace(key=KeySource("file", str(key_file)))
     bench.store.replace([bench.account, changed], sorted(bench.account.labels), {})
     bench.vendor.steps["/usage"] = [good()]
     for key in (bench.account.key.read(), secrets.token_hex(16)):
@@ -701,7 +701,7 @@ def test_an_account_whose_key_was_replaced_shows_no_cooldown_of_the_old_one(
 
 
 def test_a_cooldown_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench) -> None:
-    bench.account = replace(bench.account, interval=100_000.0)
+    bench.account = bench.account._replace(interval=100_000.0)
     bench.start({})
     result = bench.poll(response({}, 429))
     assert bench.value("next_poll_timestamp_seconds") == pytest.approx(

@@ -40,7 +40,5 @@ def test_accounts_that_share_a_key_share_a_shard(make_account: MakeAccount) -> N
     key = secrets.token_hex(8)
     accounts = [make_account(name=str(n), key=key) for n in range(20)]
     assert len({shard_of(account, 8) for account in accounts}) == 1
-    by_file = [make_account(name=str(n)) for n in range(3)]
-    for account in by_file:
-        object.__setattr__(account, "key", KeySource("file", "/run/secrets/key"))
+    by_file = [make_account(name=str(n))._replace(key=KeySource("file", "/run/secrets/key")) for n in range(3)]
     assert len({shard_of(account, 64) for account in by_file}) == 1
