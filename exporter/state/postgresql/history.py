@@ -40,12 +40,17 @@ _CONNECT_SECONDS = 3
 _BATCH = 1000
 
 
+def _text(words: str) -> str:
+    """Return a text without the one character that PostgreSQL does not take."""
+    return words.replace("\0", "\ufffd")
+
+
 def record(db: psycopg.Connection[Any], states: Iterable[tuple[str, AccountState]], kept: Kept) -> None:
     """Add the last reading and the last poll of each account, whose state is in the database already."""
     # In the order of the names, so that two replicas never wait for each other's rows.
     ordered = sorted(states, key=lambda each: each[0])
     polls = [
-        (name, state.polls % POLLS, poll.at, poll.seconds, poll.status, poll.reason, poll.message)
+        (name, state.polls % POLLS, poll.at, poll.seconds, poll.status, _text(poll.reason), _text(poll.message))
         for name, state in ordered
         if (poll := poll_of(state)) is not None
     ]
