@@ -53,7 +53,7 @@ def test_it_continues_to_poll_and_serve_while_the_database_is_stopped(config: Pa
         finally:
             postgresql.start()
         until(lambda: own(program, "state_up") == 1, "connected again")
-        assert "the state database can be used again" in program.log
+        until(lambda: "the state database can be used again" in program.log, "told")
         assert "Traceback" not in program.log
         program.stop()
     with running(f"--config.file={config}") as program:

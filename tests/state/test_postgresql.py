@@ -438,6 +438,7 @@ def test_a_database_that_became_read_only_is_one_fault_until_it_is_writable(
         assert "can be used again" not in caplog.text
         postgresql.run(f"ALTER DATABASE {name} RESET default_transaction_read_only")
         until(lambda: is_up(state), "connected again")
+        assert Limits(SystemClock(), state.keys).admit(KEY, 50) is None
     assert caplog.text.count("can be used again") == 1
 
 

@@ -585,6 +585,44 @@ def test_the_full_limit_holds_through_a_short_fault_and_a_share_of_it_through_a_
     assert first.held == held
 
 
+def test_a_replica_that_is_alone_polls_on_at_the_whole_limit_however_long_its_database_is_away(
+    members: Members, accounts: list[Account]
+) -> None:
+    first = members.add(accounts)
+    members.settle()
+    target = KeyTarget(accounts[0].provider, accounts[0].base_url, accounts[0].key.read())
+    members.server.stop()
+    try:
+        until(lambda: not first.state.accounts.is_up, "noticed")
+        for _ in range(1000):
+            first.clock.passed += 8
+            with pytest.raises(StateUnavailableError):
+                first.step()
+        assert [first.limits.admit(target, 5) is None for _ in range(6)] == [True] * 5 + [False]
+        assert len(first.held) == len(accounts)
+    finally:
+        members.server.start()
+
+
+def test_a_database_that_can_be_reached_and_not_written_is_one_fault_until_it_is_written(
+    members: Members, accounts: list[Account], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first = members.add(accounts)
+    first.step()
+    members.run("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no space left'; END$$")
+    trigger = "CREATE TRIGGER refuse BEFORE UPDATE ON video_api_exporter.replicas FOR EACH STATEMENT"
+    members.run(trigger + " EXECUTE FUNCTION refuse()")
+    for _ in range(3):
+        with pytest.raises(StateUnavailableError):
+            first.step()
+        until(lambda: first.state.accounts.is_up, "connected again")
+    assert (caplog.text.count("cannot be used"), caplog.text.count("used again")) == (1, 0)
+    members.run("DROP TRIGGER refuse ON video_api_exporter.replicas")
+    first.step()
+    assert (caplog.text.count("cannot be used"), caplog.text.count("used again")) == (1, 1)
+
+
 def test_requests_of_others_count_on_while_the_database_is_away(members: Members) -> None:
     first = members.add()
     first.replicas.take([KEY], inherit=False)

@@ -113,7 +113,9 @@ class Link:
             self._due = time.monotonic() + DEADLINE_SECONDS
             try:
                 with db.transaction():
-                    return work(db)
+                    result = work(db)
+                    # A connection alone shows nothing, because rights may be lost or the disk be full.
+                    works_again = bool(self._complaint) and _has_written(db)
             except (psycopg.Error, OSError) as error:
                 self.failures += 1
                 self._lose(db, self._late or _reason(error))
@@ -121,6 +123,10 @@ class Link:
             finally:
                 with self._cutting:
                     self._due, self._late = None, ""
+            if works_again:
+                self._complaint = ""
+                logger.info("the state database can be used again")
+            return result
         finally:
             self._mutex.release()
 
@@ -190,9 +196,6 @@ class Link:
             logger.info("the state database is a new one. Everything that is known is written to it")
         self.salt, self._connection = salt, db
         self.connections += 1
-        if self._complaint:
-            logger.info("the state database can be used again")
-            self._complaint = ""
         threading.Thread(target=self._tell, name="state-catch-up", daemon=True).start()
 
     def _tell(self) -> None:
@@ -235,11 +238,17 @@ class Link:
         self._complain(why)
 
     def _complain(self, why: str) -> None:
-        """Log a fault once, until the database can be used again."""
+        """Log a fault once, until something was written again."""
         why = " ".join(why.split())
         if why != self._complaint:
             self._complaint = why
             logger.error("the state database cannot be used. Continuing from memory, trying again: %s", why)
+
+
+def _has_written(db: psycopg.Connection[Any]) -> bool:
+    """Return whether the transaction has changed something."""
+    row = db.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()
+    return row is not None and bool(row[0])
 
 
 def _reason(error: Exception) -> str:
