@@ -1,4 +1,4 @@
-"""Providers written as YAML for tests, read as the configuration reads them."""
+"""Reads providers that tests write as YAML, as the configuration does."""
 
 from __future__ import annotations
 

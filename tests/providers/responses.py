@@ -1,4 +1,4 @@
-"""Literal responses of the vendors, as their pages show them."""
+"""Responses of the vendors, copied from their documentation."""
 
 from __future__ import annotations
 

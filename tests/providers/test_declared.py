@@ -1,4 +1,4 @@
-"""What declared providers make of responses: a value, nothing, or a rejected field, and never a guess."""
+"""Each field of a declared provider has a value, is absent, or is rejected. None is guessed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_pots_are_added_up_and_no_pot_is_absent_and_not_0(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "bad", [True, "12 credits", "nan", "1_000", " 5", [], [1], {}, float("nan"), float("inf"), 10**400, "unlimited "]
 )
-def test_what_is_no_number_is_rejected_and_the_rest_is_used(bad: object, tmp_path: Path) -> None:
+def test_a_field_that_is_not_a_number_is_rejected_and_the_others_are_used(bad: object, tmp_path: Path) -> None:
     read = usage("credits: {balance: b, limit: l}", {"b": bad, "l": 7}, tmp_path)
     assert (read.balance, read.monthly_limit, read.rejected) == (None, 7, ("b",))
 
@@ -85,7 +85,7 @@ def test_a_block_of_the_wrong_type_is_one_rejected_field(block: object, tmp_path
         ("join(',', data)", {"data": [1]}),
     ],
 )
-def test_an_expression_that_fails_on_a_response_rejects_its_field_alone(
+def test_an_expression_that_fails_on_a_response_rejects_only_its_field(
     expression: str, response: Any, tmp_path: Path
 ) -> None:
     read = usage(f'credits: {{balance: "{expression}", limit: l}}', {**response, "l": 7}, tmp_path)
@@ -157,7 +157,9 @@ def test_a_time_is_read_in_the_form_that_is_declared(
         ("iso", True, "must be a time in the form iso, not true or false"),
     ],
 )
-def test_a_time_in_another_form_is_told_with_the_form_that_reads_it(form: str, value: object, told: str) -> None:
+def test_the_message_about_a_time_in_another_form_names_the_form_that_reads_it(
+    form: str, value: object, told: str
+) -> None:
     with pytest.raises(UnreadableField) as refused:
         ResponseField(Expression("at"), time=form).time_of({"at": value})
     assert str(refused.value) == told
@@ -199,7 +201,7 @@ def test_operations_without_a_unit_are_in_the_headline_unit(tmp_path: Path) -> N
     assert hours.services == (ServiceUse("a", "hours", 1.5),)
 
 
-def test_a_plan_has_texts_and_flags_alone(tmp_path: Path) -> None:
+def test_a_plan_has_only_texts_and_flags(tmp_path: Path) -> None:
     text = "plan: {name: tier, status: s, active: ok}"
     assert usage(text, {"tier": "pro", "s": "on", "ok": False}, tmp_path).subscription == Subscription(
         "", "pro", "", "on", False
@@ -248,7 +250,7 @@ def test_code_then_status_decide_the_reason(status: int, document: Any, reason: 
     assert (error.reason if error else None) == reason
 
 
-def test_a_response_that_says_that_there_is_no_plan_is_no_failure(tmp_path: Path) -> None:
+def test_a_response_that_says_that_there_is_no_plan_is_not_a_failure(tmp_path: Path) -> None:
     result = result_of(declaration(HEAD + REFUSALS, tmp_path), {"usage": {"error": {"code": "no_plan"}}}, 404)
     assert not isinstance(result, PollError)
     assert result.subscribed is False
@@ -353,7 +355,7 @@ def test_an_expression_of_any_depth_is_refused_or_works(tmp_path: Path) -> None:
         (".balance", "A path begins with a name, as in data.balance"),
     ],
 )
-def test_what_other_languages_write_is_told_with_what_is_right_here(expression: str, told: str) -> None:
+def test_syntax_of_another_language_is_refused_with_the_right_expression(expression: str, told: str) -> None:
     with pytest.raises(ValueError, match=r".") as refused:
         Expression(expression)
     assert told in str(refused.value)
@@ -372,5 +374,5 @@ def test_what_other_languages_write_is_told_with_what_is_right_here(expression: 
         "items(@)[*].value",
     ],
 )
-def test_comparisons_that_mean_what_they_say_are_taken(expression: str) -> None:
+def test_correct_comparisons_are_accepted(expression: str) -> None:
     assert Expression(expression).source == expression

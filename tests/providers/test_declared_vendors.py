@@ -1,4 +1,4 @@
-"""The language is good enough for both built-in vendors: written in it, they give the exposition of their code."""
+"""Both built-in vendors give the same exposition if they are written as declared providers."""
 
 from __future__ import annotations
 

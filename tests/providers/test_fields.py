@@ -1,4 +1,4 @@
-"""Numbers, times and whole responses of any shape."""
+"""Reading numbers, times and responses of any shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers that other packages bring. The example of the documentation is one of them."""
+"""Providers of other packages, such as the example of the documentation."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("source", "sentence"), BROKEN)
-def test_a_broken_package_is_named_and_fails_its_own_account_alone(
+def test_a_broken_package_is_named_and_fails_only_its_own_account(
     install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, sentence: str
 ) -> None:
     install("acme", source)
@@ -148,7 +148,7 @@ def test_a_broken_package_is_named_and_fails_its_own_account_alone(
     assert re.search(r"^other +package +Acme +credits +https://acme.example$", listed, re.MULTILINE)
 
 
-def test_a_name_that_is_taken_is_left_out_and_told(
+def test_a_provider_whose_name_is_taken_is_left_out_and_reported(
     install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("late", GOOD, "videodb = late:PROVIDER", "deepgram = late:PROVIDER", "twice = late:PROVIDER")
@@ -165,7 +165,7 @@ def test_a_name_that_is_taken_is_left_out_and_told(
     assert "# deepgram of a package is left out, because preset deepgram has the name\n" in listed
 
 
-def test_packages_are_looked_up_for_an_unknown_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_are_looked_up_only_for_an_unknown_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
 
     def look() -> dict[str, list[EntryPoint]]:

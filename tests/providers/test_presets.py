@@ -1,4 +1,4 @@
-"""Every preset is whole, and its expressions read the responses of the vendor's documentation as expected."""
+"""Every preset is complete and reads the responses of the vendor's documentation as expected."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_preset_has_all_that_a_reader_needs_and_no_unknown_key(path: Path) -> 
 
 
 @every_preset
-def test_a_preset_asks_rarely(path: Path) -> None:
+def test_a_preset_has_a_long_interval(path: Path) -> None:
     preset = load(path)
     assert preset["interval"] in ("15m", "1h")
     assert 1 <= preset["max_requests_per_minute"] <= 10
@@ -276,7 +276,7 @@ def test_a_preset_has_a_good_response_among_its_examples(path: Path) -> None:
 
 
 @every_preset
-def test_no_example_holds_what_looks_like_a_key(path: Path) -> None:
+def test_no_example_has_a_text_that_looks_like_a_key(path: Path) -> None:
     responses = [example["response"] for example in load(path)["examples"]]
     for name, value in named(responses, ""):
         assert not re.search(r"key|token|secret|sid$", name), name

@@ -1,4 +1,4 @@
-"""The language is enough for nearly every API of the kind: services without a preset, written in it."""
+"""More services can be written as declared providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VideoDB's responses, read."""
+"""Reading VideoDB's responses."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_an_unknown_status_and_an_invalid_entry_are_rejected() -> None:
     assert invoices.last_status == "void"
 
 
-def test_invoices_are_asked_for_with_the_vendors_paging() -> None:
+def test_invoices_are_requested_with_the_vendors_paging() -> None:
     asked: list[object] = []
 
     def get(path: str, params: Any = None, accept: tuple[int, ...] = (), **_more: object) -> VendorResponse:

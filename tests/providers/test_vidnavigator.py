@@ -1,4 +1,4 @@
-"""VidNavigator's responses, read."""
+"""Reading VidNavigator's responses."""
 
 from __future__ import annotations
 
