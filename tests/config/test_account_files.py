@@ -1,4 +1,4 @@
-"""Patterns of ``account_files`` match as in a shell, and end whatever links there are."""
+"""Patterns of ``account_files`` match as in a shell, and links cannot make the search endless."""
 
 from __future__ import annotations
 

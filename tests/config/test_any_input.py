@@ -1,4 +1,4 @@
-"""Whatever is in the file, the result is a configuration or a list of problems."""
+"""Any content of a file gives a configuration or a list of problems."""
 
 from __future__ import annotations
 

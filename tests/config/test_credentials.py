@@ -1,4 +1,4 @@
-"""Where keys come from, and that none is ever told."""
+"""Reading keys from files, variables and literals. No message has one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def failure(source: KeySource) -> str:
     return str(caught.value)
 
 
-def test_a_key_file_is_read_anew_each_time(tmp_path: Path) -> None:
+def test_a_key_file_is_read_again_each_time(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(KEY + "\n")
     source = KeySource("file", str(path))
@@ -93,7 +93,9 @@ def test_a_variable_is_looked_up_each_time() -> None:
         (b"x" * 100_000, "is longer than 8192 characters"),
     ],
 )
-def test_a_key_that_cannot_be_sent_fails_without_being_told(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_the_message_about_a_key_that_cannot_be_sent_does_not_repeat_it(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
     assert failure(KeySource("file", str(path))) == f"the file named by api_key_file {reason}"
@@ -104,7 +106,7 @@ def test_a_key_that_cannot_be_sent_fails_without_being_told(tmp_path: Path, cont
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
-def test_a_key_file_in_a_wide_encoding_is_called_that(tmp_path: Path, encoding: str) -> None:
+def test_the_message_about_a_key_file_in_utf_16_or_utf_32_names_the_encoding(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "key"
     path.write_bytes(f"{KEY}\r\n".encode(encoding))
     assert failure(KeySource("file", str(path))) == (
@@ -113,26 +115,26 @@ def test_a_key_file_in_a_wide_encoding_is_called_that(tmp_path: Path, encoding: 
     )
 
 
-def test_a_byte_order_mark_of_utf_8_is_no_part_of_the_key(tmp_path: Path) -> None:
+def test_a_byte_order_mark_of_utf_8_is_removed_from_the_key(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(b"\xef\xbb\xbf" + KEY.encode() + b"\r\n")
     assert KeySource("file", str(path)).read() == KEY
 
 
 @given(st.from_regex(r"\A([A-Za-z0-9_-]{2,8}[-_.])?[A-Za-z0-9._~+/-]{16,64}(:[A-Za-z0-9._~+/-]{16,64})?={0,2}\Z"))
-def test_no_key_as_vendors_give_them_is_taken_for_a_mistake(key: str) -> None:
+def test_no_key_in_the_form_of_a_vendor_is_refused(key: str) -> None:
     assert KeySource("literal", secret=key).read() == key
 
 
 @pytest.mark.parametrize("key", ["YWI=", "YQ==", "a-b=c", "a'b", "=a", "a:b", "$2y$10$ab", "Bearer", "sk-a{b}"])
-def test_a_key_that_only_resembles_a_mistake_is_taken(tmp_path: Path, key: str) -> None:
+def test_a_key_that_only_resembles_a_mistake_is_accepted(tmp_path: Path, key: str) -> None:
     path = tmp_path / "key"
     path.write_text(key)
     assert KeySource("file", str(path)).read() == key
     assert KeySource("env", "NAME", environ={"NAME": key}).read() == key
 
 
-def test_what_is_no_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:
+def test_a_path_without_a_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, reason in (
         (tmp_path / "missing", "No such file or directory"),
@@ -148,7 +150,7 @@ def test_what_is_no_readable_file_fails_and_never_hangs(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(st.text(max_size=20))
-def test_a_key_is_taken_exactly_when_a_header_carries_it_unchanged(key: str) -> None:
+def test_a_key_is_accepted_exactly_if_a_header_can_have_it_unchanged(key: str) -> None:
     sendable = all(" " <= character <= "~" for character in key) and key == key.strip() != ""
     assert (key_problem(key) is None) == sendable
 
@@ -193,7 +195,7 @@ def test_a_key_file_of_our_own_that_others_can_read_is_warned_of(tmp_path: Path,
     )
 
 
-def test_the_group_may_read_a_key_file_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_group_may_read_a_key_file_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "key"
     path.write_text(KEY)
     path.chmod(0o440)

@@ -78,17 +78,17 @@ def test_every_key_is_documented_with_a_description(block: type[Block], key: str
 
 
 @pytest.mark.parametrize("name", TAKEN_LABELS)
-def test_every_taken_label_name_is_documented(name: str) -> None:
+def test_every_reserved_label_name_is_documented(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split("that are taken")[1]
 
 
-def test_the_schema_is_valid_and_takes_the_example() -> None:
+def test_the_schema_is_valid_and_accepts_the_example() -> None:
     document = json_schema(PROVIDERS)
     jsonschema.Draft202012Validator.check_schema(document)
     jsonschema.validate(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8")), document)
 
 
-def test_the_schema_says_nothing_that_is_only_there_for_the_library() -> None:
+def test_the_schema_has_no_field_that_only_the_library_needs() -> None:
     def nodes(node: object) -> Iterator[dict[str, object]]:
         if isinstance(node, dict):
             yield node

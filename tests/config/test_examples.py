@@ -1,4 +1,4 @@
-"""The examples of a provider: those of every preset hold, and each kind of difference is told with its place."""
+"""The examples of a provider. Those of every preset hold, and each difference is reported with its place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_program_makes_of_a_presets_examples_what_they_expect(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_an_example_of_a_preset_that_expects_something_else_is_told(tmp_path: Path, name: str) -> None:
+def test_an_example_of_a_preset_that_expects_another_value_is_reported(tmp_path: Path, name: str) -> None:
     definition = yaml.safe_load(source_of(None, name))
     for example in definition[name]["examples"]:
         example["expect"] = {**example["expect"], "credits_balance": 123456789.25}
@@ -64,7 +64,7 @@ PROVIDER = f"""providers:
         ("{credits_monthly_limit: 80}", "the example gives inf"),
     ],
 )
-def test_what_differs_from_an_example_is_told_in_a_sentence(tmp_path: Path, expect: str, sentence: str) -> None:
+def test_a_difference_from_an_example_is_reported_in_one_sentence(tmp_path: Path, expect: str, sentence: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(PROVIDER.replace("EXPECT", expect) + ACCOUNT)
     with pytest.raises(ConfigError) as refused:

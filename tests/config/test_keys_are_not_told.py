@@ -1,4 +1,4 @@
-"""A key that stands where a path or a variable's name belongs, and that nothing repeats it."""
+"""A key in place of a path or of a variable's name is never repeated."""
 
 from __future__ import annotations
 

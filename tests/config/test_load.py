@@ -1,4 +1,4 @@
-"""What a good configuration becomes."""
+"""The result of valid configurations."""
 
 from __future__ import annotations
 
@@ -355,7 +355,7 @@ def test_a_proxy_without_a_scheme_is_a_warning_and_no_problem(tmp_path: Path) ->
     assert KEY not in str(warnings)
 
 
-def test_the_ca_file_of_all_accounts_stands_beside_the_one_of_an_account(loaded: Load, tmp_path: Path) -> None:
+def test_poll_ca_file_and_the_ca_file_of_an_account_are_both_kept(loaded: Load, tmp_path: Path) -> None:
     for name in ("all.pem", "own.pem"):
         trustme.CA().cert_pem.write_to_path(str(tmp_path / name))
     config = loaded(
@@ -388,7 +388,7 @@ def test_authorities_of_the_environment_that_cannot_be_used_are_a_warning_and_fo
     assert str(caught.value) == sentence
 
 
-def test_a_named_pipe_as_ca_file_is_refused_and_nobody_waits_for_its_writer(loaded: Load, tmp_path: Path) -> None:
+def test_a_named_pipe_as_ca_file_is_refused_without_waiting_for_its_writer(loaded: Load, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ca.pem")
     with pytest.raises(ConfigError, match=r"ca_file: cannot be read: it is not a regular file"):
         loaded(MINIMAL + "    ca_file: ca.pem\n")
@@ -468,7 +468,7 @@ def test_keys_of_different_providers_or_urls_are_not_added_up(loaded: Load) -> N
     assert len(loaded(text).accounts) == 3
 
 
-def test_keys_that_cannot_be_read_are_told_apart_by_where_they_come_from(loaded: Load) -> None:
+def test_keys_that_cannot_be_read_are_distinguished_by_their_source(loaded: Load) -> None:
     def text(second: str) -> str:
         return "accounts:\n" + "".join(
             f"  - {{name: {name}, provider: videodb, api_key_env: {variable}, interval: 10s, "

@@ -1,4 +1,4 @@
-"""A key at any place of any file, as a value and as a name, and that no message repeats a part of it."""
+"""A key is put at every place of each file, as a value and as a name. No message repeats a part of it."""
 
 from __future__ import annotations
 

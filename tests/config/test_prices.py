@@ -1,4 +1,4 @@
-"""What one credit costs: of an account, or else of its provider."""
+"""The price of a credit, from the account or from its provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Providers in the configuration: every mistake is told with file, line, field and what would be right."""
+"""Providers in the configuration. Each mistake is reported with file, line, field and remedy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def mistakes(text: str, folder: Path) -> list[str]:
     return [str(problem).removeprefix(f"{folder}/") for problem in refused.value.problems]
 
 
-def test_an_account_takes_address_interval_and_limit_of_its_provider(tmp_path: Path) -> None:
+def test_an_account_inherits_address_interval_and_limit_of_its_provider(tmp_path: Path) -> None:
     config = read(GOOD, tmp_path)
     account = config.accounts[0]
     assert (account.base_url, account.interval, account.stale_after) == ("https://api.acme.com", 900, 2700)
@@ -51,7 +51,7 @@ def test_an_account_takes_address_interval_and_limit_of_its_provider(tmp_path: P
     assert config.providers["acme"].unit == "USD"
 
 
-def test_what_an_account_says_itself_wins(tmp_path: Path) -> None:
+def test_a_setting_of_the_account_wins_over_its_providers(tmp_path: Path) -> None:
     own = GOOD.replace("api_key:", "interval: 1h, max_requests_per_minute: 50, api_key:")
     account = read(own, tmp_path).accounts[0]
     assert (account.interval, account.max_requests_per_minute) == (3600, 50)
@@ -112,16 +112,14 @@ def test_what_an_account_says_itself_wins(tmp_path: Path) -> None:
          "config.yaml:15: accounts[0].variables.*: must not be dots alone, which lead to another path"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_place_and_what_would_be_right(
-    old: str, new: str, sentence: str, tmp_path: Path
-) -> None:
+def test_a_mistake_is_reported_with_its_place_and_a_remedy(old: str, new: str, sentence: str, tmp_path: Path) -> None:
     assert old in GOOD
     told = mistakes(GOOD.replace(old, new, 1), tmp_path)
     assert sentence in told
     assert not [line for line in told if "unknown provider" in line and "videodb" not in new]
 
 
-def test_a_wrong_quota_of_a_further_request_is_told_with_its_index_and_line(tmp_path: Path) -> None:
+def test_a_wrong_quota_of_a_further_request_is_reported_with_its_index_and_line(tmp_path: Path) -> None:
     text = GOOD.replace(
         "      credits: {balance: amount}\n",
         "      more:\n        plan:\n          path: /k\n          quotas:\n            - {name: a, usd: b}\n",
@@ -178,7 +176,7 @@ def test_a_provider_of_the_configuration_replaces_the_preset_of_its_name(tmp_pat
     assert read(text, tmp_path).providers["luma"].base_url == "https://api.luma.com"
 
 
-def test_providers_that_nobody_uses_are_checked_too(tmp_path: Path) -> None:
+def test_providers_that_no_account_uses_are_checked_too(tmp_path: Path) -> None:
     unused = "providers:\n  b: {}\naccounts:\n  - {name: a, provider: videodb, api_key: abcdefgh12345678}\n"
     assert [line.split(": ", 1)[1] for line in mistakes(unused, tmp_path)] == [
         "providers.*.base_url: is missing",
@@ -187,7 +185,7 @@ def test_providers_that_nobody_uses_are_checked_too(tmp_path: Path) -> None:
     ]
 
 
-def test_the_schema_takes_the_providers_that_the_program_takes() -> None:
+def test_the_schema_accepts_the_providers_that_the_program_accepts() -> None:
     check = jsonschema.Draft202012Validator(json_schema(PROVIDERS))
     document = yaml.safe_load(GOOD)
     assert list(check.iter_errors(document)) == []

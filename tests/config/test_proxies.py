@@ -1,4 +1,4 @@
-"""What the proxy variables of the environment mean for a URL."""
+"""The proxy of a URL, by the variables of the environment."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_variable_of_the_urls_scheme_is_used_and_no_other_one_is_looked_at(
         ("http://user:p%40ss@[::1]:3128", "http://user:p%40ss@[::1]:3128"),
     ],
 )
-def test_a_good_proxy_is_taken_without_a_remark(text: str, url: str) -> None:
+def test_a_valid_proxy_is_accepted_without_a_remark(text: str, url: str) -> None:
     proxy = proxy_for(URL, {"HTTPS_PROXY": text})
     assert proxy is not None
     assert (proxy.url, proxy.problem, proxy.remarks) == (url, None, ())
@@ -57,7 +57,7 @@ def test_a_good_proxy_is_taken_without_a_remark(text: str, url: str) -> None:
         ("http://proxy:3128\n", "http://proxy:3128", "begins or ends with white space, which is left out"),
     ],
 )
-def test_what_is_clear_is_taken_with_a_remark(text: str, url: str, remark: str) -> None:
+def test_a_proxy_with_an_obvious_slip_is_accepted_with_a_remark(text: str, url: str, remark: str) -> None:
     proxy = proxy_for(URL, {"HTTPS_PROXY": text})
     assert proxy is not None
     assert (proxy.url, proxy.problem) == (url, None)
@@ -126,7 +126,7 @@ def test_other_hosts_go_through_the_proxy(entries: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("entry", ["http://a.example", "10.0.0.0/99", "a.*.example", "a@b", "a:b", "."])
-def test_an_entry_of_no_proxy_that_means_nothing_is_counted_out(entry: str) -> None:
+def test_an_invalid_entry_of_no_proxy_is_ignored(entry: str) -> None:
     proxy = proxy_for(URL, {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": f"a.example,{entry}"})
     assert proxy is not None
     assert proxy.remarks == (
@@ -137,7 +137,7 @@ def test_an_entry_of_no_proxy_that_means_nothing_is_counted_out(entry: str) -> N
 
 @settings(deadline=None)
 @given(st.text("abc:/@[]#?%\\. \n5") | st.text())
-def test_any_text_is_taken_or_explained_and_never_repeated(text: str) -> None:
+def test_any_text_is_accepted_or_explained_and_never_repeated(text: str) -> None:
     secret = "s3cr3tw0rd"
     for value in (text, f"user:{secret}@{text}", f"http://{text}{secret}@host:1", f"{text}://u:{secret}@{text}"):
         proxy = proxy_for(URL, {"HTTPS_PROXY": value, "NO_PROXY": f"{secret}@x,{text}"})

@@ -92,11 +92,11 @@ def test_any_text_expands_or_says_why_not(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["$", "$A", "a$", "$ {A}", "$(A)", "}{", "$}"])
-def test_a_dollar_without_a_brace_stays(text: str) -> None:
+def test_a_dollar_without_a_brace_is_kept(text: str) -> None:
     assert expand(text, {"A": "x"}) == (text, [])
 
 
-def test_an_unset_variable_is_told_without_its_name() -> None:
+def test_the_message_about_an_unset_variable_does_not_name_it() -> None:
     _, wrong = expand("${A}${SET}", {"SET": ""})
     assert wrong == [
         "the environment variable named here is not set; set it, or write $${...} for the text itself",
