@@ -103,7 +103,7 @@ def test_other_responses_start_no_cooldown(status: int) -> None:
     assert cooldown_seconds(status, {"Retry-After": "90"}, {"retry_after_seconds": 90}, NOW) is None
 
 
-def test_a_date_is_taken_by_the_clock_of_the_vendor_that_wrote_it() -> None:
+def test_a_retry_after_date_is_read_by_the_clock_of_the_vendor() -> None:
     headers = {"Retry-After": in_seconds(3600 + 90), "Date": in_seconds(3600)}
     assert cooldown_seconds(429, headers, None, NOW) == 90
     headers["Date"] = "today"

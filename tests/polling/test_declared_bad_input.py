@@ -1,4 +1,4 @@
-"""Bad responses of a declared provider, over the real transport: each has its outcome, never a guess and never 0."""
+"""Bad responses of a declared provider over the real transport. No value is guessed, and none becomes 0."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ def test_a_bad_field_has_no_sample_and_the_rest_is_used(body: str, rejected: lis
     "body",
     [b"", b"no words", b'{"extra": 7', b"5", b'"text"', b"null", b"[" * 10**5, b"\xff\xfe{}", b'{"a":' * 10**5 + b"1"],
 )
-def test_what_is_no_json_object_fails_the_poll_and_leaves_the_last_values(body: bytes, vendor: Vendor) -> None:
+def test_a_response_that_is_not_a_json_object_fails_the_poll_and_keeps_the_last_values(
+    body: bytes, vendor: Vendor
+) -> None:
     vendor.poll(pots("5").encode())
     state = vendor.poll(body)
     assert state.failure is not None

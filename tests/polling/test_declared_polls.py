@@ -1,4 +1,4 @@
-"""A declared provider passes through the same poller: limits, cool-downs, ledger, and no key anywhere."""
+"""Polls of a declared provider. Limits, cool-downs, ledger and redaction are those of all providers."""
 
 from __future__ import annotations
 
@@ -160,7 +160,9 @@ def test_a_key_that_the_vendor_sends_as_a_name_a_unit_or_a_code_shows_nowhere(
         RawResponse(429, {"x-reset": "90"}, {}),
     ],
 )
-def test_the_key_rests_as_the_vendor_says_in_its_own_way(start: Start, response: RawResponse, clock: FakeClock) -> None:
+def test_a_cooldown_follows_the_vendors_own_field_or_header(
+    start: Start, response: RawResponse, clock: FakeClock
+) -> None:
     block = """    auth: {header: k}
     errors: {code: code, reasons: {"430": rate_limited}, statuses: {420: rate_limited}, wait: {header: X-Reset}}
     usage: {path: /v1, success: "code == `200`", credits: {balance: amount}}"""
@@ -244,7 +246,7 @@ def test_units_and_quotas_stand_on_the_status_page(start: Start, clock: FakeCloc
     assert balance.note.endswith("voices: 9 of 10 slots, a: 3 USD left, calls: 7 calls left")
 
 
-def test_a_limit_alone_and_a_balance_of_a_month_are_told_with_their_unit(start: Start, clock: FakeClock) -> None:
+def test_a_limit_alone_and_a_monthly_balance_are_shown_with_their_unit(start: Start, clock: FakeClock) -> None:
     one = start(
         "    auth: {header: k}\n    unit: characters\n    usage:\n      path: /v1\n"
         "      credits: {balance: b, limit: l}\n      quotas: [{name: billing, limit: x}]"
@@ -256,7 +258,7 @@ def test_a_limit_alone_and_a_balance_of_a_month_are_told_with_their_unit(start: 
     assert balance.note.endswith("billing: limit 0 characters")
 
 
-def test_a_vendor_that_tells_only_its_use_is_not_blamed_for_a_missing_balance(start: Start, clock: FakeClock) -> None:
+def test_a_vendor_that_sends_only_the_use_is_not_reported_for_a_missing_balance(start: Start, clock: FakeClock) -> None:
     one = start("    auth: {header: k}\n    usage: {path: /v1, quotas: [{name: hours, used: h}]}")
     one.poll(RawResponse(200, {}, {"h": 5}))
     assert summary(one.store.views()[0], clock.wall()).severity == "ok"
@@ -268,7 +270,7 @@ def test_a_state_with_quotas_is_restored(start: Start) -> None:
     assert TypeAdapter(AccountState).validate_json(content) == state
 
 
-def test_poll_by_hand_names_quotas_and_misses_no_balance_where_the_vendor_tells_none(
+def test_poll_by_hand_prints_quotas_and_reports_no_missing_balance_of_a_vendor_without_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = LoopbackServer(lambda exchange: exchange.send_json(200, {"used": 900, "limit": 1000}))

@@ -79,7 +79,7 @@ def test_pools_are_compared_one_by_one() -> None:
     assert booked(before, after) == ("6", "50", "0")
 
 
-def test_amounts_add_up_as_decimals_without_dust() -> None:
+def test_amounts_are_added_as_decimals_without_rounding_errors() -> None:
     readings = [Pool(round(1 - step / 10, 1)) for step in range(11)]
     assert booked(*readings) == ("1", "0", "0")
     assert booked(Pool(0.3), Pool(0.1)) == ("0.2", "0", "0")
@@ -103,7 +103,7 @@ def test_several_periods_passed_unseen_count_as_one_new_period() -> None:
     assert booked(Pool(12.5, 80.0, MARCH), Pool(77.0, 80.0, MAY)) == ("3", "80", "12.5")
 
 
-def test_a_new_period_with_a_new_limit_is_booked_as_a_new_period_alone() -> None:
+def test_a_new_period_with_a_new_limit_is_booked_only_as_a_new_period() -> None:
     assert booked(Pool(12.5, 80.0, MARCH), Pool(14.0, 15.0, APRIL)) == ("1", "15", "12.5")
 
 
@@ -152,11 +152,11 @@ def test_a_lowered_limit_takes_nothing_from_a_negative_pool() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, 80.0), (80.0, None), (INF, 80.0), (80.0, INF)])
-def test_a_limit_unknown_on_either_side_moves_nothing(before: float | None, after: float | None) -> None:
+def test_a_limit_unknown_on_either_side_books_nothing(before: float | None, after: float | None) -> None:
     assert booked(Pool(20.0, before, MARCH), Pool(15.0, after, MARCH)) == ("5", "0", "0")
 
 
-def test_a_pool_unlimited_on_either_side_adds_nothing() -> None:
+def test_a_pool_unlimited_on_either_side_books_nothing() -> None:
     limited, unlimited = Pool(60.0, 80.0, MARCH), Pool(INF, INF, MARCH)
     assert booked(limited, unlimited, Pool(15.0, 15.0, MARCH)) == ("0", "0", "0")
     assert booked(limited, Pool(INF, INF, APRIL), Pool(15.0, 15.0, MAY)) == ("0", "0", "0")
@@ -238,7 +238,7 @@ def test_a_whole_balance_of_zero_is_booked_once_when_the_next_reading_confirms_i
     ("after", "totals"),
     [(5000.0, ("0", "0", "0")), (3000.0, ("2000", "0", "0")), (6000.0, ("0", "1000", "0")), (-5.0, ("5005", "0", "0"))],
 )
-def test_a_zero_that_is_taken_back_is_as_if_it_had_not_been_read(after: float, totals: tuple[str, str, str]) -> None:
+def test_a_zero_that_the_next_reading_corrects_is_ignored(after: float, totals: tuple[str, str, str]) -> None:
     assert booked(Pool(5000.0), Pool(0.0), Pool(after)) == totals
 
 
@@ -260,14 +260,14 @@ def test_a_zero_that_only_the_whole_balance_shows_waits_too() -> None:
     assert booked(there, zero, zero) == ("25", "0", "0")
 
 
-def test_a_period_that_begins_after_a_zero_is_compared_with_what_stands_by_then() -> None:
+def test_a_period_that_begins_after_a_zero_is_compared_with_the_latest_confirmed_reading() -> None:
     full, empty, renewed = Pool(50.0, 80.0, MARCH), Pool(0.0, 80.0, MARCH), Pool(80.0, 80.0, APRIL)
     assert booked(full, empty, renewed) == ("0", "80", "50")
     assert booked(full, empty, empty, renewed) == ("50", "80", "0")
     assert booked(full, empty, Pool(0.0, 80.0, APRIL)) == ("130", "80", "0")
 
 
-def test_a_response_without_the_whole_balance_neither_confirms_a_zero_nor_takes_it_back() -> None:
+def test_a_response_without_the_whole_balance_neither_confirms_nor_corrects_a_zero() -> None:
     for nothing in ({}, {"monthly": Pool(None)}, {"monthly": Pool(None), "purchased": Pool(0.0)}):
         assert booked(Pool(5000.0), Pool(0.0), nothing) == ("0", "0", "0")
         assert booked(Pool(5000.0), Pool(0.0), nothing, Pool(0.0)) == ("5000", "0", "0")

@@ -1,4 +1,4 @@
-"""The ledger against models of an account's life, in whole thousandths of a credit: no dust of their own."""
+"""The ledger against models of an account, which count in thousandths of a credit to avoid rounding errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests in a sliding minute and cool-downs: in one process, across restarts, and between processes."""
+"""Requests in a sliding minute and cool-downs, in one process, over restarts and between processes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_so_many_requests_a_minute_are_admitted_and_no_more(clock: Any) -> None:
     assert admitted(limits, key, 50, 60) == 50
 
 
-def test_a_wait_says_when_the_next_request_may_go_and_why(clock: Any) -> None:
+def test_a_wait_has_the_time_of_the_next_request_and_the_reason(clock: Any) -> None:
     limits, key = Limits(clock, None), target()
     for _ in range(3):
         assert limits.admit(key, 3) is None
@@ -97,7 +97,7 @@ def test_a_request_that_has_to_wait_is_not_counted(clock: Any) -> None:
     assert limits.admit(key, 1) is None
 
 
-def test_the_smallest_limit_that_is_asked_for_counts(clock: Any) -> None:
+def test_the_smallest_of_several_limits_counts(clock: Any) -> None:
     limits, key = Limits(clock, None), target()
     assert admitted(limits, key, 50, 10) == 10
     clock.advance(10)
@@ -204,7 +204,7 @@ def test_the_end_of_a_request_is_written_later_where_the_file_is_locked(path: Pa
 
 
 @given(started=st.floats(0, 1e8), step=st.floats(0, 59), per_minute=st.integers(1, 3), cooldown=st.floats(0.1, 1e4))
-def test_waiting_exactly_as_long_as_told_is_enough(
+def test_a_request_after_exactly_the_returned_wait_is_admitted(
     started: float, step: float, per_minute: int, cooldown: float
 ) -> None:
     clock, key = FakeClock(), target()
@@ -232,7 +232,7 @@ def test_waiting_exactly_as_long_as_told_is_enough(
         KeyTarget("vidnavigator", BASE, "l"),
     ],
 )
-def test_keys_are_told_apart_by_provider_and_address_too(start: Start, other: KeyTarget) -> None:
+def test_keys_are_distinguished_by_provider_and_address_too(start: Start, other: KeyTarget) -> None:
     limits, key = start(), KeyTarget("vidnavigator", BASE, "k")
     limits.cool_down(key, 100)
     assert limits.cooldown(key) is not None
@@ -307,7 +307,7 @@ def test_a_shorter_cooldown_of_another_process_does_not_shorten_ours(start: Star
 
 
 @pytest.mark.parametrize(("asked", "cooldown"), [(1e9, 6 * HOUR), (float("inf"), 6 * HOUR)])
-def test_at_most_six_hours_are_believed(start: Start, asked: float, cooldown: float) -> None:
+def test_a_cooldown_is_six_hours_at_most(start: Start, asked: float, cooldown: float) -> None:
     limits, key = start(), target()
     limits.cool_down(key, asked)
     assert limits.cooldown(key) == cooldown
@@ -351,7 +351,7 @@ def test_a_cooldown_that_comes_while_another_is_committed_is_written_too(path: P
         assert (again.cooldown(first), again.cooldown(second)) == (100, 200)
 
 
-def test_the_end_of_the_last_cooldown_stays_known(start: Start, clock: Any) -> None:
+def test_the_end_of_the_last_cooldown_is_remembered(start: Start, clock: Any) -> None:
     limits, key = start(), target()
     assert limits.cooldown_until(key) is None
     limits.cool_down(key, 90)
@@ -396,7 +396,7 @@ def test_a_running_process_sees_a_cooldown_that_another_one_met(start: Start) ->
 # -- other processes and restarts
 
 
-def test_a_crash_loop_does_not_get_round_the_limit(start: Start, clock: Any) -> None:
+def test_a_crash_loop_keeps_the_limit(start: Start, clock: Any) -> None:
     key, sent = target(), 0
     for _ in range(25):
         sent += admitted(start(), key, 50, 4)
@@ -427,7 +427,7 @@ def test_requests_on_a_full_disk_count_for_others_from_the_next_change_on(start:
     assert admitted(by_hand, key, 5, 9) == 4
 
 
-def test_a_reboot_within_the_minute_forgets_nothing(start: Start, clock: Any) -> None:
+def test_a_reboot_within_the_minute_keeps_the_count(start: Start, clock: Any) -> None:
     key = target()
     limits = start()
     limits.cool_down(other := target(), 600)
@@ -468,7 +468,7 @@ def test_a_clock_set_back_during_a_reboot_blocks_for_a_minute_at_most(start: Sta
     assert limits.cooldown(cooling) is None
 
 
-def test_without_a_boot_id_a_clock_that_went_back_tells_a_reboot(start: Start, clock: Any) -> None:
+def test_without_a_boot_id_a_clock_that_went_back_means_a_reboot(start: Start, clock: Any) -> None:
     key = target()
     assert admitted(start(boot=""), key, 5, 9) == 5
     clock.advance(30)
@@ -494,7 +494,7 @@ def test_the_file_does_not_gather_old_requests(start: Start, clock: Any, path: P
         assert db.execute("SELECT count(*) FROM requests").fetchone() == (0,)
 
 
-def test_where_the_file_cannot_be_written_memory_alone_decides(start: Start, path: Path, clock: Any) -> None:
+def test_if_the_file_cannot_be_written_the_limit_holds_in_memory(start: Start, path: Path, clock: Any) -> None:
     limits, key, cooling = start(), target(), target()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

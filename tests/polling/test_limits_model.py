@@ -1,4 +1,4 @@
-"""Whatever happens to clocks and processes: never too many requests in a minute, none in a cool-down."""
+"""Any order of clock jumps, kills and restarts keeps the limit of a key and its cool-downs."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def good(**blocks: object) -> RawResponse:
 
 
 class Vendor:
-    """Answers with what a test lays down, path by path; the last response of a path repeats."""
+    """Responds to each path with the steps of a test. The last response of a path repeats."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.steps: dict[str, list[Step]] = {}
@@ -66,7 +66,7 @@ class Vendor:
 
 
 class Bench:
-    """A poller with everything around it; polls at the vendor's pleasure."""
+    """A poller with its collaborators."""
 
     def __init__(self, clock: FakeClock, account: Account) -> None:
         self.clock = clock
@@ -170,9 +170,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("status", "reason"), REFUSALS)
-def test_each_refusal_lands_under_its_reason_and_leaves_the_last_figures(
-    bench: Bench, status: int, reason: str
-) -> None:
+def test_each_refusal_has_the_right_reason_and_keeps_the_last_figures(bench: Bench, status: int, reason: str) -> None:
     bench.poll(good())
     bench.poll(response({"message": "no"}, status))
     assert bench.value("up") == 0
@@ -183,7 +181,7 @@ def test_each_refusal_lands_under_its_reason_and_leaves_the_last_figures(
 
 
 @pytest.mark.parametrize("error", [PollTimeoutError, UnreachableError, InvalidResponseError])
-def test_each_failure_of_the_call_lands_under_its_reason(bench: Bench, error: type[PollError]) -> None:
+def test_each_failure_of_the_request_has_the_right_reason(bench: Bench, error: type[PollError]) -> None:
     bench.poll(error("so"))
     assert bench.value("poll_failures_total", reason=error.reason) == 1
     assert bench.value("up") == 0
@@ -207,18 +205,18 @@ def test_the_status_of_the_last_response_is_kept_with_the_poll(bench: Bench, ste
     assert bench.saved[-1][1].last_status == 200
 
 
-def test_every_reason_is_exported_from_nought_on(bench: Bench) -> None:
+def test_every_reason_is_exported_with_0_from_the_start(bench: Bench) -> None:
     assert bench.value("poll_failures_total", reason="internal") == 0
     assert bench.value("last_poll_failure", reason="internal") is None
 
 
-def test_a_bug_is_internal_and_the_next_poll_is_planned(bench: Bench) -> None:
+def test_an_unexpected_exception_is_internal_and_the_next_poll_is_scheduled(bench: Bench) -> None:
     result = bench.poll(RuntimeError("bug"))
     assert bench.value("poll_failures_total", reason="internal") == 1
     assert result.next_due > bench.clock.monotonic()
 
 
-def test_a_value_that_cannot_be_exported_fails_that_poll_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_that_cannot_be_exported_fails_only_that_poll(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.poll(good())
     monkeypatch.setattr("exporter.providers.vidnavigator.exact_sum", lambda *amounts: float("nan"))
     bench.poll(good())
@@ -234,7 +232,7 @@ def test_no_subscription_is_up_and_inactive(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("first", [UnreachableError("reset"), response({}, 500), response(None, 502)])
-def test_a_passing_failure_is_tried_again_within_the_poll(bench: Bench, first: Step) -> None:
+def test_a_temporary_failure_is_retried_within_the_poll(bench: Bench, first: Step) -> None:
     bench.poll(first, first, good())
     assert bench.value("up") == 1
     assert len(bench.vendor.asked) == 3
@@ -242,7 +240,7 @@ def test_a_passing_failure_is_tried_again_within_the_poll(bench: Bench, first: S
     assert bench.value("poll_failures_total", reason="connection") == 0
 
 
-def test_three_attempts_are_all_that_a_poll_makes(bench: Bench) -> None:
+def test_a_poll_makes_three_attempts_at_most(bench: Bench) -> None:
     bench.poll(response({}, 500))
     assert len(bench.vendor.asked) == 3
     assert bench.value("polls_total") == 1
@@ -251,7 +249,7 @@ def test_three_attempts_are_all_that_a_poll_makes(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "step", [response({}, 401), response({}, 429), response({}, 404), PollTimeoutError("late"), response([], 200)]
 )
-def test_what_would_not_change_is_not_tried_again(bench: Bench, step: Step) -> None:
+def test_a_failure_that_a_retry_cannot_change_is_not_retried(bench: Bench, step: Step) -> None:
     bench.poll(step)
     assert len(bench.vendor.asked) == 1
 
@@ -293,7 +291,7 @@ def test_a_poll_that_a_cooldown_skips_counts_nowhere_and_shows_when_it_ends(benc
     assert bench.value("cooldown_until_timestamp_seconds") == bench.clock.wall() + 60
 
 
-def test_a_refused_key_is_asked_with_less_and_less_up_to_once_an_hour(bench: Bench) -> None:
+def test_a_refused_key_is_sent_less_often_each_time_down_to_once_an_hour(bench: Bench) -> None:
     asked_at = []
     bench.vendor.steps["/usage"] = [response({}, 401)]
     for _ in range(8 * 60):
@@ -402,7 +400,7 @@ def test_an_unreadable_key_is_a_credential_failure_and_sends_nothing(
     assert bench.vendor.asked == []
 
 
-def test_the_vendors_words_are_kept_without_the_key_or_a_part_of_it(bench: Bench) -> None:
+def test_the_vendors_message_is_kept_without_the_key_or_a_part_of_it(bench: Bench) -> None:
     key = bench.account.key.secret
     bench.poll(response({"message": f"bad key {key} ({key[:8]}…{key[-8:]})"}, 401))
     assert bench.state.failure is not None
@@ -411,7 +409,7 @@ def test_the_vendors_words_are_kept_without_the_key_or_a_part_of_it(bench: Bench
     assert not any(key[at : at + 6] in message for at in range(len(key) - 5))
 
 
-def test_a_response_that_holds_the_key_shows_it_nowhere(bench: Bench) -> None:
+def test_a_key_in_a_response_is_redacted_everywhere(bench: Bench) -> None:
     key = bench.account.key.secret
     block = {"plan_id": key, "plan_name": f"plan {key}", "interval": key[4:30], "status": key}
     services = {key: {"unit": key, "used": 3}, "search": {"unit": "credits", "used": 5}}
@@ -421,7 +419,7 @@ def test_a_response_that_holds_the_key_shows_it_nowhere(bench: Bench) -> None:
     assert bench.value("credits_balance") == 112.5
 
 
-def test_a_response_that_holds_the_key_of_another_account_shows_it_nowhere(bench: Bench) -> None:
+def test_the_key_of_another_account_in_a_response_is_redacted_everywhere(bench: Bench) -> None:
     other = secrets.token_hex(16)
     bench.redactor.add(other)
     bench.poll(good(subscription={"plan_name": other, "plan_id": b64encode(other.encode()).decode()}))
@@ -441,7 +439,7 @@ def test_an_error_text_is_redacted_before_it_is_cut(bench: Bench) -> None:
         assert not any(other[at : at + 6] in message for at in range(len(other) - 5))
 
 
-def test_a_character_that_drives_a_terminal_is_shown_by_its_number(bench: Bench) -> None:
+def test_a_character_that_controls_a_terminal_is_escaped(bench: Bench) -> None:
     bench.poll(good(subscription={"plan_name": "a\x9b31m\x85b\u202ec", "status": "active"}))
     shown = bench.exposition.body("", "").data.decode()
     assert all(line.isprintable() for line in shown.splitlines())
@@ -458,7 +456,7 @@ def test_a_response_that_is_nested_deeper_than_can_be_read_is_the_vendors_failur
     assert bench.state.failure is not None and bench.state.failure.reason == "invalid_response"
 
 
-def test_a_response_older_than_the_last_one_is_kept_out_altogether(bench: Bench) -> None:
+def test_a_response_older_than_the_last_one_is_ignored(bench: Bench) -> None:
     bench.poll(good(generated_at="2026-03-28T10:00:00Z"))
     bench.poll(
         good(
@@ -483,7 +481,7 @@ def test_figures_that_only_older_responses_follow_become_stale(bench: Bench) -> 
     assert bench.value("reading_gap_seconds") == 200
 
 
-def test_what_was_spent_between_two_readings_is_booked(bench: Bench) -> None:
+def test_credits_spent_between_two_readings_are_booked(bench: Bench) -> None:
     bench.poll(good())
     bench.clock.advance(60)
     bench.poll(good(credits={"monthly_total": 80, "monthly_remaining": 60.25, "purchased": 50}))
@@ -518,7 +516,7 @@ class TestBilling:
     def asked(self, bench: Bench, path: str) -> int:
         return sum(1 for asked, _ in bench.vendor.asked if asked == path)
 
-    def test_it_is_asked_for_at_the_start_and_then_once_an_hour(self, bench: Bench) -> None:
+    def test_it_is_requested_at_the_start_and_then_once_an_hour(self, bench: Bench) -> None:
         for _ in range(121):
             bench.poll()
             bench.clock.advance(60)
@@ -528,7 +526,7 @@ class TestBilling:
         assert bench.value("invoices", status="failed") == 0
         assert bench.value("auto_recharge_threshold_credits") == 10
 
-    def test_its_failure_counts_and_leaves_up_and_balance_alone(self, bench: Bench) -> None:
+    def test_its_failure_is_counted_and_does_not_change_up_and_balance(self, bench: Bench) -> None:
         bench.vendor.steps["/billing/invoices"] = [response({}, 403)]
         bench.poll()
         assert bench.value("up") == 1
@@ -537,11 +535,11 @@ class TestBilling:
         assert bench.value("last_poll_failure") is None
         assert bench.value("auto_recharge_enabled") == 1
 
-    def test_it_is_not_asked_for_where_the_usage_failed(self, bench: Bench) -> None:
+    def test_it_is_not_requested_if_the_usage_failed(self, bench: Bench) -> None:
         bench.poll(response({}, 401))
         assert self.asked(bench, "/billing/invoices") == 0
 
-    def test_a_restart_does_not_ask_again_within_the_hour(self, bench: Bench) -> None:
+    def test_a_restart_does_not_request_it_again_within_the_hour(self, bench: Bench) -> None:
         bench.poll()
         bench.start({bench.saved[-1][0]: bench.saved[-1][1]})
         bench.clock.advance(60)
@@ -574,7 +572,7 @@ class TestBilling:
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
-def test_a_jump_of_the_wall_clock_moves_no_poll_and_ages_nothing(bench: Bench, jump: float) -> None:
+def test_a_jump_of_the_wall_clock_moves_no_poll_and_makes_no_value_older(bench: Bench, jump: float) -> None:
     first = bench.poll(good())
     bench.clock.jump(jump)
     assert bench.value("credits_balance") == 112.5
@@ -606,7 +604,7 @@ def test_a_restored_account_is_due_when_it_would_have_been(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_a_clock_that_was_set_back_before_the_start_holds_up_no_poll_for_long(bench: Bench, refused: bool) -> None:
+def test_a_clock_that_was_set_back_before_the_start_delays_no_poll_for_long(bench: Bench, refused: bool) -> None:
     bench.poll(response({}, 401) if refused else good())
     bench.clock.jump(-3600)
     bench.start({bench.saved[-1][0]: bench.saved[-1][1]})
@@ -617,7 +615,7 @@ def test_an_account_that_was_never_polled_is_due_at_once(bench: Bench) -> None:
     assert bench.poller.first_due(bench.account) == bench.clock.monotonic()
 
 
-def test_a_poll_that_ends_after_its_account_was_removed_or_replaced_shows_nothing(
+def test_a_poll_that_ends_after_its_account_was_removed_or_replaced_is_not_shown(
     bench: Bench, make_account: MakeAccount
 ) -> None:
     old = bench.account
@@ -628,7 +626,7 @@ def test_a_poll_that_ends_after_its_account_was_removed_or_replaced_shows_nothin
     assert bench.value("credits_balance") is None
 
 
-def test_a_zero_that_the_next_response_takes_back_is_shown_and_never_booked_even_over_a_restart(
+def test_a_zero_that_the_next_response_corrects_is_shown_and_never_booked_even_over_a_restart(
     clock: FakeClock, make_account: MakeAccount
 ) -> None:
     bench = Bench(clock, make_account(provider="videodb"))
@@ -685,7 +683,7 @@ def test_a_cooldown_is_shown_at_once_at_every_account_that_shares_the_key(
     assert bench.store.state(stranger.id) == before
 
 
-def test_an_account_whose_key_was_replaced_shows_no_cooldown_of_the_old_one(
+def test_an_account_whose_key_was_replaced_does_not_show_the_cooldown_of_the_old_key(
     bench: Bench, make_account: MakeAccount, key_file: Path
 ) -> None:
     changed = make_account(name="changed")._replace(key=KeySource("file", str(key_file)))
@@ -709,7 +707,7 @@ def test_a_cooldown_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench
     )
 
 
-def test_a_poll_that_was_suspended_before_its_first_request_begins_anew(bench: Bench, clock: FakeClock) -> None:
+def test_a_poll_that_was_suspended_before_its_first_request_begins_again(bench: Bench, clock: FakeClock) -> None:
     provider, pauses = PROVIDERS["vidnavigator"], [4.0]
 
     def fetch(get: Get, options: ParseOptions) -> Part:

@@ -1,4 +1,4 @@
-"""The polls of the daemon, as far as poller, scheduler and holding do not tell."""
+"""The polls of the daemon, beside the tests of poller, scheduler and holding."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_request_whose_response_a_replica_did_not_live_to_save_is_the_poll_of_
     assert abs(bench.poller.first_due(account) - due - 300) < 1e-3
 
 
-def test_a_state_of_another_replica_that_cannot_be_shown_holds_up_no_other(
+def test_a_state_of_another_replica_that_cannot_be_shown_delays_no_other(
     clock: FakeClock, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench(clock, make_account(name="good"))

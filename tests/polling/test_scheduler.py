@@ -1,4 +1,4 @@
-"""Who is polled when, by the real APScheduler; waits are for events, never for time."""
+"""The times of polls with the real APScheduler. Tests wait for events and never for a time."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_all_that_is_due_at_once_is_polled_however_few_may_run_together(
     assert len(polls.lags) == 60
 
 
-def test_the_next_poll_is_when_the_last_one_said_and_never_overlaps_it(
+def test_the_next_poll_is_due_when_the_last_one_decided_and_never_overlaps_it(
     polls: Polls, scheduler: Scheduler, make_account: MakeAccount
 ) -> None:
     polls.next_due = now(polls)
@@ -87,9 +87,7 @@ def test_the_next_poll_is_when_the_last_one_said_and_never_overlaps_it(
     assert polls.most_running["acct"] == 1
 
 
-def test_one_upstream_that_hangs_holds_up_no_other(
-    polls: Polls, scheduler: Scheduler, make_account: MakeAccount
-) -> None:
+def test_a_vendor_that_hangs_delays_no_other(polls: Polls, scheduler: Scheduler, make_account: MakeAccount) -> None:
     release = threading.Event()
     polls.gate = lambda account: release.wait(PATIENT) if account.name.startswith("hung") else None  # type: ignore[assignment]  # the result is not used
     hung = [make_account(name=f"hung{i}", base_url="http://hung.example") for i in range(5)]
@@ -119,7 +117,7 @@ def test_a_poll_for_which_no_thread_can_be_started_waits_for_another_one(
     assert polls.wait(lambda: "second" in polls.started)
 
 
-def test_a_poll_that_raises_is_not_the_last_one(polls: Polls, scheduler: Scheduler, make_account: MakeAccount) -> None:
+def test_polls_continue_after_one_that_raises(polls: Polls, scheduler: Scheduler, make_account: MakeAccount) -> None:
     def gate(account: Account) -> None:
         raise RuntimeError("bug")
 
@@ -166,7 +164,7 @@ def test_a_removed_account_is_polled_no_more(polls: Polls, scheduler: Scheduler,
     assert set(polls.started) == {"stays"}
 
 
-def test_stopping_starts_nothing_more_and_says_whether_all_ended(
+def test_stopping_starts_no_poll_and_returns_whether_all_ended(
     polls: Polls, scheduler: Scheduler, make_account: MakeAccount
 ) -> None:
     release = threading.Event()
@@ -179,7 +177,7 @@ def test_stopping_starts_nothing_more_and_says_whether_all_ended(
     assert len(polls.started) == 1
 
 
-def test_the_wall_clock_has_no_say_in_when_a_job_runs(
+def test_the_wall_clock_does_not_change_when_a_job_runs(
     polls: Polls, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import apscheduler.schedulers.base as base
@@ -200,12 +198,12 @@ def test_the_wall_clock_has_no_say_in_when_a_job_runs(
         scheduler.stop(PATIENT)
 
 
-def test_nothing_is_wrong_while_the_scheduler_lives(scheduler: Scheduler) -> None:
+def test_the_scheduler_is_healthy_while_it_runs(scheduler: Scheduler) -> None:
     assert scheduler.trouble() is None
 
 
 @pytest.mark.parametrize("timeout", [5.0, 300.0])
-def test_polls_that_hang_for_two_minutes_and_longer_than_they_may_are_told(
+def test_polls_that_hang_for_two_minutes_and_past_their_timeout_are_unhealthy(
     polls: Polls, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch, timeout: float
 ) -> None:
     let_go = threading.Event()
@@ -233,7 +231,7 @@ def test_polls_that_hang_for_two_minutes_and_longer_than_they_may_are_told(
         scheduler.stop(PATIENT)
 
 
-def test_a_pool_that_is_late_but_ends_polls_is_not_in_trouble(polls: Polls, make_account: MakeAccount) -> None:
+def test_threads_that_are_late_but_finish_polls_are_healthy(polls: Polls, make_account: MakeAccount) -> None:
     scheduler = Scheduler(polls.poll, polls.clock, polls.lags.append)
     account = make_account()
     scheduler.replace([account], 1, now(polls))

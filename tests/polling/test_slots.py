@@ -1,4 +1,4 @@
-"""When an account's polls are due."""
+"""The times at which an account's polls are due."""
 
 from __future__ import annotations
 
