@@ -1,4 +1,4 @@
-"""All that a state file holds, which the exporter itself never asks for."""
+"""Reads a whole state file, which the exporter never does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, as a user of its own, on a socket in a folder of its own."""
+"""Runs a PostgreSQL server for tests, on a socket in a temporary folder."""
 
 from __future__ import annotations
 

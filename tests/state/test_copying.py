@@ -1,4 +1,4 @@
-"""The command ``state copy``: what is in a state file is in the database, and each mistake is a sentence."""
+"""The command ``state copy`` copies a whole state file, and explains each mistake."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_second_copy_brings_what_the_file_got_since(file: Path, url: str, copy
     assert content(StateSource("url", url)) == content(StateSource("path", str(file)))
 
 
-def test_newer_accounts_of_the_database_are_left_alone(url: str, copy: Copy) -> None:
+def test_newer_accounts_of_the_database_are_not_changed(url: str, copy: Copy) -> None:
     copy()
     state = open_state(StateSource("url", url), SystemClock(), exclusive=True)
     with closing(state.accounts):
@@ -142,7 +142,7 @@ def test_files_of_several_shards_go_into_one_database(tmp_path: Path, file: Path
     assert content(StateSource("url", url)) == both
 
 
-def test_a_damaged_account_costs_itself_alone(file: Path, url: str, copy: Copy) -> None:
+def test_only_a_damaged_account_is_lost(file: Path, url: str, copy: Copy) -> None:
     with closing(sqlite3.connect(file)) as db:
         db.execute("UPDATE accounts SET state = x'7b' WHERE account LIKE '%archive%'")
         db.commit()
@@ -191,7 +191,7 @@ def test_each_mistake_is_a_sentence(tmp_path: Path, url: str, copy: Copy, postgr
     assert "permission denied for database" in copy(1, target=url.replace("user=exporter", "user=reader"))
 
 
-def test_a_copy_that_fails_leaves_nothing(url: str, copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_fails_leaves_the_database_empty(url: str, copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError("the disk is full")
 

@@ -1,4 +1,4 @@
-"""The history in a file and in PostgreSQL: which readings and polls are kept, for how long, and what a reader sees."""
+"""The history in a file and in PostgreSQL. The kept readings and polls, their age, and reading them."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_damaged_balances_are_skipped(file: StateFile, clock: FakeClock, caplog:
     assert "skipping damaged readings" in caplog.text
 
 
-def test_what_is_too_old_is_dropped_and_what_is_not_stays(past: Past, clock: FakeClock) -> None:
+def test_only_readings_that_are_too_old_are_dropped(past: Past, clock: FakeClock) -> None:
     past.accounts.kept = Kept(hourly=2 * DAY, daily=40 * DAY)
     for _ in range(200 * 2):
         past.save(MEDIA, polled(clock))
@@ -233,7 +233,7 @@ def test_the_last_polls_are_kept_with_how_they_ended(past: Past, clock: FakeCloc
     assert polls[1] == PollRecord(clock.wall() - 120, 0.2, 401, "auth", "HTTP 401: half a pair ?")
 
 
-def test_a_damaged_chunk_costs_its_readings_alone(
+def test_only_the_readings_of_a_damaged_chunk_are_lost(
     file: StateFile, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     past = Past(file, StateSource("path", str(file.path)))
@@ -291,7 +291,7 @@ def test_a_closed_file_is_read_without_a_new_file_beside_it(tmp_path: Path, cloc
     assert {each: each.stat().st_mtime_ns for each in tmp_path.iterdir()} == before
 
 
-def test_a_missing_state_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_state_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StateUnavailableError, match=r"none\.db cannot be read"), open_file(tmp_path / "none.db"):
         pass
 
@@ -317,7 +317,7 @@ def test_a_replica_that_writes_late_loses_no_hour_of_another(url: str, clock: Fa
 
 @pytest.mark.needs("pg_ctlcluster")
 @pytest.mark.parametrize("hour", [1, 3])
-def test_a_ledger_that_a_replica_began_without_the_database_is_no_new_one(
+def test_a_ledger_that_a_replica_began_without_the_database_is_merged_with_the_old_one(
     url: str, clock: FakeClock, hour: int
 ) -> None:
     source = StateSource("url", url)
@@ -354,7 +354,7 @@ def test_replicas_that_write_at_the_same_time_lose_no_hour(url: str, clock: Fake
 
 
 @pytest.mark.needs("pg_ctlcluster")
-def test_a_reader_of_a_database_writes_nothing(url: str, clock: FakeClock) -> None:
+def test_a_reader_of_a_database_does_not_write(url: str, clock: FakeClock) -> None:
     source = StateSource("url", url)
     with pytest.raises(StateUnavailableError, match="no exporter has used it yet"), open_history(source):
         pass
@@ -389,7 +389,7 @@ def test_a_reader_does_not_wait_for_a_server_that_is_suspended(
         ("UPDATE meta SET version = version + 1", None),
     ],
 )
-def test_a_database_of_another_release_is_read_where_that_is_possible(
+def test_a_database_of_another_release_is_read_if_that_is_possible(
     url: str, postgresql: Server, clock: FakeClock, change: str, why: str | None
 ) -> None:
     source = StateSource("url", url)
@@ -399,7 +399,7 @@ def test_a_database_of_another_release_is_read_where_that_is_possible(
         assert opened.accounts() == []
 
 
-def test_a_database_that_cannot_be_reached_is_told_without_its_password() -> None:
+def test_the_message_about_an_unreachable_database_has_no_password() -> None:
     password = secrets.token_hex(12)
     source = StateSource("url", f"postgresql://exporter:{password}@127.0.0.1:1/exporter")
     with pytest.raises(StateUnavailableError, match="cannot be read") as failure, open_history(source):

@@ -1,4 +1,4 @@
-"""State files of earlier releases, and what becomes of them."""
+"""State files of earlier releases are migrated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state in a real PostgreSQL: what is saved is there again, and a database that is away stops nothing."""
+"""The state in a real PostgreSQL. Saved states can be read again, and polls continue without the database."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_requests_of_one_key_end_one_by_one(url: str, postgresql: Server) -> Non
         assert postgresql.run(under_way + " WITH ORDINALITY AS t(at, n)", url) == [([True, False, True],)]
 
 
-def test_the_longest_cooldown_stays(url: str) -> None:
+def test_the_longest_cooldown_is_kept(url: str) -> None:
     with opened(url) as daemon, opened(url, exclusive=False) as by_hand:
         Limits(SystemClock(), daemon.keys).cool_down(KEY, 600)
         other = Limits(SystemClock(), by_hand.keys)
@@ -258,7 +258,7 @@ def test_an_empty_database_in_its_place_gets_every_account(
     assert caplog.text.count("the state database is a new one. Everything that is known is written to it") == 1
 
 
-def test_tables_that_are_gone_are_told_in_a_sentence(
+def test_missing_tables_are_reported_in_one_sentence(
     url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(url) as state:
@@ -297,7 +297,7 @@ def test_a_server_that_is_suspended_delays_a_poll_by_seconds_and_no_more(
         until(lambda: stored(url) == {MEDIA: AccountState(polls=1)}, "caught up")
 
 
-def test_a_server_that_never_answers_is_waited_for_a_bounded_time() -> None:
+def test_the_wait_for_a_server_that_never_responds_is_bounded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         source = StateSource("url", f"postgresql://exporter@127.0.0.1:{deaf.getsockname()[1]}/exporter")
         state = open_state(source, SystemClock(), exclusive=True)
@@ -360,7 +360,7 @@ def test_an_older_release_stops_writing_when_a_later_one_changed_the_tables(
     assert postgresql.run(saved, url) == [("1",)]
 
 
-def test_the_driver_is_not_imported_by_who_does_not_use_it() -> None:
+def test_the_driver_is_imported_only_for_a_state_in_postgresql() -> None:
     script = (
         "import sys, exporter.app, exporter.poll\n"
         "from pathlib import Path\nfrom exporter.runtime.clock import SystemClock\n"
@@ -442,7 +442,7 @@ def test_a_database_that_became_read_only_is_one_fault_until_it_is_writable(
     assert caplog.text.count("can be used again") == 1
 
 
-def test_a_connection_that_became_read_only_is_told_as_a_new_one_would_be(
+def test_a_connection_that_became_read_only_is_reported_like_a_new_one(
     url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened(url) as state:
@@ -460,7 +460,7 @@ def test_a_connection_that_became_read_only_is_told_as_a_new_one_would_be(
     assert caplog.text.count("cannot be used") == caplog.text.count("it is read-only") == 1
 
 
-def test_a_database_whose_tables_cannot_be_prepared_in_time_is_told_as_slow(
+def test_a_database_whose_tables_cannot_be_prepared_in_time_is_reported_as_slow(
     url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "_PREPARE_SECONDS", 0.2)

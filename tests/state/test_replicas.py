@@ -1,4 +1,4 @@
-"""Replicas on one real PostgreSQL: each key is polled by one of them, and all know what each learnt."""
+"""Replicas on one real PostgreSQL. One of them polls each key, and all of them have its results."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_the_accounts_of_a_replica_that_stops_are_taken_at_once(members: Members
     assert len(second.held) == len(accounts)
 
 
-def test_what_was_lost_during_a_suspension_is_scheduled_anew_when_it_is_taken_again(
+def test_keys_lost_during_a_suspension_are_scheduled_again_when_they_are_taken_again(
     members: Members, accounts: list[Account]
 ) -> None:
     first = members.add(accounts)
@@ -258,7 +258,7 @@ def test_shards_may_have_accounts_of_one_key(members: Members, make_account: Mak
         assert second.limits.admit(target, 2) is not None  # the limit is that of both
 
 
-def test_each_replica_polls_only_what_it_knows_and_tells_that_the_configurations_differ(
+def test_each_replica_polls_its_own_accounts_and_reports_that_the_configurations_differ(
     members: Members, accounts: list[Account], caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = members.add(accounts[:40], "one"), members.add(accounts[20:], "other")
@@ -382,7 +382,7 @@ def test_a_poll_that_finds_its_lease_lost_ends_the_polls_of_the_account(
     assert account.id in first.held
 
 
-def test_an_account_that_has_another_key_now_is_polled_by_who_polls_that_key(
+def test_an_account_with_a_new_key_is_polled_by_the_replica_that_polls_that_key(
     members: Members, accounts: list[Account]
 ) -> None:
     first, second = members.add(accounts), members.add(accounts)
@@ -461,7 +461,7 @@ def usage(at: float, balance: float, polls: int, spent: str) -> AccountState:
     )
 
 
-def test_the_last_request_of_a_dead_replica_is_told(members: Members, accounts: list[Account]) -> None:
+def test_the_last_request_of_a_dead_replica_is_known(members: Members, accounts: list[Account]) -> None:
     first, second = members.add(accounts[:2]), members.add(accounts[:2])
     members.settle()
     holder, other = (first, second) if first.held else (second, first)
@@ -547,7 +547,9 @@ def test_no_counter_falls_where_another_replica_saved_during_a_poll_and_the_data
         members.server.start()
 
 
-def test_clocks_that_differ_by_minutes_tell_the_time_of_the_database(members: Members, accounts: list[Account]) -> None:
+def test_replicas_whose_clocks_differ_by_minutes_use_the_time_of_the_database(
+    members: Members, accounts: list[Account]
+) -> None:
     first, second = members.add(), members.add()
     before = first.state.clock.wall()
     first.clock.wrong, second.clock.wrong = 600.0, -3600.0
@@ -700,7 +702,7 @@ def test_an_empty_database_in_its_place_leaves_the_accounts_where_they_are(
     assert sorted([*first.held, *second.held]) == sorted(account.id for account in accounts)
 
 
-def test_a_process_that_was_suspended_sends_nothing_until_the_database_says_that_it_may(
+def test_a_suspended_process_sends_no_request_until_the_database_admits_it(
     members: Members, accounts: list[Account]
 ) -> None:
     first = members.add(accounts)
@@ -725,7 +727,7 @@ def test_a_process_that_was_suspended_sends_nothing_until_the_database_says_that
         members.server.start()
 
 
-def test_where_the_database_was_away_from_the_start_nothing_is_polled_until_it_is_there(
+def test_if_the_database_is_away_at_the_start_no_account_is_polled_until_it_is_reached(
     members: Members, accounts: list[Account]
 ) -> None:
     first = members.add(accounts)

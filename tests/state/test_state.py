@@ -1,4 +1,4 @@
-"""The state file in good times: what is saved is there again, for the right ones alone."""
+"""Saving and reading a state file without faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state file in bad times: it costs a log line and a count, never the exporter."""
+"""Faults of the state file cause a log line and a count, and the exporter continues."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_file_damaged_while_in_use_is_renamed_and_replaced(path: Path, clock: 
 
 
 @pytest.mark.parametrize("parent", [False, True], ids=["the path", "a folder above it"])
-def test_a_path_that_cannot_be_a_file_is_left_alone(
+def test_a_path_that_cannot_be_a_file_is_not_changed(
     tmp_path: Path, clock: Any, parent: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "state.db"
@@ -208,7 +208,9 @@ def test_a_path_that_cannot_be_a_file_is_left_alone(
     assert "Errno" not in caplog.text
 
 
-def test_a_folder_where_no_lock_can_be_made_is_told_in_words(clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_where_no_lock_can_be_made_is_reported_in_one_sentence(
+    clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     StateFile.open(Path("/proc/state.db"), clock, exclusive=True).close()
     assert "state file /proc/state.db cannot be used" in caplog.text
     assert "Errno" not in caplog.text
@@ -505,7 +507,7 @@ def test_a_killed_process_releases_the_lock(path: Path) -> None:
     saved(path)
 
 
-def test_a_named_pipe_in_place_of_the_file_holds_up_neither_the_start_nor_a_poll(tmp_path: Path, clock: Any) -> None:
+def test_a_named_pipe_in_place_of_the_file_delays_neither_the_start_nor_a_poll(tmp_path: Path, clock: Any) -> None:
     path = tmp_path / "state.db"
     os.mkfifo(path)
     with closing(StateFile.open(path, clock, exclusive=True)) as file:

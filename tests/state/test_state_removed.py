@@ -1,4 +1,4 @@
-"""A state file that somebody removes or replaces while the exporter runs."""
+"""A state file that is removed or replaced while the exporter runs."""
 
 from __future__ import annotations
 
