@@ -78,13 +78,18 @@ class Polls:
         self.scheduler.replace(in_page, self._concurrency, self._poller.first_due)
 
     def _note_request(self, account: Account, at: float) -> None:
-        """Take a request of ``at`` (monotonic seconds) for a poll, if a replica died before it saved the response."""
-        following = self._slots.after(account.id, account.interval, at + account.interval / 2)
+        """Take a request of ``at`` (monotonic seconds) for a poll, if a replica died before it saved the response.
+
+        ``at`` may be the end of the request, which can be an interval later.
+        """
         ahead = self._clock.wall() - self._clock.monotonic()
 
         def changed(state: AccountState) -> AccountState:
-            is_saved = at + ahead < (state.last_poll or 0.0) + 1.0
-            return state if is_saved else replace(state, next_poll=following + ahead)
+            if at + ahead < (state.last_poll or 0.0) + 1.0:
+                return state
+            due = at if state.next_poll is None else min(at, state.next_poll - ahead)
+            following = self._slots.after(account.id, account.interval, due + account.interval / 2)
+            return replace(state, next_poll=following + ahead)
 
         self._poller.commits.change(account.id, changed, save=False)
 
