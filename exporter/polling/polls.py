@@ -85,10 +85,13 @@ class Polls:
         ahead = self._clock.wall() - self._clock.monotonic()
 
         def changed(state: AccountState) -> AccountState:
-            known, planned = state.last_poll or 0.0, at + ahead if state.next_poll is None else state.next_poll
-            if at + ahead < max(known + 1.0, planned - 1.0):  # its response was saved, or it was taken before
+            wall, planned = at + ahead, state.next_poll or 0.0
+            if wall < max(
+                (state.last_poll or 0.0) + 1.0, planned - 1.0
+            ):  # its response was saved, or it was taken before
                 return state
-            following = self._slots.after(account.id, account.interval, planned - ahead + account.interval / 2)
+            due = planned if wall - planned <= account.interval else wall
+            following = self._slots.after(account.id, account.interval, due - ahead + account.interval / 2)
             return replace(state, next_poll=following + ahead)
 
         self._poller.commits.change(account.id, changed, save=False)

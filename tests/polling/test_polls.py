@@ -27,6 +27,9 @@ def test_a_request_whose_response_a_replica_did_not_live_to_save_is_the_poll_of_
     for at in (sent, sent + 250, sent):  # once more with its latest end, as long as that is not known
         polls._note_request(account, at)
         assert abs(bench.poller.first_due(account) - due - 300) < 1e-3
+    clock.advance(3000)
+    polls._note_request(account, clock.monotonic() - 20)  # after a long outage
+    assert bench.poller.first_due(account) > clock.monotonic() + 100
 
 
 def test_a_state_of_another_replica_that_cannot_be_shown_delays_no_other(
