@@ -12,9 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import jmespath
-from jmespath import exceptions, lexer
-
-from exporter.providers.evaluation import Functions, evaluation
+from jmespath import exceptions, functions, lexer, visitor
 
 MAX_CHARACTERS = 1024
 """Characters of an expression."""
@@ -36,10 +34,22 @@ class UnreadableField(Exception):
         self.where = where
 
 
+class _Functions(functions.Functions):  # type: ignore[misc]  # the library has no types
+    """The functions of JMESPath and ``items``, which makes a list of the entries of an object."""
+
+    @functions.signature({"types": ["object", "null"]})  # type: ignore[untyped-decorator]  # the library has no types
+    def _func_items(self, value: Mapping[str, object] | None) -> list[dict[str, object]] | None:
+        return None if value is None else [{"key": key, "value": item} for key, item in value.items()]
+
+
+# One for all, because a new one for each search costs more than the search. It keeps nothing of a document.
+_INTERPRETER: Any = visitor.TreeInterpreter(visitor.Options(custom_functions=_Functions()))
+
+
 class Expression:
     """A compiled expression."""
 
-    __slots__ = ("_evaluate", "path", "source")
+    __slots__ = ("_parsed", "path", "source")
 
     def __init__(self, source: str) -> None:
         """Raise ValueError with what is wrong and what would be right."""
@@ -47,11 +57,10 @@ class Expression:
             raise ValueError(f"is an expression of more than {MAX_CHARACTERS} characters")
         try:
             _check_comparisons(source)
-            parsed = jmespath.compile(source).parsed
-            self.path = _plain_path(parsed)
-            for node in _nodes(parsed):
+            self._parsed: Any = jmespath.compile(source).parsed
+            self.path = _plain_path(self._parsed)
+            for node in _nodes(self._parsed):
                 _check_function(node)
-            self._evaluate = evaluation(parsed)
         except RecursionError:
             raise ValueError("is an expression that is nested too deeply") from None
         except exceptions.EmptyExpressionError:
@@ -116,8 +125,7 @@ class Expression:
 
     def _searched(self, document: object) -> object:
         try:
-            found: object = self._evaluate(document)
-            return found
+            return _INTERPRETER.visit(self._parsed, document)
         except exceptions.JMESPathTypeError as error:
             name = error.function_name
             raise UnreadableField(f"{name}() does not take {error.actual_type}") from None
@@ -165,7 +173,7 @@ def _nodes(node: object) -> Iterator[Mapping[str, Any]]:
 def _check_function(node: Mapping[str, Any]) -> None:
     if node["type"] != "function_expression":
         return
-    name, known = node["value"], Functions.FUNCTION_TABLE
+    name, known = node["value"], _Functions.FUNCTION_TABLE
     if name in _REFUSED:
         raise ValueError(f"must not use {name}(), because it {_REFUSED[name]}")
     if name not in known:
