@@ -1,4 +1,4 @@
-"""What the tests of the transport ask: simulated vendors, servers that send given bytes, and proxies."""
+"""Servers for the tests of the transport, which are simulated vendors, servers that send given bytes, and proxies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which authorities count for a vendor's certificate, and what happens where they cannot be used."""
+"""The authorities for a vendor's certificate, and the failure if they cannot be used."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ ORDER = ["ca_file", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
 
 
 @pytest.mark.parametrize("winner", range(len(ORDER)))
-def test_the_first_that_is_named_decides_alone(vendors: Vendors, good: Path, other: Path, winner: int) -> None:
+def test_the_first_source_of_authorities_that_is_set_is_used_alone(
+    vendors: Vendors, good: Path, other: Path, winner: int
+) -> None:
     for first, rest in ((good, other), (other, good)):
         named = dict.fromkeys(ORDER[winner + 1 :], rest) | {ORDER[winner]: first}
         ca_file = named.pop("ca_file", None)
@@ -69,7 +71,7 @@ def test_the_first_that_is_named_decides_alone(vendors: Vendors, good: Path, oth
         assert is_trusted(vendors, environ, ca_file) == (first is good)
 
 
-def test_the_ca_file_of_all_accounts_counts_beside_the_others_and_not_beside_an_accounts_own(
+def test_poll_ca_file_is_used_beside_variables_and_not_beside_an_accounts_own_ca_file(
     vendors: Vendors, good: Path, other: Path
 ) -> None:
     assert is_trusted(vendors, {}, common_ca_file=good)
@@ -79,7 +81,7 @@ def test_the_ca_file_of_all_accounts_counts_beside_the_others_and_not_beside_an_
     assert not is_trusted(vendors, {}, ca_file=other, common_ca_file=good)
 
 
-def test_empty_variables_name_nothing(vendors: Vendors, good: Path) -> None:
+def test_empty_variables_count_as_not_set(vendors: Vendors, good: Path) -> None:
     assert is_trusted(vendors, {"REQUESTS_CA_BUNDLE": "", "SSL_CERT_FILE": str(good)})
     assert not is_trusted(vendors, {"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""})
 
@@ -111,7 +113,7 @@ def test_a_file_added_to_a_directory_is_used_by_the_next_handshake(vendors: Vend
     assert transport.get("/usage", {}, {"X-API-Key": key}, PATIENT).status == 200
 
 
-def test_a_variable_that_names_nothing_usable_is_named_in_the_failure(tmp_path: Path) -> None:
+def test_the_failure_names_a_variable_without_usable_authorities(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     transport = Transport("https://127.0.0.1:9", "test", environ={"SSL_CERT_FILE": str(missing)})
     with pytest.raises(UnreachableError) as caught:
@@ -127,7 +129,7 @@ def test_a_missing_ca_file_fails_the_request_and_not_the_making_of_the_transport
         transport.get("/", {}, {}, PATIENT)
 
 
-def test_authorities_are_not_looked_at_where_nothing_is_encrypted(tmp_path: Path) -> None:
+def test_authorities_are_not_read_for_plain_http(tmp_path: Path) -> None:
     with Vendors() as plain:
         transport = Transport(plain.vidnavigator_url, "test", ca_file=tmp_path / "missing", environ={})
         key = plain.add(vidnavigator_account())

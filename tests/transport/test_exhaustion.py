@@ -53,7 +53,7 @@ def test_authorities_without_a_descriptor_are_named_with_the_remedy() -> None:
     assert failure(Transport("https://api.example", "test", environ={})).endswith(f"cannot be read: {SENTENCE}")
 
 
-def test_a_look_up_whose_thread_cannot_start_leaves_the_next_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_up_whose_thread_cannot_start_does_not_affect_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(host: str, port: int) -> list[object]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

@@ -30,13 +30,13 @@ def test_requests_go_through_the_proxy_that_the_environment_names() -> None:
     assert b"Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss") in heads[0]
 
 
-def test_a_host_that_no_proxy_names_is_asked_directly() -> None:
+def test_a_host_in_no_proxy_is_requested_directly() -> None:
     with responding(ok("[1]")) as url:
         environ = {"HTTP_PROXY": "socks5://unusable", "NO_PROXY": "127.0.0.0/8"}
         assert Transport(url, "test", environ=environ).get("/", {}, {}, PATIENT).status == 200
 
 
-def test_a_proxy_that_refuses_is_a_connection_failure_that_blames_the_proxy() -> None:
+def test_a_proxy_that_refuses_is_a_connection_failure_that_names_the_proxy() -> None:
     with responding(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as url:
         transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": url})
         with pytest.raises(UnreachableError, match=r"^proxy: .*407"):
@@ -51,7 +51,7 @@ def test_what_a_proxy_writes_after_its_status_is_not_repeated() -> None:
             transport.get("/", {}, {}, PATIENT)
 
 
-def test_a_proxy_behind_which_nobody_listens_is_a_connection_failure_that_blames_the_proxy() -> None:
+def test_a_proxy_address_without_a_listener_is_a_connection_failure_that_names_the_proxy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
     transport = Transport("https://api.example", "test", environ={"HTTPS_PROXY": proxy})
@@ -65,7 +65,7 @@ def test_a_proxy_behind_which_nobody_listens_is_a_connection_failure_that_blames
     st.sampled_from(["http://", "https://", "socks5://", "http://[", "user:pw@", ""]),
     st.text("ab.:/@[]#?%\\ \n-_5") | st.text(),
 )
-def test_whatever_a_proxy_variable_holds_a_poll_fails_for_the_connection(name: str, start: str, rest: str) -> None:
+def test_any_wrong_proxy_variable_is_a_connection_failure(name: str, start: str, rest: str) -> None:
     def resolve(host: str, port: int) -> list[object]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

@@ -1,4 +1,4 @@
-"""Answers that are interim, broken, cut short or huge."""
+"""Responses that are interim, broken, cut short or huge."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_refusal_whose_body_cannot_be_read_keeps_its_status(vendors: Vendors, 
 
 @pytest.mark.parametrize("status", [100, 102, 103, 199])
 @pytest.mark.parametrize("times", [1, 3])
-def test_interim_responses_are_read_past(status: int, times: int) -> None:
+def test_interim_responses_are_skipped(status: int, times: int) -> None:
     interim = f"HTTP/1.1 {status} Interim\r\nLink: </style.css>\r\n\r\n".encode() * times
     with responding(interim + ok("[1]")) as url:
         response = Transport(url, "test").get("/", {}, {}, PATIENT)
@@ -112,7 +112,7 @@ BROKEN = {
         for number, response in enumerate(responses, 1)
     ],
 )
-def test_a_broken_response_is_called_what_it_is(response: bytes, sentence: str) -> None:
+def test_the_message_about_a_broken_response_says_what_is_wrong(response: bytes, sentence: str) -> None:
     with responding(response) as url, pytest.raises(InvalidResponseError) as raised:
         Transport(url, "test").get("/", {}, {}, PATIENT)
     assert str(raised.value) == sentence
@@ -127,7 +127,7 @@ def test_a_broken_response_is_called_what_it_is(response: bytes, sentence: str) 
     ],
     ids=["length", "in a chunk", "between chunks"],
 )
-def test_a_response_that_is_cut_short_is_called_that(response: bytes) -> None:
+def test_a_response_that_ends_too_early_is_reported_as_such(response: bytes) -> None:
     with responding(response, keep=False) as url, pytest.raises(UnreachableError, match="the response ended too early"):
         Transport(url, "test").get("/", {}, {}, PATIENT)
 

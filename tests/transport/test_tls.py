@@ -20,7 +20,7 @@ from exporter.transport.client import Transport
 from tests.transport.servers import IMPATIENT, PATIENT, ok, request, responding, server_context
 
 
-def test_a_private_authority_is_trusted_where_it_is_named(authority: trustme.CA, tmp_path: Path) -> None:
+def test_a_private_authority_is_trusted_if_it_is_configured(authority: trustme.CA, tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
     with Vendors(tls=server_context(authority, "127.0.0.1")) as vendors:
@@ -172,7 +172,7 @@ def test_a_session_is_rarely_read_because_python_loses_memory_at_each_reading(
     ],
     ids=["no TLS", "closed", "refused", "old", "another alert"],
 )
-def test_a_failed_handshake_is_told_in_words(response: bytes, sentence: str) -> None:
+def test_a_failed_handshake_is_explained_in_a_sentence(response: bytes, sentence: str) -> None:
     with responding(response, keep=bool(response)) as url, pytest.raises(UnreachableError) as raised:
         Transport(url.replace("http:", "https:"), "test").get("/", {}, {}, PATIENT)
     assert str(raised.value) == f"TLS: {sentence}"

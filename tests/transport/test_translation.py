@@ -1,4 +1,4 @@
-"""What the libraries' exceptions mean."""
+"""Exceptions of the libraries and the failures that they become."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One GET against vendors that are slow or hostile, and what it must not carry along."""
+"""Requests to slow and hostile vendors, and data that they must not send."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_timeout_bounds_the_whole_call(vendors: Vendors, transport: Transpor
         request(vendors, transport, fault, timeout=IMPATIENT)
 
 
-def test_a_redirect_is_not_followed_and_the_key_stays_home(vendors: Vendors, transport: Transport) -> None:
+def test_a_redirect_is_not_followed_and_its_target_gets_no_key(vendors: Vendors, transport: Transport) -> None:
     with Vendors() as elsewhere:
         response = request(vendors, transport, faults.redirect(elsewhere.vidnavigator_url + "/usage"))
         assert response.status == 302
@@ -70,7 +70,7 @@ def test_each_request_has_a_connection_of_its_own(vendors: Vendors, transport: T
 
 @settings(deadline=None)
 @given(st.text("ab.:/@[]%\\-_5~*{}|^`<>\"';,!$&()+= n", max_size=14))
-def test_whatever_base_url_the_configuration_takes_can_be_asked(rest: str) -> None:
+def test_every_base_url_that_the_configuration_accepts_can_be_requested(rest: str) -> None:
     def resolve(host: str, port: int) -> list[object]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -132,7 +132,7 @@ def _quietly(call: object) -> None:
         call()  # type: ignore[operator]  # any callable
 
 
-def test_nobody_listening_is_a_connection_failure() -> None:
+def test_a_port_without_a_listener_is_a_connection_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(UnreachableError, match="refused"):
