@@ -1,4 +1,4 @@
-"""A page is always whole and of one moment, and only what changed is made anew."""
+"""A page is complete and of one moment, and only changed parts are made again."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ def test_a_reload_that_removes_one_of_many_accounts_compresses_only_the_text_aro
     assert removed[1].encode() not in page.text()
 
 
-def test_a_poll_of_an_account_that_was_removed_meanwhile_shows_nothing() -> None:
+def test_a_poll_of_an_account_that_was_removed_meanwhile_is_not_shown() -> None:
     first, second = keys(2)
     page = Page(accounts=[first])
     page.put(second, fragments(second, 1, 2, 3))

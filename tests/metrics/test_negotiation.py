@@ -1,4 +1,4 @@
-"""Accept and Accept-Encoding are answered by RFC 9110, and none of them can fail."""
+"""The response follows Accept and Accept-Encoding by RFC 9110, and no header causes an error."""
 
 from __future__ import annotations
 
@@ -183,5 +183,5 @@ def test_every_accept_header_gets_a_valid_content_type(accept: str, accept_encod
         (";;;,,,=", False),
     ],
 )
-def test_gzip_is_sent_where_it_is_accepted(accept_encoding: str, accepted: bool) -> None:
+def test_gzip_is_sent_if_it_is_accepted(accept_encoding: str, accepted: bool) -> None:
     assert gzip_accepted(accept_encoding) is accepted

@@ -1,4 +1,4 @@
-"""The text of samples is what prometheus_client would write; bad samples are refused where they are made."""
+"""The text of samples equals that of prometheus_client. Invalid samples are refused when they are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of each account, and for how long."""
+"""The shown values of each account, and the time until they are withdrawn."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_new_success_brings_the_figures_back(shown: Shown, clock: FakeClock, m
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
-def test_a_jump_of_the_wall_clock_ages_nothing(
+def test_a_jump_of_the_wall_clock_makes_no_value_older(
     shown: Shown, clock: FakeClock, make_account: MakeAccount, jump: float
 ) -> None:
     account = make_account(stale_after=180.0)
@@ -199,7 +199,9 @@ def test_billing_keeps_its_own_age(shown: Shown, clock: FakeClock, make_account:
     assert shown.lines("invoices") == []
 
 
-def test_a_removed_account_is_gone_and_the_others_keep_their_figures(shown: Shown, make_account: MakeAccount) -> None:
+def test_a_removed_account_disappears_and_the_others_keep_their_figures(
+    shown: Shown, make_account: MakeAccount
+) -> None:
     first, second = make_account(name="first"), make_account(name="second")
     shown.store.replace([first, second], (), {})
     for account in (first, second):
@@ -320,7 +322,7 @@ def test_a_scrape_never_mixes_two_polls_of_one_account(
         writer.join()
 
 
-def test_whether_first_polls_are_done_is_told_while_a_reload_holds_the_store(
+def test_whether_first_polls_are_done_is_known_while_a_reload_locks_the_store(
     shown: Shown, make_account: MakeAccount
 ) -> None:
     shown.store.replace([make_account()], (), {})
