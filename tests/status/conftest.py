@@ -188,7 +188,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Tab:
-    """An open page, and everything that it asked for or complained of."""
+    """An open page, with its requests and its errors."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page

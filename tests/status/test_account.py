@@ -1,4 +1,4 @@
-"""The page of one account: what it says, and what it needs of the state."""
+"""The page of one account, and the data that it reads from the state."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestWords:
         assert len(named) > 15
         assert {name: RUNBOOKS + name.lower() for name in named} == {name: runbooks[name] for name in named}
 
-    def test_money_stands_beside_credits_where_a_price_is_set(self, remembering: Site, past: StateFile) -> None:
+    def test_money_is_shown_beside_credits_if_a_price_is_set(self, remembering: Site, past: StateFile) -> None:
         (account,) = remembering.accounts("media", price=Price(0.5, "EUR"))
         lived(remembering, past, account)
         page = remembering.get("/accounts/vidnavigator/media").text
@@ -107,7 +107,7 @@ class TestWords:
             (AutoRecharge(False, 25.0, 200.0), "Auto recharge off"),
         ],
     )
-    def test_what_was_billed_and_recharged_is_told(self, site: Site, recharge: AutoRecharge, words: str) -> None:
+    def test_invoices_and_recharges_are_shown(self, site: Site, recharge: AutoRecharge, words: str) -> None:
         account = site.make("media", "videodb")
         site.serve([account])
         parts = {"usage": usage(), "invoices": Invoices({"paid": 1}, 200.0, "usd", "paid"), "auto_recharge": recharge}
@@ -208,7 +208,7 @@ class TestHistory:
         assert "others 64" in page, "3 operations without a colour, and what no operation tells of"
 
     @pytest.mark.parametrize("spent", [0, 104, 400])
-    def test_bars_and_table_and_description_tell_one_spend(
+    def test_bars_table_and_description_show_the_same_spend(
         self, remembering: Site, past: StateFile, spent: int
     ) -> None:
         (account,) = remembering.accounts("media")
@@ -267,9 +267,7 @@ class TestHistory:
         remembering.kept = Kept(hourly=0.0)
         assert "Charts begin with the second day." in remembering.get("/accounts/vidnavigator/media").text
 
-    def test_a_configuration_that_keeps_no_history_is_said_to_keep_none(
-        self, remembering: Site, past: StateFile
-    ) -> None:
+    def test_the_page_says_if_the_configuration_keeps_no_history(self, remembering: Site, past: StateFile) -> None:
         (account,) = remembering.accounts("media")
         past.kept = remembering.kept = Kept(0.0, 0.0)
         lived(remembering, past, account, hours=3)
@@ -278,7 +276,7 @@ class TestHistory:
 
 
 class TestState:
-    def test_without_a_state_the_page_stands_and_says_what_the_history_needs(
+    def test_without_a_state_the_page_is_served_and_says_what_the_history_needs(
         self, clock: FakeClock, make_account: MakeAccount
     ) -> None:
         site = Site(clock, make_account)

@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium: what people see, press and type."""
+"""The overview in Debian's Chromium, as people see and use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An account as JSON, which is an interface."""
+"""The JSON of an account, which other programs read."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_unlimited_is_a_word_and_a_runway_without_an_end_is_null(make_account: M
     assert account["storage"] is account["channels"] is account["period_end"] is account["failure"] is None
 
 
-def test_a_balance_that_lasts_longer_than_a_number_can_tell_is_no_error(make_account: MakeAccount) -> None:
+def test_a_runway_too_long_for_a_number_is_not_an_error(make_account: MakeAccount) -> None:
     reading = Usage(balance=1e300, monthly_used=1e-300, billing_period=Period(start=START - 9))
     account = as_json(summary(View(make_account(), AccountState(), reading, None, None), START))
     assert '"runway_seconds": null' in json.dumps(account, allow_nan=False)

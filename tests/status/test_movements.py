@@ -49,7 +49,7 @@ def test_a_ledger_that_began_anew_counts_from_0() -> None:
     assert [change.spent for change in movements(again, HOUR)] == [7, 2]
 
 
-def test_what_is_not_known_is_no_movement() -> None:
+def test_an_unknown_change_is_not_a_movement() -> None:
     assert [change.spent for change in movements(series([None, 7, None, 9]), HOUR)] == [0, 0, 0]
 
 
@@ -58,7 +58,7 @@ def test_amounts_of_an_earlier_unit_are_left_out() -> None:
     assert [change.spent for change in movements(changed, HOUR)] == [1]
 
 
-def test_use_by_operation_begins_anew_with_each_period() -> None:
+def test_use_by_operation_begins_again_with_each_period() -> None:
     life = series([0, 0, 0, 0], period=[1.0, 1.0, 2.0, 2.0], used={"a": [5, 9, 12, 13], "b": [None, None, 1, 0]})
     changes = movements(life, HOUR)
     assert [change.reset for change in changes] == [False, True, False]

@@ -1,4 +1,4 @@
-"""What the page and its JSON say, and what may be asked of them."""
+"""The overview and its JSON, and the parameters of their queries."""
 
 from __future__ import annotations
 

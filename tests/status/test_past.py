@@ -16,9 +16,7 @@ def test_without_a_state_the_reason_is_the_configuration() -> None:
     assert Past(None).read(lambda _: 1, 0) == (0, NO_STATE)
 
 
-def test_after_a_failure_the_state_is_left_alone_for_a_while(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_after_a_failure_the_state_is_not_read_for_a_while(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     tries = []
 
     def opened() -> AbstractContextManager[AccountHistory]:

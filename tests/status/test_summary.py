@@ -1,4 +1,4 @@
-"""An account in brief, its figures and its problems."""
+"""The summary of an account, with its figures and problems."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def brief(make_account: MakeAccount, reading: Usage | None, wall: float = START,
     return summary(View(make_account(), replace(state, **changes), reading, None, None), wall)
 
 
-def test_what_is_not_known_is_none_and_never_nought(make_account: MakeAccount) -> None:
+def test_an_unknown_value_is_none_and_never_0(make_account: MakeAccount) -> None:
     account = brief(make_account, None, polls=0, last_success=None)
     assert account.up is None
     assert account.credits.balance is None and account.credits.level is None and account.credits.runway_seconds is None
@@ -72,7 +72,7 @@ def test_times_are_in_whole_seconds_and_one_that_no_calendar_has_is_none(make_ac
 
 
 @pytest.mark.parametrize(("cooldown", "shown"), [(START, None), (START + 9, START + 9)])
-def test_a_cooldown_is_told_only_while_it_lasts(
+def test_a_cooldown_is_shown_only_while_it_lasts(
     make_account: MakeAccount, cooldown: float, shown: float | None
 ) -> None:
     assert brief(make_account, None, cooldown_until=cooldown).cooldown_until == shown
