@@ -1,4 +1,4 @@
-"""Six days of an account's life, polled by the real poller on simulated time: what Prometheus would have scraped.
+"""Six days of an account, polled by the real poller on simulated time, as samples for Prometheus.
 
 A `Life` is the account at its vendor, a `Run` an exporter that polls it for a while. `scrape` brings both together
 and returns every series that the rules read.

@@ -1,4 +1,4 @@
-"""The programs under test; servers take a free port and end."""
+"""Runs the programs that the tests of alerts need, each on a free port."""
 
 from __future__ import annotations
 

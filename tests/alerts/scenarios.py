@@ -1,4 +1,4 @@
-"""Lives of accounts, and the alerts that each has to bring: their names, severities, and hours from and to."""
+"""Lives of accounts, each with the names, severities and hours of its expected alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Alertmanager configuration on the real programs: amtool routes, a running Alertmanager inhibits."""
+"""The Alertmanager configuration with amtool and with a running Alertmanager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts whose end is known: the forecasts warn in time, stand, and leave alone who keeps a quarter."""
+"""Accounts with a known end. Forecasts warn in time and continuously, and not for accounts that keep a quarter."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_lead_forgives_gaps_of_an_hour_and_no_longer_ones() -> None:
 
 
 @pytest.mark.needs("promtool")
-def test_on_a_working_week_the_forecasts_stand_through_the_last_day_and_spare_who_keeps_a_quarter() -> None:
+def test_in_a_working_week_forecasts_fire_through_the_last_day_and_not_for_accounts_that_keep_a_quarter() -> None:
     wanted = ("ends 1 d", "keeps 25%", "runaway of 8 h")
     few = [one for one in accounts(("working weeks",), (0,)) if one.name.split(", ")[1].startswith(wanted)]
     fired = firings(needed(sorted(RULES.glob("*.yml")), SHIPPED), few)

@@ -1,4 +1,4 @@
-"""A simulated vendor's account is spent and topped up: what a webhook hears by way of all programs."""
+"""A simulated account is spent and topped up, and a webhook gets the alerts from all programs together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules as Prometheus' own tools see them: well-formed, and doing what their unit tests say."""
+"""The rules are well-formed and pass their unit tests in Prometheus' own tools."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_short_forms_of_promtool_are_understood() -> None:
 
 
 @pytest.mark.needs("promtool")
-def test_a_rollout_that_changes_any_other_label_begins_no_alert_anew(tmp_path: Path) -> None:
+def test_a_rollout_that_changes_any_other_label_restarts_no_alert(tmp_path: Path) -> None:
     tests = []
     for path in UNIT_TESTS:
         document = yaml.safe_load(path.read_text())
@@ -170,7 +170,7 @@ def test_every_recorded_figure_named_in_a_rule_is_recorded() -> None:
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_every_alert_says_what_happens_where_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_every_alert_says_what_happens_and_what_to_do(rule: dict[str, Any]) -> None:
     name, annotations = rule["alert"], rule["annotations"]
     assert set(annotations) == {"summary", "description", "runbook_url"}
     page, _, heading = annotations["runbook_url"].partition("#")

@@ -271,7 +271,7 @@ def test_each_simulated_life_fires_its_alerts_and_no_others(history: list[Firing
 
 
 @pytest.mark.needs("prometheus-unstable", "promtool-unstable")
-def test_prometheus_evaluates_every_rule_without_an_error_and_finds_who_has_none_left(
+def test_prometheus_evaluates_every_rule_without_an_error_and_finds_accounts_without_credits(
     backfilled: tuple[Server, int],
 ) -> None:
     server, _ = backfilled

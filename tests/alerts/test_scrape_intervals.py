@@ -137,5 +137,5 @@ def test_every_alert_fires_once_for_all_replicas_in_time_and_outlives_a_failed_s
 
 
 @pytest.mark.needs("promtool")
-def test_an_alert_says_that_scrapes_are_rarer_than_that(tmp_path: Path) -> None:
+def test_an_alert_fires_if_scrapes_are_rarer_than_that(tmp_path: Path) -> None:
     assert "VideoApiScrapesTooRare" in run(tmp_path, 180, [(BEGINS - 60, set())])
