@@ -1,4 +1,4 @@
-"""What the dashboard tests share: the committed JSON, taken apart."""
+"""The committed dashboards, parsed for the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The committed dashboards are what the builders say, hold together, and name what the exporter exports."""
+"""The committed dashboards equal the output of the builders and name exported families only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every query of every panel and variable, answered by a real Prometheus that scrapes the demo.
+"""A real Prometheus that scrapes the demo has data for every query of every panel and variable.
 
 The alert rules are loaded with their waits taken out, so that the demo's troubles fire at once, and one target
 is a port where nothing listens, so that there is an alert on an exporter too.
@@ -170,7 +170,7 @@ def in_the_demo(board: str, panel: Json, target: Json) -> Json:
 
 
 @pytest.mark.needs("victoria-metrics")
-def test_query_is_answered_by_victoriametrics_too(prometheus: Prometheus, victoriametrics: Prometheus) -> None:
+def test_victoriametrics_responds_to_every_query_too(prometheus: Prometheus, victoriametrics: Prometheus) -> None:
     for board, content in BOARDS.items():
         for panel in content["panels"]:
             for target in panel.get("targets", []):
@@ -183,7 +183,7 @@ def test_query_is_answered_by_victoriametrics_too(prometheus: Prometheus, victor
 
 
 @pytest.mark.parametrize(("board", "panel", "target"), all_targets())
-def test_query_is_answered_with_data_and_all_labels_that_the_panel_names(
+def test_every_query_returns_data_and_all_labels_that_the_panel_names(
     board: str, panel: Json, target: Json, prometheus: Prometheus
 ) -> None:
     target = in_the_demo(board, panel, target)
@@ -220,7 +220,7 @@ def test_query_tables_have_every_column_that_they_name(prometheus: Prometheus) -
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_query_of_every_variable_is_answered(board: str, prometheus: Prometheus) -> None:
+def test_the_query_of_every_variable_returns_data(board: str, prometheus: Prometheus) -> None:
     for variable in variables(BOARDS[board], "query"):
         found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
         assert found is not None

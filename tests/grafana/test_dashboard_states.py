@@ -1,4 +1,4 @@
-"""What the queries make of accounts in each state, of an account that was never read, and of no data at all.
+"""The results of the queries for accounts in each state, for an account that was never read, and without data.
 
 The samples are written by hand, so that the right response is known; the demo's figures move.
 """
