@@ -81,7 +81,7 @@ def test_a_line_of_another_library_is_shortened_and_its_key_redacted_even_at_the
 
 
 @pytest.mark.parametrize("character", ["\x9b", "\x85", "\u2028", "\u202e", "\x1b", "\r", "\n", "\x7f", "\udc80"])
-def test_a_character_that_is_not_printable_is_written_as_its_number(log: Logger, character: str) -> None:
+def test_a_character_that_is_not_printable_is_escaped(log: Logger, character: str) -> None:
     log.log("vendor said a%sb", character)
     (line,) = log.lines()
     assert line.isprintable()
