@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -139,10 +139,15 @@ def test_a_port_without_a_listener_is_a_connection_failure() -> None:
         Transport(f"http://127.0.0.1:{port}", "test").get("/", {}, {}, PATIENT)
 
 
-@pytest.mark.parametrize("response", [None, b"", b"SSH-2.0\r\n", b"HTTP/1.1 500 No\r\n\r\n"], ids=str)
-def test_a_call_that_fails_leaves_nothing_to_the_garbage_collector(response: bytes | None) -> None:
-    with responding(*([] if response is None else [response]), keep=False) as url:
-        transport = Transport(url if response is not None else "http://127.0.0.1:1", "test")
+@pytest.mark.parametrize("responses", [[], [b""], [b"SSH-2.0\r\n"], [b"HTTP/1.1 500 No\r\n\r\n"]], ids=str)
+def test_a_call_that_fails_leaves_nothing_to_the_garbage_collector(responses: list[bytes]) -> None:
+    with ExitStack() as stack:
+        if responses:
+            url = stack.enter_context(responding(*responses, keep=False))
+        else:
+            with socket.create_server(("127.0.0.1", 0)) as closed:
+                url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        transport = Transport(url, "test")
         gc.collect()
         gc.disable()
         gc.set_debug(gc.DEBUG_SAVEALL)
