@@ -99,21 +99,20 @@ def change_texts(document: object, change: Callable[[str], str]) -> object:
     """
     # First try all texts at once, because hardly any response has one that must be changed.
     texts: list[str] = []
-    _gather(document, texts)
+    _gather([document], texts)
     together = " ".join(texts)
     return document if change(together) == together else _changed(document, change)
 
 
-def _gather(document: object, texts: list[str]) -> None:
-    if isinstance(document, str):
-        texts.append(document)
-    elif isinstance(document, (dict, list)):
-        if isinstance(document, dict):
-            texts += document
-            document = document.values()
-        for value in document:
-            if isinstance(value, (str, dict, list)):  # most are numbers
-                _gather(value, texts)
+def _gather(values: Iterable[object], texts: list[str]) -> None:
+    for value in values:
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, dict):
+            texts += value
+            _gather(value.values(), texts)
+        elif isinstance(value, list):
+            _gather(value, texts)
 
 
 def _changed(document: object, change: Callable[[str], str]) -> object:
