@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +17,7 @@ from exporter.config.load import load
 from exporter.errors import ConfigError
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
+from exporter.metrics.scrapes import Scrapes
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.options import Options
@@ -125,7 +126,7 @@ class App:
         self._metrics = _self_metrics(options, environ, state, holding, log)
         self._exposition = Exposition(FAMILIES, self._metrics.registry, clock)
         self._store = Store(self._exposition, clock, poll_order)
-        self._large_pages = ThreadPoolExecutor(1, "large-page")
+        self._scrapes = Scrapes(self._exposition, self._store)
         self._transports = Transports()
         self._poller = Poller(
             providers=config.providers,
@@ -181,7 +182,7 @@ class App:
             return self._stop()
         finally:
             server.stop(0.5)
-            self._large_pages.shutdown(wait=False, cancel_futures=True)
+            self._scrapes.close()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
@@ -194,9 +195,10 @@ class App:
         config = replace(config, accounts=same)
         accounts = accounts_of_shard(same, self._options.shard_index, self._options.shard_count)
         new = [account.id for account in accounts if self._store.account(account.id) is None]
-        self._store.replace(
-            accounts, config.label_names, self._state.accounts.load(new) if self._state is not None else {}
-        )
+        with self._scrapes.waiting():
+            self._store.replace(
+                accounts, config.label_names, self._state.accounts.load(new) if self._state is not None else {}
+            )
         self._polls.use(config, accounts)
         self._metrics.set_accounts(account.provider for account in accounts)
         if self._state is not None:
@@ -260,23 +262,11 @@ class App:
     def _routes(self) -> dict[str, Route]:
         return {
             **pages(self._store, self._history, self._clock, self._options, __version__, lambda: self._config.history),
-            self._options.telemetry_path: Route(self._serve_metrics),
+            self._options.telemetry_path: Route(self._scrapes.serve),
             "/-/healthy": Route(self._serve_healthy),
             "/-/ready": Route(self._serve_ready),
             "/-/reload": Route(self._serve_reload, methods=("POST",)),
         }
-
-    def _serve_metrics(self, request: Request) -> Response | Future[Response]:
-        if self._exposition.is_large:
-            # Making a large page can take longer than other clients should wait.
-            return self._large_pages.submit(self._make_page, request)
-        return self._make_page(request)
-
-    def _make_page(self, request: Request) -> Response:
-        self._store.withdraw_stale()
-        body = self._exposition.body(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
-        headers = tuple((name, value) for name, value in body.headers if name != "Content-Type")
-        return Response(200, b"", body.content_type, headers, body.parts)
 
     def _serve_healthy(self, _request: Request) -> Response:
         trouble = self._polls.scheduler.trouble()

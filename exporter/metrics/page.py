@@ -25,6 +25,9 @@ from exporter.metrics.render import escape
 from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
 
+_QUICK = 128
+"""Segments that are compressed in a few milliseconds."""
+
 
 @dataclass(frozen=True)
 class Body:
@@ -69,16 +72,35 @@ class _Page:
     def body(self, grid: Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> tuple[bytes, ...]:
         """Return the page in parts. Scrapes at the same time wait for one to make it, and get the same bytes."""
         with self._lock:
-            if now >= self._own_until:
-                self._own_text, self._own_until = self._own(), now + self._own_max_age
-                self._ready.clear()
-            generation, parts = self._ready.get(gzipped, (-1, ()))
-            if generation != grid.generation:
-                generation, parts = self._gzipped(grid, grid_lock) if gzipped else self._plain(grid, grid_lock)
-                # Drop the outdated body, because it is large if there are many accounts.
-                self._ready = {other: made for other, made in self._ready.items() if made[0] == generation}
-                self._ready[gzipped] = generation, parts
-            return parts
+            return self._made(grid, grid_lock, gzipped, now)
+
+    def quick_body(self, grid: Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> tuple[bytes, ...] | None:
+        """Return the page in parts, or None if it takes long to make or another scrape makes it."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._made(grid, grid_lock, gzipped, now) if self._is_quick(grid, grid_lock, gzipped) else None
+        finally:
+            self._lock.release()
+
+    def _is_quick(self, grid: Grid, grid_lock: threading.Lock, gzipped: bool) -> bool:
+        generation, _ = self._ready.get(gzipped, (-1, ()))
+        if not grid.is_large or generation == grid.generation:
+            return True
+        with grid_lock:
+            return gzipped and grid is self._grid and len(grid.changed(self._generation)) <= _QUICK
+
+    def _made(self, grid: Grid, grid_lock: threading.Lock, gzipped: bool, now: float) -> tuple[bytes, ...]:
+        if now >= self._own_until:
+            self._own_text, self._own_until = self._own(), now + self._own_max_age
+            self._ready.clear()
+        generation, parts = self._ready.get(gzipped, (-1, ()))
+        if generation != grid.generation:
+            generation, parts = self._gzipped(grid, grid_lock) if gzipped else self._plain(grid, grid_lock)
+            # Drop the outdated body, because it is large if there are many accounts.
+            self._ready = {other: made for other, made in self._ready.items() if made[0] == generation}
+            self._ready[gzipped] = generation, parts
+        return parts
 
     def _plain(self, grid: Grid, grid_lock: threading.Lock) -> tuple[int, tuple[bytes, ...]]:
         with grid_lock:
@@ -139,11 +161,6 @@ class Exposition:
             own_max_age,
         )
 
-    @property
-    def is_large(self) -> bool:
-        """Return whether accounts are in several segments, so that a page with many changes takes long to make."""
-        return self._grid.is_large
-
     def reset(self, accounts: Sequence[AccountKey]) -> None:
         """Serve these accounts in this order. Accounts that were there before keep their fragments."""
         with self._lock:
@@ -180,11 +197,19 @@ class Exposition:
 
     def body(self, accept: str, accept_encoding: str) -> Body:
         """Return the page in the format and encoding that these request headers ask for."""
-        is_openmetrics, content_type = negotiate(accept)
-        gzipped = gzip_accepted(accept_encoding)
-        page = self._openmetrics if is_openmetrics else self._text
+        page, content_type, gzipped = self._asked(accept, accept_encoding)
         parts = page.body(self._grid, self._lock, gzipped, self._clock.monotonic())
         return Body(content_type, "gzip" if gzipped else None, parts)
+
+    def quick_body(self, accept: str, accept_encoding: str) -> Body | None:
+        """Return the same, or None if it takes more than a few milliseconds to make."""
+        page, content_type, gzipped = self._asked(accept, accept_encoding)
+        parts = page.quick_body(self._grid, self._lock, gzipped, self._clock.monotonic())
+        return None if parts is None else Body(content_type, "gzip" if gzipped else None, parts)
+
+    def _asked(self, accept: str, accept_encoding: str) -> tuple[_Page, str, bool]:
+        is_openmetrics, content_type = negotiate(accept)
+        return self._openmetrics if is_openmetrics else self._text, content_type, gzip_accepted(accept_encoding)
 
 
 def _header(name: str, help_text: str, kind: str) -> bytes:

@@ -136,15 +136,24 @@ class Store:
         """Return whether every account was polled once, restored, or found in cool-down. Takes no lock."""
         return all(entry.first_poll_done for entry in self._entries.values())
 
-    def withdraw_stale(self) -> None:
-        """Withdraw the data that became too old since the last call. Call this before each scrape."""
+    def withdraw_stale(self, most: float = float("inf")) -> bool:
+        """Withdraw the data that became too old since the last call. Call this before each scrape.
+
+        Return False if more than ``most`` parts became too old, and leave the rest to another call.
+        """
         now = self._clock.monotonic()
         with self._lock:
             while self._ageing and self._ageing[0][0] <= now:
-                at, key = heapq.heappop(self._ageing)
+                at, key = self._ageing[0]
                 entry = self._entries.get(key)
-                if entry is not None and any(at == stale_at for _, stale_at in entry.expiry.values()):
+                is_stale = entry is not None and any(at == stale_at for _, stale_at in entry.expiry.values())
+                if is_stale and most <= 0:
+                    return False
+                heapq.heappop(self._ageing)
+                if entry is not None and is_stale:
+                    most -= 1
                     self._show(key, entry)
+        return True
 
     def views(self) -> list[View]:
         """Return the data of each account that may be shown now, in the configured order. Takes no lock.

@@ -69,6 +69,23 @@ def test_figures_are_withdrawn_from_the_first_scrape_after_they_became_stale(
     assert len(kept) == 6
 
 
+def test_a_call_withdraws_as_many_parts_as_it_may_and_tells_whether_more_are_stale(
+    shown: Shown, clock: FakeClock, make_account: MakeAccount
+) -> None:
+    accounts = [make_account(name=str(number), stale_after=180.0) for number in range(5)]
+    shown.store.replace(accounts, (), {})
+    for _ in range(3):  # the earlier polls are not counted
+        for account in accounts:
+            shown.store.publish(account, shown.polled())
+        clock.advance(1)
+    assert shown.store.withdraw_stale(0)
+    clock.advance(181)
+    assert not shown.store.withdraw_stale(3)
+    assert shown.exposition.body("", "").data.count(b"video_api_credits_balance{") == 2
+    assert shown.store.withdraw_stale(2)
+    assert shown.lines("credits_balance") == []
+
+
 def test_a_threshold_share_keeps_its_amount_after_the_limit_is_withdrawn(
     shown: Shown, clock: FakeClock, make_account: MakeAccount
 ) -> None:
