@@ -43,7 +43,7 @@ _REQUESTS_OF_OTHERS = "SELECT boot, monotonic, wall FROM requests WHERE key = ? 
 _PUT_REQUEST = "INSERT INTO requests(key, writer, boot, monotonic, wall) VALUES (?, ?, ?, ?, ?)"
 _DATE_REQUEST = "UPDATE requests SET boot = ?, monotonic = ? WHERE id = ?"
 _FORGET_REQUEST = "DELETE FROM requests WHERE id = ?"
-_FORGET_REQUESTS_OF_KEY = "DELETE FROM requests WHERE key = ? AND boot = ? AND monotonic <= ?"
+_FORGET_OLD_REQUESTS = "DELETE FROM requests WHERE boot = ? AND monotonic <= ?"
 _END_REQUEST = "UPDATE requests SET monotonic = ?, wall = ? WHERE id = ? AND writer = ?"
 
 T = TypeVar("T")
@@ -61,6 +61,9 @@ class KeyRecords:
         self._clock = clock
         self._boot = _boot_id() if boot is None else boot
         self._writer = secrets.token_bytes(8)
+        self._forget_at = float("-inf")
+        self._salt_of: tuple[sqlite3.Connection | None, bytes] = None, b""
+        """The salt of the file that is open. Another file may take its place."""
         self._under_way: dict[tuple[KeyTarget, float], int | None] = {}
         self._unsaved: dict[KeyTarget, Cooldown] = {}
         self._lock = threading.Lock()
@@ -85,7 +88,8 @@ class KeyRecords:
         """
 
         def work(db: sqlite3.Connection) -> Refusal | None:
-            key = _digest(_salt(db), target)
+            self._forget_old(db)
+            key = self._digest(db, target)
             row = db.execute(_COOLDOWN_OF_KEY, (key,)).fetchone()
             refusal = decide(None if row is None else self._cooldown_from(row), self._requests_of_others(db, key))
             if refusal is None:
@@ -121,7 +125,7 @@ class KeyRecords:
         self._unsaved[target] = cooldown
 
         def work(db: sqlite3.Connection) -> Cooldown:
-            return self._cooldown_from(db.execute(_COOLDOWN_OF_KEY, (_digest(_salt(db), target),)).fetchone())
+            return self._cooldown_from(db.execute(_COOLDOWN_OF_KEY, (self._digest(db, target),)).fetchone())
 
         return self._write(work)
 
@@ -154,7 +158,7 @@ class KeyRecords:
         return result
 
     def _put_cooldown(self, db: sqlite3.Connection, target: KeyTarget, cooldown: Cooldown) -> None:
-        key = _digest(_salt(db), target)
+        key = self._digest(db, target)
         row = db.execute(_COOLDOWN_OF_KEY, (key,)).fetchone()
         if row is None or self._cooldown_from(row).until < cooldown.until:
             now = self._clock.monotonic()
@@ -163,8 +167,19 @@ class KeyRecords:
 
     def _requests_of_others(self, db: sqlite3.Connection, key: bytes) -> list[float]:
         now = self._clock.monotonic()
-        db.execute(_FORGET_REQUESTS_OF_KEY, (key, self._boot, now - WINDOW_SECONDS))
         return [now - self._age(*written) for written in db.execute(_REQUESTS_OF_OTHERS, (key, self._writer))]
+
+    def _forget_old(self, db: sqlite3.Connection) -> None:
+        """Drop the requests that count no more, once a minute."""
+        now = self._clock.monotonic()
+        if now >= self._forget_at:
+            self._forget_at = now + WINDOW_SECONDS
+            db.execute(_FORGET_OLD_REQUESTS, (self._boot, now - WINDOW_SECONDS))
+
+    def _digest(self, db: sqlite3.Connection, target: KeyTarget) -> bytes:
+        if self._salt_of[0] is not db:
+            self._salt_of = db, _salt(db)
+        return _digest(self._salt_of[1], target)
 
     def _date_by_this_boot(self, db: sqlite3.Connection) -> None:
         """Convert rows of earlier boots to this boot's clock, so that later jumps of the wall clock change nothing."""
