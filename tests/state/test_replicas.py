@@ -419,6 +419,23 @@ def test_many_changes_come_in_parts_because_a_heartbeat_waits_for_them(
         assert len(second.received) == count
 
 
+def test_changes_that_cannot_be_read_are_no_end_of_all_changes(
+    members: Members, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = members.add([make_account(*MEDIA)]), members.add([make_account(*MEDIA)])
+    first.state.accounts.save(MEDIA, AccountState(polls=1))
+
+    def fail(_db: object, names: object) -> None:
+        raise psycopg.OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(postgresql_accounts, "_get", fail)
+        with pytest.raises(StateUnavailableError):
+            second.replicas.changes()
+    until(lambda: second.state.accounts.is_up, "connected again")
+    assert second.replicas.changes() == {MEDIA: AccountState(polls=1)}
+
+
 def test_a_state_of_a_transaction_that_began_earlier_and_ends_later_is_received(
     members: Members, make_account: MakeAccount
 ) -> None:

@@ -70,20 +70,27 @@ class PostgresAccounts:
 
     def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
         """Return the states that the database has of these accounts. Unreadable rows are logged and skipped."""
-        by_name = {name_of(account): account for account in accounts}
-        names, decode = list(by_name), decoder()
         states: dict[AccountKey, AccountState] = {}
         with suppress(StateUnavailableError):
-            for start in range(0, len(names), _BATCH):
-                batch = names[start : start + _BATCH]
-                for name, content, version in self._link.run(partial(_get, names=batch)):
-                    try:
-                        states[by_name[name]] = replace(decode(content), version=version)
-                    except ValueError as error:  # a bad row must not affect the others
-                        logger.warning("state database: skipping account %s, counters at 0: %s", name, error)
-        with self._lock:
-            self._latest.update({account: state for account, state in states.items() if account not in self._unsaved})
+            self._load(accounts, states)
         return states
+
+    def _load(self, accounts: Iterable[AccountKey], states: dict[AccountKey, AccountState]) -> None:
+        """Add the states to ``states``, as far as the database can be used."""
+        by_name = {name_of(account): account for account in accounts}
+        names, decode = list(by_name), decoder()
+        for start in range(0, len(names), _BATCH):
+            found = {}
+            for name, content, version in self._link.run(partial(_get, names=names[start : start + _BATCH])):
+                try:
+                    found[by_name[name]] = replace(decode(content), version=version)
+                except ValueError as error:  # a bad row must not affect the others
+                    logger.warning("state database: skipping account %s, counters at 0: %s", name, error)
+            with self._lock:
+                self._latest.update(
+                    {account: state for account, state in found.items() if account not in self._unsaved}
+                )
+            states.update(found)
 
     def changes(self) -> dict[AccountKey, AccountState]:
         """Return states that others saved since the last call, of the accounts that ``forget`` was told to keep.
@@ -103,7 +110,8 @@ class PostgresAccounts:
                 and account not in self._unsaved
                 and ((known := self._latest.get(account)) is None or known.version != version)
             ]
-        states = self.load(new[:MOST_CHANGES])
+        states: dict[AccountKey, AccountState] = {}
+        self._load(new[:MOST_CHANGES], states)
         if changed and len(new) <= MOST_CHANGES:
             self._since = connection, changed[0][2]
         with self._lock:
