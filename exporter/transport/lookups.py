@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from exporter.errors import PollTimeoutError, UnreachableError
@@ -32,8 +33,9 @@ class Lookups:
 
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[Address]:
         """Return the addresses of a host; raise a PollError if there are none in time."""
-        if _is_address(host):
-            return resolve(host, port)
+        written = _written(host, port)
+        if written is not None:
+            return written
         with self._lock:
             lookup = self._running.get((host, port))
             if lookup is None:
@@ -69,13 +71,14 @@ class _Lookup:
         self.error: Exception | None = None
 
 
-def _is_address(host: str) -> bool:
-    """Return whether the host is written as an address, which is read without a wait."""
+@lru_cache(1024)
+def _written(host: str, port: int) -> list[Address] | None:
+    """Return the address that is written as the host, which needs no wait, or None for a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
+    return resolve(host, port)
 
 
 def _exhaustion() -> OSError | None:
