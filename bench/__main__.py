@@ -57,6 +57,15 @@ def scrape(options: argparse.Namespace) -> None:
         )
 
 
+def running(options: argparse.Namespace) -> None:
+    """Scrape latency while polls run, beside nginx with a ready file."""
+    from bench import report
+    from bench.running import running as measure
+
+    result = keep(options, "running", measure((options.accounts or [10_000])[0]))
+    options.tell(report.running_table(result))
+
+
 def poll(options: argparse.Namespace) -> None:
     """Polls started in time, CPU, and scrapes at the same time. Then the highest rate held."""
     from bench import report
@@ -198,6 +207,7 @@ def write(options: argparse.Namespace) -> None:
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "scrape": scrape,
+    "running": running,
     "poll": poll,
     "start": start,
     "cost": cost,
@@ -217,7 +227,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 LONG = ("alerts", "declared", "history", "many", "page", "postgresql", "report", "write")
-"""Parts that run only if they are named, so that the others take ten minutes in all."""
+"""Parts that run only if they are named, so that the others take a quarter of an hour in all."""
 
 
 def keep(options: argparse.Namespace, name: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -299,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.disturbed:
             print(f"{part}: results will not be kept, because {options.disturbed}", file=sys.stderr)
         PARTS[part](options)
-    if options.measured.keys() >= {"scrape-10000", "poll", "cost", "pauses", "start"}:
+    if options.measured.keys() >= {"scrape-10000", "running", "poll", "cost", "pauses", "start"}:
         from bench.report import summary_table
 
         print(summary_table(options.measured.__getitem__) + "\n")

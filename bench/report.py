@@ -15,7 +15,8 @@ HELD = 0.999
 def summary_table(read: Callable[[str], dict[str, Any]]) -> str:
     """Return the figures with which the page begins: ours, the best peer's, the machine's limit, ours by the limit."""
     lines = ["| | ours | best peer | limit | ours ÷ limit |", "| --- | ---: | ---: | ---: | ---: |"]
-    lines += [*_scrape_summary(read("scrape-10000")["rows"]), *_cost_summary(read("cost")["rows"])]
+    lines += [*_running_summary(read("running")["rows"]), *_scrape_summary(read("scrape-10000")["rows"])]
+    lines += _cost_summary(read("cost")["rows"])
     runs, start = read("poll")["runs"], read("start")
     fleet = next(run for run in runs if run["accounts"] == 10_000)
     pause = max(
@@ -37,6 +38,15 @@ def summary_table(read: Callable[[str], dict[str, Any]]) -> str:
     }.items():
         lines.append(f"| {title} | **{figure}** | | | |")
     return "\n".join(lines)
+
+
+def _running_summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    limit, ours = rows
+    for which, title in (("p50", "median"), ("p99", "99 of 100")):
+        yield (
+            f"| Scrape of 10,000 accounts while they are polled, with gzip, {title} | **{_figure(ours[which])} ms** |"
+            f" | {_figure(limit[which])} ms, {limit['name']} | {_figure(ours[which] / limit[which])} |"
+        )
 
 
 def _scrape_summary(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -105,6 +115,22 @@ def _figure(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def running_table(result: dict[str, Any]) -> str:
+    """Return the scrapes of a fleet that is polled, compared with nginx."""
+    limit = result["rows"][0]
+    lines = [
+        f"{result['accounts']:,} accounts, {_figure(result['polls_per_second'])} polls a second\n",
+        "| | p50 ms | ÷ nginx | p90 ms | ÷ nginx | p99 ms | ÷ nginx | scrapes |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in result["rows"]:
+        cells = [row["name"]]
+        for which in ("p50", "p90", "p99"):
+            cells += [_figure(row[which]), _figure(row[which] / limit[which])]
+        lines.append("| " + " | ".join([*cells, str(row["scrapes"])]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def poll_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -349,6 +375,7 @@ def filled(text: str, read: Callable[[str], dict[str, Any]]) -> str:
             f" Python {machine['python']}. The versions are {versions}. The time was {machine['time']}."
         ),
         "scrape": lambda: "\n".join(scrape_table(read(f"scrape-{count}")) for count in (1, 100, 1_000, 10_000)),
+        "running": lambda: running_table(read("running")),
         "poll": lambda: poll_table(read("poll")["runs"]),
         "cost": lambda: cost_table(read("cost")),
         "declared": lambda: declared_table(read("declared")),
