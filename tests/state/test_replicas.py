@@ -642,6 +642,18 @@ def test_a_database_that_can_be_reached_and_not_written_is_one_fault_until_it_is
     assert (caplog.text.count("cannot be used"), caplog.text.count("used again")) == (1, 1)
 
 
+def test_a_replica_whose_heartbeats_are_late_although_it_is_connected_sends_nothing_without_the_database(
+    members: Members, accounts: list[Account]
+) -> None:
+    first = members.add(accounts)
+    first.step()
+    assert first.replicas.share() == 1
+    first.clock.passed += 8
+    assert first.replicas.share() == 0
+    first.step()
+    assert first.replicas.share() == 1
+
+
 def test_requests_of_others_count_on_while_the_database_is_away(members: Members) -> None:
     first = members.add()
     first.replicas.take([KEY], inherit=False)

@@ -86,13 +86,16 @@ class PostgresReplicas:
         """Return by how many each key's limit is divided while the database is away, or 0 if nothing may be sent.
 
         A process that was suspended may have lost its leases. It sends nothing until the database says so, or was
-        away for as long as a replica may be silent. Right after a heartbeat no other can have the leases, so the whole
-        limit may be used.
+        away for as long as a replica may be silent. One whose heartbeats are late although it is connected
+        sends nothing either. Right after a heartbeat no other can have the leases, so the whole limit may be
+        used.
         """
         now = self._clock.monotonic()
         if self._beat_at is not None and (now - self._beat_at > LIVE_SECONDS or now < self._suspended_until):
             return 0
-        return 1 if now < self._sure_until else max(1, len(self._peers))
+        if now < self._sure_until:
+            return 1
+        return 0 if self._link.is_up else max(1, len(self._peers))
 
     def digest(self, group: Group) -> int:
         """Return a number for a group, from which its key cannot be guessed."""
