@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, product
 
 from bench.alerts.curves import DAY, HISTORY, PERIOD, STEP, spending
 
@@ -15,6 +16,7 @@ DAYS_BEFORE_THE_RESET = (0.25, 1, 3, 7)
 KEPT = (0.03, 0.10, 0.25, 0.50)
 RUNAWAY_HOURS = (3, 8, 26, 72)
 RUNAWAY_BEGINS = HISTORY + 12 * DAY
+JOBS_BEGIN = HISTORY + 8 * DAY, HISTORY + 18 * DAY
 BOUGHT_FOR_DAYS = (12, 25)
 
 
@@ -29,6 +31,13 @@ class Account:
     """What the ledger counter says after each step."""
     ends: int | None = None
     prepaid: bool = False
+    begins: int | None = None
+    """The step at which a job begins that takes all that is left."""
+
+    @property
+    def curve(self) -> str:
+        """Return the kind of work that it is used for."""
+        return self.name.partition(",")[0].rpartition(" ")[0]
 
     def series(self) -> dict[str, str]:
         """Return the families that rules read, as promtool writes series."""
@@ -70,6 +79,17 @@ def accounts(curves: Sequence[str], weekdays: Sequence[int]) -> Iterator[Account
             yield _topped_up(f"{name}, topped up", curve_spends)
 
 
+def jobs(curves: Sequence[str], weekdays: Sequence[int]) -> Iterator[Account]:
+    """Yield accounts of each curve and weekday, with a job at a time by chance and without one."""
+    for curve, weekday in product(curves, weekdays):
+        curve_spends, name = spending(curve, weekday), f"{curve} {weekday}"
+        chance = random.Random(name)
+        for hours in RUNAWAY_HOURS:
+            yield _runaway(f"{name}, job of {hours} h", curve_spends, hours, chance.randrange(*JOBS_BEGIN))
+        used = LIMIT * 0.75 / sum(curve_spends[HISTORY:])
+        yield _account(f"{name}, no job", "no job", _scaled(curve_spends, used))
+
+
 def _scaled(spends: Sequence[float], factor: float) -> list[float]:
     return [spend * factor for spend in spends]
 
@@ -90,13 +110,14 @@ def _account(name: str, kind: str, spends: Sequence[float], prepaid: bool = Fals
     return Account(name, kind, [*before, *(LIMIT + begin - at for at in spent[HISTORY:])], spent, ends, prepaid)
 
 
-def _runaway(name: str, curve_spends: Sequence[float], hours: int) -> Account:
-    """Return one that would keep a quarter, but for a job that takes all that is left in so many hours."""
+def _runaway(name: str, curve_spends: Sequence[float], hours: int, begins: int = RUNAWAY_BEGINS) -> Account:
+    """Return one that would keep a quarter, but for a job on top that takes all that is left in so many hours."""
     spends = _scaled(curve_spends, LIMIT * 0.75 / sum(curve_spends[HISTORY:]))
-    left, steps = LIMIT - sum(spends[HISTORY:RUNAWAY_BEGINS]), hours * 3600 // STEP
-    for step in range(RUNAWAY_BEGINS, RUNAWAY_BEGINS + steps):
-        spends[step] = left / steps
-    return _account(name, f"runaway of {hours} h", spends)
+    job = range(begins, begins + hours * 3600 // STEP)
+    left = LIMIT - sum(spends[HISTORY : job.stop])
+    for step in job:
+        spends[step] += left / len(job)
+    return replace(_account(name, f"runaway of {hours} h", spends), begins=begins)
 
 
 def _topped_up(name: str, curve_spends: Sequence[float]) -> Account:

@@ -8,6 +8,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import nan
 from os import cpu_count
 from pathlib import Path
 from statistics import fmean, median
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from bench.alerts.accounts import END, RUNAWAY_BEGINS, RUNAWAY_HOURS, Account
+from bench.alerts.accounts import END, Account
 from bench.alerts.curves import DAY, HISTORY, PERIOD, STEP
 
 HOUR = 3600 // STEP
@@ -148,12 +149,28 @@ def figures(accounts: Sequence[Account], fired: dict[str, Firings]) -> dict[str,
 
 
 def spike_figures(accounts: Sequence[Account], fired: dict[str, Firings]) -> dict[str, float]:
-    """Return the share of runaway jobs that an alert tells of while they run, and how often it fires without one."""
-    found = {}
-    for hours in RUNAWAY_HOURS:
-        jobs = [fired.get(one.name, []) for one in accounts if one.kind == f"runaway of {hours} h"]
-        ends = RUNAWAY_BEGINS + hours * HOUR
-        found[f"job of {hours} h told"] = fmean(any(RUNAWAY_BEGINS <= b < ends for b, _ in job) for job in jobs)
-    quiet = [fired.get(one.name, []) for one in accounts if not one.kind.startswith("runaway")]
-    found["firings a week without a job"] = fmean(len(one) for one in quiet) * 7 * DAY / PERIOD
-    return found
+    """Return the share of jobs that an alert tells of while they run, how soon, and how often it fires without one.
+
+    What share of all firings tells of a job is for accounts that have one in each period.
+    """
+    waits: dict[str, list[float | None]] = defaultdict(list)
+    quiet = []
+    for account in accounts:
+        begun = [begin for begin, _ in fired.get(account.name, [])]
+        if account.begins is None:
+            quiet.append(len(begun))
+        else:
+            told = [begin for begin in begun if account.begins <= begin < (account.ends or END)]
+            waits[account.kind].append((told[0] - account.begins) / HOUR if told else None)
+    every = [wait for kind in waits.values() for wait in kind]
+    told_of, false = fmean(wait is not None for wait in every), fmean(quiet)
+    return {
+        **{
+            f"{kind.replace('runaway', 'job')} told": fmean(wait is not None for wait in found)
+            for kind, found in waits.items()
+        },
+        "all jobs told": told_of,
+        "hours until then": median([wait for wait in every if wait is not None] or [nan]),
+        "firings a week without a job": false * 7 * DAY / PERIOD,
+        "of firings, jobs": told_of / (told_of + false) if told_of + false else nan,
+    }

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from bench.alerts.accounts import Account, accounts
+from bench.alerts.accounts import accounts, jobs
 from bench.alerts.curves import SHAPES
 from bench.alerts.judge import figures, firings, needed, spike_figures
 from bench.processes import ROOT
@@ -14,8 +14,15 @@ from bench.processes import ROOT
 RULES = ROOT / "deploy/prometheus/rules"
 SHIPPED = ("VideoApiCreditsRunOutBeforeReset", "VideoApiCreditsRunOutSoon")
 SPIKE = "VideoApiSpendSpike"
-FLOORS = (0.02, 0.01, 0.005)
-"""Shares of the monthly limit in an hour, of which the second is the shipped one."""
+FLOOR, BUSIEST = "0.01 *", "1.5 *"
+"""What the shipped rule asks: a share of the monthly limit in an hour, and a multiple of the busiest hour."""
+SPIKES = {
+    "1 %, 1.5 times": (FLOOR, BUSIEST),
+    "2 %, 1.5 times": ("0.02 *", BUSIEST),
+    "0.5 %, 1.5 times": ("0.005 *", BUSIEST),
+    "1 %, 1.2 times": (FLOOR, "1.2 *"),
+    "1 %, 2 times": (FLOOR, "2 *"),
+}
 USUAL = {
     "Threshold20Percent": "threshold of 20 % alone",
     "PredictLinear6h": "`predict_linear(balance[6h], 86400) < 0`",
@@ -32,25 +39,24 @@ def measure() -> dict[str, Any]:
         name: figures(everyone, {account: found for (alert, account), found in fired.items() if alert == name})
         for name in (*SHIPPED, *USUAL)
     }
-    return {"accounts": len(everyone), "rules": rules, "spikes": spikes(everyone)}
+    return {"accounts": len(everyone), "rules": rules, **spikes(tuple(SHAPES), (0, 2, 4, 5))}
 
 
-def spikes(everyone: Sequence[Account]) -> dict[str, dict[str, float]]:
-    """Judge `VideoApiSpendSpike` at each floor, on runaway jobs and on accounts without one."""
-    some = [one for one in everyone if one.kind.startswith("runaway") or one.kind == "keeps 25%"]
+def spikes(curves: Sequence[str], weekdays: Sequence[int]) -> dict[str, dict[str, dict[str, float]]]:
+    """Judge `VideoApiSpendSpike` with other numbers on accounts with a job and without, and as it is on each curve."""
+    everyone = list(jobs(curves, weekdays))
     groups = needed(sorted(RULES.glob("*.yml")), (SPIKE,))
     [(group, spike)] = [(group, rule) for group in groups for rule in group["rules"] if "alert" in rule]
-    for floor in FLOORS:
-        other = copy.deepcopy(spike)
-        other["expr"] = spike["expr"].replace("0.01 *", f"{floor} *")
-        group["rules"].append({**other, "alert": f"{floor:.1%}"})
+    for name, (floor, busiest) in SPIKES.items():
+        expr = spike["expr"].replace(FLOOR, floor).replace(BUSIEST, busiest)
+        group["rules"].append({**copy.deepcopy(spike), "alert": name, "expr": expr})
     group["rules"].remove(spike)
-    fired = firings(groups, some)
+    fired = firings(groups, everyone)
+    by = {name: {account: when for (alert, account), when in fired.items() if alert == name} for name in SPIKES}
+    shipped = by[next(iter(SPIKES))]
     return {
-        f"{floor:.1%}": spike_figures(
-            some, {name: found for (alert, name), found in fired.items() if alert == f"{floor:.1%}"}
-        )
-        for floor in FLOORS
+        "spikes": {name: spike_figures(everyone, found) for name, found in by.items()},
+        "curves": {curve: spike_figures([one for one in everyone if one.curve == curve], shipped) for curve in curves},
     }
 
 
@@ -75,15 +81,15 @@ def table(result: dict[str, Any]) -> str:
         cells = [f"{found[name]:.0%}".replace("%", " %") for name in shares.values()]
         cells += [f"{found[name]:.1f}" for name in numbers.values()]
         lines.append("| " + " | ".join([USUAL.get(rule, f"`{rule}`"), *cells]) + " |")
-    return "\n".join([*lines, "", *_spike_table(result["spikes"])])
+    spikes = _spike_table("floor and multiple of the busiest hour", result["spikes"])
+    return "\n".join([*lines, "", *spikes, "", *_spike_table("curve", result["curves"])])
 
 
-def _spike_table(floors: dict[str, dict[str, float]]) -> list[str]:
-    columns = list(next(iter(floors.values())))
-    lines = ["| floor of `VideoApiSpendSpike` | " + " | ".join(columns) + " |", "| --- " * (1 + len(columns)) + "|"]
-    for floor, found in floors.items():
-        shares = (
-            f"{found[name]:.0%}".replace("%", " %") if "told" in name else f"{found[name]:.2f}" for name in columns
-        )
-        lines.append("| " + " | ".join([floor.replace("%", " %"), *shares]) + " |")
+def _spike_table(first: str, figures: dict[str, dict[str, float]]) -> list[str]:
+    columns = list(next(iter(figures.values())))
+    shares = {name for name in columns if name.endswith((" told", "jobs"))}
+    lines = [f"| {first} | " + " | ".join(columns) + " |", "| --- " * (1 + len(columns)) + "|"]
+    for name, found in figures.items():
+        cells = (f"{found[one]:.0%}".replace("%", " %") if one in shares else f"{found[one]:.2f}" for one in columns)
+        lines.append("| " + " | ".join([name, *cells]) + " |")
     return lines
