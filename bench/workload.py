@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from exporter.account_id import AccountId
 from exporter.config.load import load
 from exporter.demo import apis
 from exporter.metrics.catalogue import FAMILIES
@@ -20,7 +21,7 @@ from exporter.polling.ledger import advance
 from exporter.providers import PROVIDERS
 from exporter.providers.base import ParseOptions
 from exporter.providers.vidnavigator import parse_usage
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountState
 
 LABELS = ("provider", "account", "team")
 TEAMS = ("media", "search", "archive", "newsroom")
@@ -38,11 +39,11 @@ Row = tuple[tuple[str, ...], float]
 """Values of a family's own labels, and the value."""
 
 
-def account_keys(count: int) -> list[AccountKey]:
+def account_keys(count: int) -> list[AccountId]:
     return [("vidnavigator", f"customer-{number:06}") for number in range(count)]
 
 
-def label_values(key: AccountKey) -> tuple[str, ...]:
+def label_values(key: AccountId) -> tuple[str, ...]:
     return (*key, TEAMS[int(key[1].rpartition("-")[2]) % len(TEAMS)])
 
 

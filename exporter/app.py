@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from exporter import __version__
+from exporter.account_id import AccountId
 from exporter.config.accounts import Config
 from exporter.config.load import load
 from exporter.errors import ConfigError
@@ -29,7 +30,7 @@ from exporter.polling.requests import Sender
 from exporter.polling.shards import accounts_of_shard
 from exporter.polling.slots import poll_order
 from exporter.providers import PROVIDERS
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountState
 from exporter.runtime import garbage
 from exporter.runtime.clock import Clock, SystemClock
 from exporter.runtime.logs import LogWriter
@@ -312,6 +313,6 @@ def _limits(clock: Clock, state: State | None) -> Limits:
     return Limits(clock, state.keys, state.replicas.share)
 
 
-def _save_nothing(_account: AccountKey, state: AccountState) -> AccountState:
+def _save_nothing(_account: AccountId, state: AccountState) -> AccountState:
     """Stand in for the state file where none is configured."""
     return state

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter import __version__
+from exporter.account_id import AccountId, full_name
 from exporter.config.accounts import Account, Config
 from exporter.config.load import load
 from exporter.errors import UsageError
@@ -106,16 +107,16 @@ def _polled(
 def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
     if not names:
         return list(config.accounts)
-    chosen: dict[tuple[str, str], Account] = {}
+    chosen: dict[AccountId, Account] = {}
     mistakes = []
     for name in names:
-        found = [a for a in config.accounts if name in (a.name, f"{a.provider}/{a.name}")]
+        found = [a for a in config.accounts if name in (a.name, full_name(a.id))]
         if not found:
-            known = ", ".join(f"{a.provider}/{a.name}" for a in config.accounts[:10])
+            known = ", ".join(full_name(a.id) for a in config.accounts[:10])
             more = ", …" if len(config.accounts) > 10 else ""
             mistakes.append(f"poll: there is no such account. The accounts are {known}{more}")
         elif len(found) > 1:
-            full = " or ".join(f"{a.provider}/{a.name}" for a in found)
+            full = " or ".join(full_name(a.id) for a in found)
             mistakes.append(f"poll: several providers have an account named {name!r}. Write {full}")
         else:
             chosen[found[0].id] = found[0]

@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-AccountKey = tuple[str, str]
-"""The provider and the name of an account."""
-
 
 @dataclass(frozen=True, slots=True)
 class Quota:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.config.authorities import Authorities, authorities_for
 from exporter.config.credentials import KeySource
@@ -15,7 +16,6 @@ from exporter.config.report import Report
 from exporter.config.rules import is_loopback
 from exporter.config.shown_keys import shown_keys
 from exporter.errors import CredentialError
-from exporter.readings import AccountKey
 
 _BILLING_CALLS = 1 / 60
 """Requests a minute for each thing collected beside the usage: it is requested once an hour."""
@@ -32,11 +32,11 @@ class AccountSet:
         self._environ = environ
         self._report = report
         self._problem_of = problem_of
-        self._locations: dict[AccountKey, Location] = {}
+        self._locations: dict[AccountId, Location] = {}
         self._keys = KeyUses()
         self._reached: set[tuple[str, Path | None]] = set()
 
-    def claim_name(self, location: Location, account: AccountKey) -> None:
+    def claim_name(self, location: Location, account: AccountId) -> None:
         """Report an account that another one has the provider and the name of."""
         first = self._locations.setdefault(account, location)
         if first is not location:

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from exporter.account_id import AccountId
 from exporter.config.credentials import KeySource
 from exporter.config.thresholds import Thresholds
 from exporter.errors import Problem
 from exporter.providers.base import Price, Provider
-from exporter.readings import AccountKey, Kept
+from exporter.readings import Kept
 from exporter.state.source import StateSource
 
 
@@ -42,7 +43,7 @@ class Account(NamedTuple):
     price: Price | None = None
 
     @property
-    def id(self) -> AccountKey:
+    def id(self) -> AccountId:
         """Return the provider and the name, which identify the account."""
         return self.provider, self.name
 

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import takewhile
 
+from exporter.account_id import AccountId
 from exporter.metrics.compression import Segment, compress
-from exporter.readings import AccountKey
 
 SEGMENT = 256
 """Fragments in a segment. With fewer accounts a segment has several families."""
@@ -38,7 +38,7 @@ class Grid:
     lock.
     """
 
-    def __init__(self, accounts: Sequence[AccountKey], columns: Iterable[Sequence[bytes]], generation: int) -> None:
+    def __init__(self, accounts: Sequence[AccountId], columns: Iterable[Sequence[bytes]], generation: int) -> None:
         """Take for each family the fragments of all accounts."""
         self.row = {account: row for row, account in enumerate(accounts)}
         self.generation = generation
@@ -79,7 +79,7 @@ class Grid:
             column.append(text[start:end])
         return column
 
-    def narrow(self, accounts: Sequence[AccountKey]) -> bool:
+    def narrow(self, accounts: Sequence[AccountId]) -> bool:
         """Leave these accounts, each in its row, which is cheaper than a new grid, because that compresses all again.
 
         Return False if an account is new or has moved, or if most rows would be empty.
@@ -92,7 +92,7 @@ class Grid:
             del self.row[account]
         return True
 
-    def put(self, account: AccountKey, fragments: Sequence[bytes | None]) -> None:
+    def put(self, account: AccountId, fragments: Sequence[bytes | None]) -> None:
         """Replace an account's fragments. A fragment that is None or the same changes nothing."""
         row = self.row[account]
         strip, generation = row // _STRIP, self.generation + 1

@@ -16,13 +16,13 @@ from prometheus_client import exposition as prometheus_text
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from exporter.account_id import AccountId
 from exporter.metrics.compression import Member, Segment, compress
 from exporter.metrics.family import Family
 from exporter.metrics.grid import Grid
 from exporter.metrics.negotiation import gzip_accepted, negotiate
 from exporter.metrics.own_text import OwnText
 from exporter.metrics.render import escape
-from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
 
 _QUICK = 128
@@ -161,7 +161,7 @@ class Exposition:
             own_max_age,
         )
 
-    def reset(self, accounts: Sequence[AccountKey]) -> None:
+    def reset(self, accounts: Sequence[AccountId]) -> None:
         """Serve these accounts in this order. Accounts that were there before keep their fragments."""
         with self._lock:
             old = self._grid
@@ -171,7 +171,7 @@ class Exposition:
             columns = ([*old.column(family), b""] for family in range(len(self.families)))
             self._grid = Grid(accounts, ([column[row] for row in rows] for column in columns), old.generation + 1)
 
-    def put(self, account: AccountKey, fragments: Sequence[bytes | None]) -> None:
+    def put(self, account: AccountId, fragments: Sequence[bytes | None]) -> None:
         """Replace the fragments of an account, one for each family. A family without samples has b"".
 
         None leaves a family as it is.

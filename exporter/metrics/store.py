@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.metrics.family import Family
 from exporter.metrics.grid import SEGMENT
 from exporter.metrics.page import Exposition
 from exporter.metrics.render import Renderer
 from exporter.metrics.view import View
-from exporter.readings import AccountKey, AccountState, AutoRecharge, Invoices, Usage
+from exporter.readings import AccountState, AutoRecharge, Invoices, Usage
 from exporter.runtime.clock import Clock
 
 BILLING_STALE_AFTER_SECONDS = 3 * 3600.0
@@ -54,14 +55,14 @@ class Store:
         self._poll_order = poll_order
         self._lock = threading.Lock()
         self._names: tuple[str, ...] = ()
-        self._entries: dict[AccountKey, _Entry] = {}
-        self._ageing: list[tuple[float, AccountKey]] = []
+        self._entries: dict[AccountId, _Entry] = {}
+        self._ageing: list[tuple[float, AccountId]] = []
 
     def replace(
         self,
         accounts: Sequence[Account],
         label_names: Sequence[str],
-        restored: Mapping[AccountKey, AccountState],
+        restored: Mapping[AccountId, AccountState],
     ) -> None:
         """Serve these accounts only. A known account keeps its state, a new one gets its restored state."""
         with self._lock:
@@ -69,7 +70,7 @@ class Store:
             same_labels, self._names = names == self._names, names
             in_page = sorted(accounts, key=self._poll_order) if len(accounts) > SEGMENT else accounts
             self._exposition.reset([account.id for account in in_page])
-            entries: dict[AccountKey, _Entry] = {}
+            entries: dict[AccountId, _Entry] = {}
             try:
                 for number, account in enumerate(in_page):
                     if number % SEGMENT == 0:
@@ -83,7 +84,7 @@ class Store:
             # for its account would start its counters at 0.
             self._entries = {account.id: entries[account.id] for account in accounts}
 
-    def _entry(self, account: Account, same_labels: bool, restored: Mapping[AccountKey, AccountState]) -> _Entry:
+    def _entry(self, account: Account, same_labels: bool, restored: Mapping[AccountId, AccountState]) -> _Entry:
         """Return the entry of an account, shown on the page."""
         key = account.id
         before = self._entries.get(key)
@@ -101,12 +102,12 @@ class Store:
         self._show(key, entry)
         return entry
 
-    def account(self, key: AccountKey) -> Account | None:
+    def account(self, key: AccountId) -> Account | None:
         """Return the account's present configuration, or None if it is not served."""
         entry = self._entries.get(key)
         return entry.account if entry else None
 
-    def state(self, key: AccountKey) -> AccountState:
+    def state(self, key: AccountId) -> AccountState:
         """Return the account's latest state."""
         entry = self._entries.get(key)
         return entry.state if entry else AccountState()
@@ -162,18 +163,18 @@ class Store:
         """
         return [self._view(entry) for entry in self._entries.values()]
 
-    def view(self, key: AccountKey) -> View | None:
+    def view(self, key: AccountId) -> View | None:
         """Return the data of an account that may be shown now, or None if it is not served."""
         entry = self._entries.get(key)
         return self._view(entry) if entry else None
 
-    def _show(self, key: AccountKey, entry: _Entry) -> None:
+    def _show(self, key: AccountId, entry: _Entry) -> None:
         self._age(key, entry)
         view = self._view(entry)
         self._exposition.put(key, [_fragment(entry, family, view) for family in self._exposition.families])
         entry.shown = view
 
-    def _age(self, key: AccountKey, entry: _Entry) -> None:
+    def _age(self, key: AccountId, entry: _Entry) -> None:
         """Note when each part becomes stale, by the monotonic clock, so that a jump of the wall clock ages nothing."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         for part, came in entry.state.part_times.items():

@@ -6,9 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.metrics.store import Store
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountState
 from exporter.runtime.logs import fields
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ class Commits:
     take turns. A slow save holds up few other accounts, because there are 64 locks.
     """
 
-    def __init__(self, store: Store, save: Callable[[AccountKey, AccountState], AccountState]) -> None:
+    def __init__(self, store: Store, save: Callable[[AccountId, AccountState], AccountState]) -> None:
         self._store = store
         self._save = save
         self._turns = [threading.Lock() for _ in range(64)]
@@ -34,7 +35,7 @@ class Commits:
 
     def change(
         self,
-        key: AccountKey,
+        key: AccountId,
         changed: Callable[[AccountState], AccountState],
         *,
         save: bool,
@@ -51,7 +52,7 @@ class Commits:
                 state = self._save(key, state) if save else state
                 self._store.publish(account, state, first_poll_done=first_poll_done)
 
-    def receive(self, states: Mapping[AccountKey, AccountState]) -> None:
+    def receive(self, states: Mapping[AccountId, AccountState]) -> None:
         """Show the states that other replicas saved."""
         for key, state in states.items():
             with self._turn_of(key):
@@ -64,5 +65,5 @@ class Commits:
                 except ValueError:  # it must not hold up the others
                     logger.exception("a state that another replica saved cannot be shown", extra=about)
 
-    def _turn_of(self, account: AccountKey) -> threading.Lock:
+    def _turn_of(self, account: AccountId) -> threading.Lock:
         return self._turns[hash(account) % len(self._turns)]

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.errors import CredentialError, PollError
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountState
 from exporter.runtime.clock import Clock
 from exporter.state.base import Group, KeyTarget, Peer
 
@@ -40,7 +41,7 @@ class Groups:
         self._wake = wake
         self._lock = threading.Lock()
         self._accounts: Sequence[Account] = ()
-        self._groups: dict[AccountKey, Group] = {}
+        self._groups: dict[AccountId, Group] = {}
         self._left_until: dict[Group, float] = {}
         self._read_by = float("inf")
         self._digests: dict[Group, int] = {}
@@ -62,11 +63,11 @@ class Groups:
         # In a thread of its own, because a file on a dead mount is never read.
         threading.Thread(target=self._read_keys, args=(accounts,), name="keys", daemon=True).start()
 
-    def of(self, account: AccountKey) -> Group:
+    def of(self, account: AccountId) -> Group:
         """Return the group of an account. It is the account itself as long as its key is not known."""
         return self._groups.get(account, account)
 
-    def note(self, account: AccountKey, group: Group) -> bool:
+    def note(self, account: AccountId, group: Group) -> bool:
         """Note the group of an account, and return whether it had another one."""
         with self._lock:
             if self._groups.get(account) == group:
@@ -95,7 +96,7 @@ class Groups:
             members.setdefault(self.of(account.id), []).append(account)
         return members
 
-    def leave_to_others(self, states: Mapping[AccountKey, AccountState]) -> None:
+    def leave_to_others(self, states: Mapping[AccountId, AccountState]) -> None:
         """Take from what others saved which accounts they can read the key of, where we cannot."""
         now = self._clock.monotonic()
         for account in self._accounts if states else ():

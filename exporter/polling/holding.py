@@ -10,11 +10,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.errors import StateUnavailableError
 from exporter.polling.groups import Groups
 from exporter.polling.limits import Wait
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountState
 from exporter.runtime.clock import Clock
 from exporter.state.base import Group, KeyTarget, Peer, Replicas
 
@@ -57,8 +58,8 @@ class Holding:  # long because every method works on the same leases.
     def attach(
         self,
         schedule: Callable[[Sequence[Account]], None],
-        receive: Callable[[Mapping[AccountKey, AccountState]], None],
-        running: Callable[[], set[AccountKey]],
+        receive: Callable[[Mapping[AccountId, AccountState]], None],
+        running: Callable[[], set[AccountId]],
         note_request: Callable[[Account, float], None],
     ) -> None:
         """Set what the first use needs. ``schedule`` gets the accounts to poll, ``receive`` what others saved.
@@ -101,12 +102,12 @@ class Holding:  # long because every method works on the same leases.
         self._thread = threading.Thread(target=self._keep, name="replicas", daemon=True)
         self._thread.start()
 
-    def note_key(self, account: AccountKey, target: KeyTarget) -> None:
+    def note_key(self, account: AccountId, target: KeyTarget) -> None:
         """Note the key that a poll of an account uses now."""
         if self._groups.of(account) != target and self._groups.note(account, target):
             self._tidy_at = float("-inf")
 
-    def note_wait(self, account: AccountKey, wait: Wait | None) -> None:
+    def note_wait(self, account: AccountId, wait: Wait | None) -> None:
         """Poll an account no longer if its poll found that another replica holds it."""
         if wait is not None and wait.reason == "elsewhere":
             with self._lock:

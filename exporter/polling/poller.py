@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.config.thresholds import CREDITS_WITHOUT_LIMIT
 from exporter.errors import AuthError, ForbiddenError, InternalError, PollError, UnreachableError
@@ -18,7 +19,7 @@ from exporter.polling.requests import PollSession, RequestBudgetError, Sender
 from exporter.polling.sharing import Sharing
 from exporter.polling.slots import Slots
 from exporter.providers.base import ParseOptions, Provider
-from exporter.readings import AccountKey, AccountState, Failure, Part, Usage
+from exporter.readings import AccountState, Failure, Part, Usage
 from exporter.runtime.clock import Clock
 from exporter.runtime.logs import fields
 from exporter.state.base import KeyTarget
@@ -51,10 +52,10 @@ class Poller:
         providers: Mapping[str, Provider],
         sender: Sender,
         store: Store,
-        save: Callable[[AccountKey, AccountState], AccountState],
+        save: Callable[[AccountId, AccountState], AccountState],
         metrics: SelfMetrics,
         is_stopping: Callable[[], bool] = lambda: False,
-        note_key: Callable[[AccountKey, KeyTarget], None] | None = None,
+        note_key: Callable[[AccountId, KeyTarget], None] | None = None,
     ) -> None:
         """Save each state with ``save`` before it can be scraped, and tell ``note_key`` which key a poll uses."""
         self._providers = providers
@@ -66,7 +67,7 @@ class Poller:
         self._metrics = metrics
         self._is_stopping = is_stopping
         self._note_key = note_key or (lambda _account, _key: None)
-        self._memories: dict[AccountKey, _Memory] = {}
+        self._memories: dict[AccountId, _Memory] = {}
         self._sharing = Sharing()
         self.commits = Commits(store, save)
 
@@ -90,7 +91,7 @@ class Poller:
             if self._store.state(key).refusals:
                 self.commits.change(key, _without_refusals, save=True)
 
-    def forget(self, keep: Callable[[AccountKey], bool]) -> None:
+    def forget(self, keep: Callable[[AccountId], bool]) -> None:
         """Forget the accounts that are no longer there."""
         for key in [key for key in list(self._memories) if not keep(key)]:  # a copy, because running polls add accounts
             self._memories.pop(key, None)
@@ -229,7 +230,7 @@ class Poller:
         earliest = self._clock.wall() + (self._limits.cooldown(target) or 0.0)
         return replace(state, cooldown_until=until, next_poll=max(state.next_poll or 0.0, earliest))
 
-    def _show_cooldown_of_others(self, account: AccountKey, target: KeyTarget) -> None:
+    def _show_cooldown_of_others(self, account: AccountId, target: KeyTarget) -> None:
         """Show a new cool-down at the other accounts of the key, which are polled later."""
         for key in self._sharing.others(account, target):
             self.commits.change(key, lambda state: self._with_cooldown(state, target), save=False)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account, Config
 from exporter.polling.holding import MANY, Holding
 from exporter.polling.poller import Poller
 from exporter.polling.scheduler import Scheduler
 from exporter.polling.slots import Slots, poll_order
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountState
 from exporter.runtime.clock import Clock
 
 GRACE_SECONDS = 2.0
@@ -66,7 +67,7 @@ class Polls:
             self._holding.leave()
         return True
 
-    def _receive(self, states: Mapping[AccountKey, AccountState]) -> None:
+    def _receive(self, states: Mapping[AccountId, AccountState]) -> None:
         self._poller.commits.receive(states)
         self.is_current = self.is_current or len(states) < MANY
 

@@ -19,8 +19,8 @@ from apscheduler.executors.pool import ThreadPoolExecutor as JobExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
-from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ class Scheduler:
         self._observe_lag = observe_lag
         self._zone = _MonotonicZone(clock)
         self._lock = threading.Lock()
-        self._jobs: dict[AccountKey, _Job] = {}
-        self._waiting: dict[int, dict[_Job, AccountKey]] = {}
+        self._jobs: dict[AccountId, _Job] = {}
+        self._waiting: dict[int, dict[_Job, AccountId]] = {}
         """The polls that begin in each moment."""
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._last_ends: dict[str, float] = {}
@@ -154,7 +154,7 @@ class Scheduler:
                         self._cancel(job)
                         self._submit(key, job)
 
-    def _submit(self, key: AccountKey, job: _Job) -> None:
+    def _submit(self, key: AccountId, job: _Job) -> None:
         job.moment = math.ceil(job.due / MOMENT_SECONDS)
         waiting = self._waiting.get(job.moment)
         if waiting is None:
@@ -186,7 +186,7 @@ class Scheduler:
             self._last_ends[name] = self._clock.monotonic()
         return pool
 
-    def _run(self, key: AccountKey, job: _Job, due: float) -> None:
+    def _run(self, key: AccountId, job: _Job, due: float) -> None:
         with self._lock:
             # A reload may cancel a job after it was handed to its pool.
             if self._stopping.is_set() or self._jobs.get(key) is not job or job.due != due or job.moment is None:
@@ -212,7 +212,7 @@ class Scheduler:
                 job.due = next_due
             self._submit(key, job)
 
-    def running(self) -> set[AccountKey]:
+    def running(self) -> set[AccountId]:
         """Return the accounts that are being polled now, also those that are no longer to be polled."""
         with self._lock:
             return {job.account.id for job in self._running}

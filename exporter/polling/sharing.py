@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from exporter.readings import AccountKey
+from exporter.account_id import AccountId
 from exporter.state.base import KeyTarget
 
 
@@ -14,10 +14,10 @@ class Sharing:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._targets: dict[AccountKey, KeyTarget] = {}
-        self._accounts: dict[KeyTarget, set[AccountKey]] = {}
+        self._targets: dict[AccountId, KeyTarget] = {}
+        self._accounts: dict[KeyTarget, set[AccountId]] = {}
 
-    def note(self, account: AccountKey, target: KeyTarget) -> None:
+    def note(self, account: AccountId, target: KeyTarget) -> None:
         """Note that the account uses this key now, and no other."""
         with self._lock:
             if self._targets.get(account) != target:
@@ -25,12 +25,12 @@ class Sharing:
                 self._targets[account] = target
                 self._accounts.setdefault(target, set()).add(account)
 
-    def others(self, account: AccountKey, target: KeyTarget) -> list[AccountKey]:
+    def others(self, account: AccountId, target: KeyTarget) -> list[AccountId]:
         """Return the other accounts that use this key."""
         with self._lock:
             return [other for other in self._accounts.get(target, ()) if other != account]
 
-    def forget(self, keep: Callable[[AccountKey], bool]) -> None:
+    def forget(self, keep: Callable[[AccountId], bool]) -> None:
         """Drop the accounts that are no longer there."""
         with self._lock:
             accounts = list(self._targets)
@@ -39,7 +39,7 @@ class Sharing:
             for account in gone:
                 self._drop(account)
 
-    def _drop(self, account: AccountKey) -> None:
+    def _drop(self, account: AccountId) -> None:
         target = self._targets.pop(account, None)
         if target is not None:
             self._accounts[target].discard(account)

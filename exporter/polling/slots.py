@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
-from exporter.readings import AccountKey
 from exporter.runtime.clock import Clock
 
 
@@ -19,7 +19,7 @@ class Slots:
     def __init__(self, clock: Clock) -> None:
         self._wall_minus_monotonic = clock.wall() - clock.monotonic()
 
-    def after(self, account: AccountKey, interval: float, monotonic: float) -> float:
+    def after(self, account: AccountId, interval: float, monotonic: float) -> float:
         """Return the account's first slot after this time, in monotonic seconds."""
         phase = fraction(account) * interval
         wall = monotonic + self._wall_minus_monotonic
@@ -32,7 +32,7 @@ def poll_order(account: Account) -> tuple[float, float]:
     return account.interval, fraction(account.id)
 
 
-def fraction(account: AccountKey) -> float:
+def fraction(account: AccountId) -> float:
     """Return the phase of an account, from 0 to 1, in its interval."""
     digest = blake2b("\0".join(account).encode("utf-8", "replace"), digest_size=7).digest()
     return int.from_bytes(digest, "big") / (1 << 56)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from exporter.readings import AccountKey, Series
+from exporter.account_id import AccountId
+from exporter.readings import Series
 from exporter.state.base import DAY
 from exporter.state.bookings import ZERO, began_anew, between, totals
 
@@ -35,7 +36,7 @@ class Booked:
     ``known`` are the times of the readings that have a ledger, in Unix seconds.
     """
 
-    account: AccountKey
+    account: AccountId
     series: Series
     known: list[int] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -61,7 +62,7 @@ class Booked:
         return float(spent) / max(seconds, DAY)  # what was spent in an hour says nothing about a day
 
 
-def book(account: AccountKey, series: Series, begin: float, *, daily: bool) -> Booked:
+def book(account: AccountId, series: Series, begin: float, *, daily: bool) -> Booked:
     """Return what an account's ledger booked from ``begin`` on. Without ``daily`` steps may be of many days."""
     known = [number for number, spent in enumerate(series.spent) if spent is not None]
     booked = Booked(account, series, [series.at[number] for number in known])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from exporter.account_id import full_name
 from exporter.report.booking import Booked
 from exporter.report.operations import NOT_SPLIT, is_unlimited
 from exporter.report.rows import Grouping, Kind, ReportRow
@@ -43,7 +44,7 @@ class _Told:
     def add(self, booked: Booked) -> None:
         detail = self.fact(booked)
         if detail is not None:
-            self.named.append(escape("/".join(booked.account)) + (f" ({detail})" if detail else ""))
+            self.named.append(escape(full_name(booked.account)) + (f" ({detail})" if detail else ""))
 
     def note(self) -> Note:
         """Return the sentence with the first names."""

@@ -10,10 +10,10 @@ from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
+from exporter.account_id import AccountId, full_name
 from exporter.config.accounts import Account, Config
 from exporter.errors import UsageError
 from exporter.providers.base import Price
-from exporter.readings import AccountKey
 from exporter.report.booking import Booked, Step
 from exporter.report.operations import NOT_SPLIT, split
 from exporter.report.span import Span, day_of
@@ -108,11 +108,11 @@ class Grouping:
         """Tell whether any account of the configuration has a price."""
         return any(account.price for account in self._accounts.values())
 
-    def account(self, key: AccountKey) -> Account | None:
+    def account(self, key: AccountId) -> Account | None:
         """Return an account of the configuration."""
         return self._accounts.get(key)
 
-    def price(self, key: AccountKey) -> Price | None:
+    def price(self, key: AccountId) -> Price | None:
         """Return the price of an account. One that was removed has its provider's."""
         account = self._accounts.get(key)
         if account is not None:
@@ -137,7 +137,7 @@ class Grouping:
             return (account.labels.get(self.label) if account is not None else None) or NO_LABEL
         if self.in_time:
             return self.name_in_time(day_of(at))
-        return booked.account[0] if self.by == "provider" else "/".join(booked.account)
+        return booked.account[0] if self.by == "provider" else full_name(booked.account)
 
     def name_in_time(self, day: date) -> str:
         """Return the name of the row of a day or of its month."""
@@ -254,7 +254,7 @@ class Inflow:
     kind: Kind
     added: Decimal = ZERO
     lapsed: Decimal = ZERO
-    accounts: list[AccountKey] = field(default_factory=list)
+    accounts: list[AccountId] = field(default_factory=list)
 
 
 class Inflows:

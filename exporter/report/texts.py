@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 
-from exporter.readings import AccountKey
+from exporter.account_id import AccountId, full_name
 from exporter.report.figures import Writer
 from exporter.report.rows import ReportRow, bills
 from exporter.report.span import day_of, in_words
@@ -80,9 +80,9 @@ def _expected(write: Writer, row: ReportRow) -> str:
     return f"{text} {escape(row.kind.unit)}" if text and row.expected_money is None else text
 
 
-def named(accounts: Sequence[AccountKey]) -> str:
+def named(accounts: Sequence[AccountId]) -> str:
     """Return the names of the first accounts, and how many more there are."""
-    names = ", ".join(escape("/".join(account)) for account in accounts[:_NAMED])
+    names = ", ".join(escape(full_name(account)) for account in accounts[:_NAMED])
     return names + (f" and {len(accounts) - _NAMED:,} more" if len(accounts) > _NAMED else "")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
-from exporter.readings import AccountKey, AccountState, Kept, PollRecord, Series
+from exporter.account_id import AccountId
+from exporter.readings import AccountState, Kept, PollRecord, Series
 from exporter.runtime.clock import Clock
 
 WINDOW_SECONDS = 60.0
@@ -39,7 +40,7 @@ class KeyTarget:
         return hash(self.key)
 
 
-Group = KeyTarget | AccountKey
+Group = KeyTarget | AccountId
 """What one replica polls. It is all accounts of a key, or an account whose key cannot be read."""
 
 
@@ -75,13 +76,13 @@ class AccountStates(Protocol):
     def is_up(self) -> bool:
         """Return whether the state could be used when it was last tried."""
 
-    def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
+    def load(self, accounts: Iterable[AccountId]) -> dict[AccountId, AccountState]:
         """Return the states of these accounts, as far as they are there and readable."""
 
-    def save(self, account: AccountKey, state: AccountState) -> AccountState:
+    def save(self, account: AccountId, state: AccountState) -> AccountState:
         """Commit the state of one account, or write it later. Return what is there now, as another may have saved."""
 
-    def forget(self, keep: Iterable[AccountKey]) -> None:
+    def forget(self, keep: Iterable[AccountId]) -> None:
         """Drop the accounts that are not in ``keep`` and were not saved for as long as they are kept."""
 
     def close(self) -> None:
@@ -91,27 +92,25 @@ class AccountStates(Protocol):
 class AccountHistory(Protocol):
     """What a state has of the past, all of one moment. ``opening`` opens it, for reading alone."""
 
-    def accounts(self) -> list[AccountKey]:
+    def accounts(self) -> list[AccountId]:
         """Return every account that has a state, also one that is no longer configured."""
 
-    def readings(self, account: AccountKey, span: int, begin: float, end: float) -> Series:
+    def readings(self, account: AccountId, span: int, begin: float, end: float) -> Series:
         """Return the last reading of each hour or day (``span``) before ``end``, from the last one before ``begin``.
 
         Times are Unix seconds. The newest reading counts as that of its hour and day.
         """
 
-    def every_account(self, span: int, begin: float, end: float) -> Iterator[tuple[AccountKey, Series]]:
+    def every_account(self, span: int, begin: float, end: float) -> Iterator[tuple[AccountId, Series]]:
         """Yield each account with its ``readings``."""
 
-    def balances(
-        self, accounts: Sequence[AccountKey], span: int, begin: float
-    ) -> Mapping[AccountKey, Sequence[Balance]]:
+    def balances(self, accounts: Sequence[AccountId], span: int, begin: float) -> Mapping[AccountId, Sequence[Balance]]:
         """Return the last balance of each hour or day from about ``begin`` (Unix seconds) on, if it was a number.
 
         The newest reading is not among them. The last ``Balance`` of an account may be an hour or a day old.
         """
 
-    def polls(self, account: AccountKey) -> list[PollRecord]:
+    def polls(self, account: AccountId) -> list[PollRecord]:
         """Return the last polls of an account, newest first."""
 
 
@@ -179,7 +178,7 @@ class Replicas(Protocol):
     def keep_only(self, groups: Iterable[Group]) -> None:
         """Release all leases but those of ``groups``."""
 
-    def changes(self) -> dict[AccountKey, AccountState]:
+    def changes(self) -> dict[AccountId, AccountState]:
         """Return some of the states that others saved since the last call. The next call returns more."""
 
     def call_on_news(self, wake: Callable[[], None]) -> None:

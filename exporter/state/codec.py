@@ -9,10 +9,11 @@ from functools import lru_cache
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-from exporter.readings import AccountKey, AccountState
+from exporter.account_id import AccountId
+from exporter.readings import AccountState
 
 
-def name_of(account: AccountKey) -> str:
+def name_of(account: AccountId) -> str:
     """Return the name of an account in a state."""
     return json.dumps(account)
 

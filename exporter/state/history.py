@@ -13,8 +13,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from exporter.account_id import AccountId
 from exporter.errors import StateUnavailableError
-from exporter.readings import AccountKey, PollRecord, Series
+from exporter.readings import PollRecord, Series
 from exporter.state import chunks
 from exporter.state.base import Balance
 from exporter.state.codec import name_of
@@ -43,12 +44,12 @@ class History:
         self._stream = stream
         self._accounts = accounts
 
-    def accounts(self) -> list[AccountKey]:
+    def accounts(self) -> list[AccountId]:
         """Return every account that has a state, also one that is no longer configured."""
         names = sorted(text for (text,) in self._execute("SELECT account FROM accounts").fetchall())
         return [account for account in map(_key, names) if account is not None]
 
-    def readings(self, account: AccountKey, span: int, begin: float, end: float) -> Series:
+    def readings(self, account: AccountId, span: int, begin: float, end: float) -> Series:
         """Return the last reading of each hour or day (``span``) before ``end``, from the last one before ``begin``.
 
         Times are Unix seconds. The newest reading counts as that of its hour and day.
@@ -61,7 +62,7 @@ class History:
         found = self._execute(query, (span, *_bounds(span, begin, end), number)).fetchall()
         return self._series(number, [content for _, content in found], last, span, (begin, end))
 
-    def every_account(self, span: int, begin: float, end: float) -> Iterator[tuple[AccountKey, Series]]:
+    def every_account(self, span: int, begin: float, end: float) -> Iterator[tuple[AccountId, Series]]:
         """Yield each account with its ``readings``. For many accounts this is much faster than one by one."""
         query = _CHUNKS + " ORDER BY account, chunk"
         found = groupby(self._stream(query, (span, *_bounds(span, begin, end))), key=itemgetter(0))
@@ -73,9 +74,9 @@ class History:
             if (account := _key(text)) is not None:
                 yield account, self._series(each, contents, last, span, (begin, end))
 
-    def balances(self, accounts: Sequence[AccountKey], span: int, begin: float) -> dict[AccountKey, list[Balance]]:
+    def balances(self, accounts: Sequence[AccountId], span: int, begin: float) -> dict[AccountId, list[Balance]]:
         """Return the last balance of each hour or day from about ``begin`` (Unix seconds) on, if it was a number."""
-        found: dict[AccountKey, list[Balance]] = {account: [] for account in accounts}
+        found: dict[AccountId, list[Balance]] = {account: [] for account in accounts}
         names = {name_of(account): account for account in found}
         for batch in (list(names)[start : start + _BATCH] for start in range(0, len(names), _BATCH)):
             rows = self._execute(self._accounts + " WHERE account" + _in(batch), batch).fetchall()
@@ -86,7 +87,7 @@ class History:
                 found[by_number[number]] += undamaged(chunks.balances, content, number) or ()
         return found
 
-    def polls(self, account: AccountKey) -> list[PollRecord]:
+    def polls(self, account: AccountId) -> list[PollRecord]:
         """Return the last polls of an account, newest first."""
         row = self._row(account)
         return [] if row is None else [PollRecord(*each) for each in self._execute(_POLLS, (row[0],)).fetchall()]
@@ -111,7 +112,7 @@ class History:
         found.damaged = damaged or (last is not None and newest is None)
         return found
 
-    def _row(self, account: AccountKey) -> tuple[int | str, str, bytes | None] | None:
+    def _row(self, account: AccountId) -> tuple[int | str, str, bytes | None] | None:
         query = self._accounts + " WHERE account = ?"
         row: tuple[int | str, str, bytes | None] | None = self._execute(query, (name_of(account),)).fetchone()
         return row
@@ -137,7 +138,7 @@ def open_file(path: Path) -> Iterator[History]:
         db.close()
 
 
-def _key(name: str) -> AccountKey | None:
+def _key(name: str) -> AccountId | None:
     """Return the account of a name, None for a damaged one."""
     try:
         provider, account = json.loads(name)

@@ -19,8 +19,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from exporter.account_id import AccountId
 from exporter.errors import StartError, StateUnavailableError
-from exporter.readings import AccountKey, AccountState, Kept, PollRecord
+from exporter.readings import AccountState, Kept, PollRecord
 from exporter.runtime.clock import Clock
 from exporter.runtime.files import reason
 from exporter.state import retention
@@ -60,7 +61,7 @@ class StateFile:
         self._closed, self._failures = False, 0
         self._retry_at = float("-inf")
         self._complaints: set[str] = set()
-        self._unsaved: dict[AccountKey, _Row] = {}
+        self._unsaved: dict[AccountId, _Row] = {}
         self.later: deque[Callable[[sqlite3.Connection], object]] = deque()
         """What the transaction of the next save does too, or that of ``close``. It may be lost if that fails."""
 
@@ -93,9 +94,9 @@ class StateFile:
         """Return whether the file could be used when it was last tried."""
         return not self._complaints
 
-    def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
+    def load(self, accounts: Iterable[AccountId]) -> dict[AccountId, AccountState]:
         """Return the states that the file has of these accounts. Unreadable rows are logged and skipped."""
-        states: dict[AccountKey, AccountState] = {}
+        states: dict[AccountId, AccountState] = {}
 
         def read(db: sqlite3.Connection) -> None:
             # Decode row by row, because all undecoded rows at once would double the memory of a large fleet.
@@ -116,7 +117,7 @@ class StateFile:
             self.read(read)
         return states
 
-    def save(self, account: AccountKey, state: AccountState) -> AccountState:
+    def save(self, account: AccountId, state: AccountState) -> AccountState:
         """Commit the state of one account with its history. If it cannot be written now, the next save writes it."""
         row = _Row(encode(state), retention.reading_of(state), state.polls, retention.poll_of(state))
         with self._mutex:
@@ -126,7 +127,7 @@ class StateFile:
                 self._unsaved.clear()
         return state
 
-    def forget(self, keep: Iterable[AccountKey]) -> None:
+    def forget(self, keep: Iterable[AccountId]) -> None:
         """Drop the accounts that are not in ``keep`` and have not been saved for 30 days, nor for as long as history.
 
         An account that was removed for a while, or moved to another shard and back, keeps its ledger.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from exporter.account_id import AccountId
 from exporter.charts.axes import date_text
 from exporter.metrics.view import View
-from exporter.readings import AccountKey, Kept, PollRecord, Series
+from exporter.readings import Kept, PollRecord, Series
 from exporter.runtime.clock import Clock
 from exporter.state.base import DAY, HOUR, AccountHistory
 from exporter.status import figures, tables
@@ -45,7 +46,7 @@ class AccountPage:
 
     def __init__(
         self,
-        view: Callable[[AccountKey], View | None],
+        view: Callable[[AccountId], View | None],
         past: Past,
         layout: Layout,
         clock: Clock,
@@ -85,7 +86,7 @@ class AccountPage:
         return replace(table, headers=(*table.headers, attachment(view.account.id)))
 
 
-def _history(state: AccountHistory, account: AccountKey, begin: float, now: float) -> AccountPast:
+def _history(state: AccountHistory, account: AccountId, begin: float, now: float) -> AccountPast:
     hourly = max(begin, now - DAYS * DAY) if begin else 0.0
     return AccountPast(
         state.readings(account, HOUR, hourly, now + 1),

@@ -8,7 +8,8 @@ from io import StringIO
 from math import inf
 from urllib.parse import quote
 
-from exporter.readings import AccountKey, Series
+from exporter.account_id import AccountId
+from exporter.readings import Series
 from exporter.status.words import UNLIMITED, iso
 
 _COLUMNS = ("unit", "balance", "spent", "added", "lapsed", "storage", "channels", "period")
@@ -30,7 +31,7 @@ def as_csv(hours: Series, days: Series) -> str:
     return text.getvalue()
 
 
-def attachment(account: AccountKey) -> tuple[str, str]:
+def attachment(account: AccountId) -> tuple[str, str]:
     """Return the header that names the file in which a browser keeps the table."""
     name = quote(f"{'-'.join(account)}.csv", safe="", errors="replace")
     return "content-disposition", f"attachment; filename*=UTF-8''{name}"

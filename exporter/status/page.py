@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
+from exporter.account_id import AccountId
 from exporter.metrics.view import View
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountState
 from exporter.runtime.clock import Clock
 from exporter.state.base import DAY, HOUR, Balance
 from exporter.status.cells import COLUMNS, row
@@ -88,7 +89,7 @@ class StatusPage:
         shown = [summary(each.view, now) for each in islice(selection.in_order(chosen, now), first, first + ROWS)]
         counts = Counter(account.severity for account in found)
         begin, keys = now - _WEEK_SECONDS, [(account.provider, account.name) for account in shown]
-        none: Mapping[AccountKey, Sequence[Balance]] = {}
+        none: Mapping[AccountId, Sequence[Balance]] = {}
         span = HOUR if len(shown) <= _DETAILED_ROWS else DAY
         balances, _ = self._past.read(lambda history: history.balances(keys, span, begin), none)
         providers = {account.view.account.provider for account in accounts}

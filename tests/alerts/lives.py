@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
 from exporter.config.thresholds import DEFAULTS
@@ -25,7 +26,7 @@ from exporter.polling.limits import Limits
 from exporter.polling.poller import Poller
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
-from exporter.readings import AccountKey, AccountState
+from exporter.readings import AccountState
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawResponse
 from tests.alerts.programs import RULES
@@ -143,7 +144,7 @@ class _Exporter:
         self.clock = _Clock(now)
         metrics = SelfMetrics("1", "", 0, 1)
         self.store = Store(Exposition(FAMILIES, metrics.registry, self.clock), self.clock)
-        key: AccountKey = (account.provider, account.name)
+        key: AccountId = (account.provider, account.name)
         self.account, self.state = account, state
         self.store.replace([account], sorted(account.labels), {key: state} if state else {})
         self.poller = Poller(
@@ -161,7 +162,7 @@ class _Exporter:
         )
         self.due = self.poller.first_due(account)
 
-    def _save(self, _key: AccountKey, state: AccountState) -> AccountState:
+    def _save(self, _key: AccountId, state: AccountState) -> AccountState:
         self.state = state
         return state
 

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from exporter.account_id import AccountId
 from exporter.metrics import compression
 from exporter.metrics import grid as grid_module
 from exporter.metrics.compression import compress
@@ -25,7 +26,6 @@ from exporter.metrics.family import Family
 from exporter.metrics.grid import SEGMENT
 from exporter.metrics.page import Exposition
 from exporter.metrics.render import Renderer
-from exporter.readings import AccountKey
 
 OPENMETRICS = "application/openmetrics-text"
 FAMILIES = [
@@ -54,7 +54,7 @@ class FakeClock:
 class Page:
     """An exposition, its clock and its registry."""
 
-    def __init__(self, families: Sequence[Family] = FAMILIES, accounts: Sequence[AccountKey] = ()) -> None:
+    def __init__(self, families: Sequence[Family] = FAMILIES, accounts: Sequence[AccountId] = ()) -> None:
         self.clock, self.registry = FakeClock(), CollectorRegistry()
         self.exposition = Exposition(families, self.registry, self.clock)
         self.exposition.reset(accounts)
@@ -70,11 +70,11 @@ class Page:
         return self.exposition.body(accept, encoding).parts
 
 
-def keys(count: int) -> list[AccountKey]:
+def keys(count: int) -> list[AccountId]:
     return [("videodb", f"account-{number}") for number in range(count)]
 
 
-def fragments(account: AccountKey, *values: float | None) -> list[bytes]:
+def fragments(account: AccountId, *values: float | None) -> list[bytes]:
     """Return one sample for each family and value, none where the value is None."""
     render = Renderer(("provider", "account"), account)
     return [
@@ -102,7 +102,7 @@ class Scrapes(RuleBasedStateMachine):
         self.before = grid_module.SEGMENT, grid_module._STRIP
         grid_module.SEGMENT, grid_module._STRIP = sizes
         self.page = Page()
-        self.known: dict[AccountKey, list[bytes]] = {}
+        self.known: dict[AccountId, list[bytes]] = {}
         self.served = keys(count)
         self.page.exposition.reset(self.served)
 
@@ -118,13 +118,13 @@ class Scrapes(RuleBasedStateMachine):
             self.known[account] = made
 
     @rule(served=st.lists(st.sampled_from(keys(12)), unique=True))
-    def reload(self, served: list[AccountKey]) -> None:
+    def reload(self, served: list[AccountId]) -> None:
         self.served = served
         self.known = {account: made for account, made in self.known.items() if account in served}
         self.page.exposition.reset(served)
 
     @rule(removed=st.sets(st.sampled_from(keys(12)), max_size=3))
-    def remove(self, removed: set[AccountKey]) -> None:
+    def remove(self, removed: set[AccountId]) -> None:
         self.reload([account for account in self.served if account not in removed])
 
     @rule()
@@ -404,9 +404,9 @@ def test_no_scrape_mixes_two_polls_of_an_account_and_no_poll_is_lost(
     page = Page(many, accounts)
     pollers = [accounts[:10], accounts[10:]]
     together = threading.Barrier(3)
-    finished: list[list[AccountKey]] = []
+    finished: list[list[AccountId]] = []
 
-    def poll(mine: list[AccountKey]) -> None:
+    def poll(mine: list[AccountId]) -> None:
         polls = []
         for value in range(30):
             for account in mine:

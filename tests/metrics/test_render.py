@@ -15,15 +15,15 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.account_id import AccountId
 from exporter.metrics.family import Family
 from exporter.metrics.page import Exposition
 from exporter.metrics.render import Renderer
-from exporter.readings import AccountKey
 from exporter.runtime.clock import SystemClock
 
 Sample = tuple[tuple[str, ...], float]
-Known = dict[tuple[AccountKey, str], list[Sample]]
-Case = tuple[list[Family], str, list[AccountKey], Known]
+Known = dict[tuple[AccountId, str], list[Sample]]
+Case = tuple[list[Family], str, list[AccountId], Known]
 NAMES = ("provider", "account", "team")
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
     [
@@ -85,7 +85,7 @@ def families(draw: st.DrawFn) -> Case:
 class Reference:
     """A collector of the same samples."""
 
-    def __init__(self, made: list[Family], team: str, accounts: list[AccountKey], samples: Known) -> None:
+    def __init__(self, made: list[Family], team: str, accounts: list[AccountId], samples: Known) -> None:
         self.made, self.team, self.accounts, self.samples = made, team, accounts, samples
 
     def collect(self) -> Iterator[Metric]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.account_id import AccountId
 from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.family import Family
 from exporter.metrics.grid import SEGMENT
@@ -17,7 +18,7 @@ from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
 from exporter.providers.base import ParseOptions, Price
 from exporter.providers.vidnavigator import parse_usage
-from exporter.readings import AccountKey, AccountState, Invoices, Ledger, Pool
+from exporter.readings import AccountState, Invoices, Ledger, Pool
 from tests.conftest import FakeClock, MakeAccount
 from tests.providers.responses import voyager
 
@@ -239,7 +240,7 @@ def test_a_poll_that_begins_during_a_reload_finds_its_account(
     found: list[tuple[int, bool]] = []
     put = shown.exposition.put
 
-    def look_and_put(key: AccountKey, fragments: Sequence[bytes]) -> None:
+    def look_and_put(key: AccountId, fragments: Sequence[bytes]) -> None:
         for account in (first, second):
             served = shown.store.account(account.id)
             found.append((shown.store.state(account.id).polls, served is account))

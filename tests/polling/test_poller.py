@@ -15,6 +15,7 @@ from typing import ClassVar
 import pytest
 from pydantic import TypeAdapter
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.config.credentials import KeySource
 from exporter.errors import InvalidResponseError, PollError, PollTimeoutError, UnreachableError
@@ -27,7 +28,7 @@ from exporter.polling.poller import Poller, Result
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
 from exporter.providers.base import Endpoint, Get, ParseOptions
-from exporter.readings import AccountKey, AccountState, Part
+from exporter.readings import AccountState, Part
 from exporter.runtime.redaction import Redactor
 from exporter.transport.client import RawResponse
 from tests.conftest import FakeClock, MakeAccount
@@ -72,14 +73,14 @@ class Bench:
         self.clock = clock
         self.account = account
         self.vendor = Vendor(clock)
-        self.saved: list[tuple[AccountKey, AccountState]] = []
+        self.saved: list[tuple[AccountId, AccountState]] = []
         self.pauses: list[float] = []
         self.redactor = Redactor()
         self.metrics = SelfMetrics("0", "", 0, 1)
         self.exposition = Exposition(FAMILIES, self.metrics.registry, clock)
         self.start({})
 
-    def start(self, restored: Mapping[AccountKey, AccountState]) -> None:
+    def start(self, restored: Mapping[AccountId, AccountState]) -> None:
         """Start the poller, anew where one ran before."""
         self.store = Store(self.exposition, self.clock)
         self.store.replace([self.account], sorted(self.account.labels), restored)
@@ -93,7 +94,7 @@ class Bench:
             metrics=self.metrics,
         )
 
-    def _save(self, key: AccountKey, state: AccountState) -> AccountState:
+    def _save(self, key: AccountId, state: AccountState) -> AccountState:
         self.saved.append((key, state))
         return state
 
@@ -147,7 +148,7 @@ def test_the_key_is_sent_in_the_vendors_header(bench: Bench) -> None:
 def test_nothing_can_be_scraped_before_it_is_committed(bench: Bench) -> None:
     seen: list[float | None] = []
 
-    def save(_key: AccountKey, state: AccountState) -> AccountState:
+    def save(_key: AccountId, state: AccountState) -> AccountState:
         seen.append(bench.value("credits_balance"))
         return state
 
@@ -337,7 +338,7 @@ def test_a_reload_undoes_no_poll_that_ends_meanwhile(bench: Bench, monkeypatch: 
     other = threading.Thread(target=poll)
     look = bench.store.state
 
-    def look_and_let_the_poll_end(key: AccountKey) -> AccountState:
+    def look_and_let_the_poll_end(key: AccountId) -> AccountState:
         found = look(key)
         if threading.current_thread() is not other and other.ident is None:
             other.start()
@@ -356,7 +357,7 @@ def test_a_reload_may_come_while_accounts_are_polled_for_the_first_time(
     others = iter(range(100))
     bench.poll(good())
 
-    def keep(_key: AccountKey) -> bool:
+    def keep(_key: AccountId) -> bool:
         bench.poller.poll(make_account(name=f"new{next(others)}"))
         return False
 

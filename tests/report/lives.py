@@ -7,8 +7,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from exporter.account_id import AccountId
 from exporter.polling.ledger import advance
-from exporter.readings import AccountKey, AccountState, Kept, Ledger, Pool, Usage
+from exporter.readings import AccountState, Kept, Ledger, Pool, Usage
 from exporter.state.sqlite import StateFile
 from tests.conftest import FakeClock
 
@@ -23,11 +24,11 @@ class World:
 
     file: StateFile
     clock: FakeClock
-    ledgers: dict[AccountKey, Ledger | None] = field(default_factory=dict)
+    ledgers: dict[AccountId, Ledger | None] = field(default_factory=dict)
 
     def poll(
         self,
-        account: AccountKey,
+        account: AccountId,
         at: float,
         balance: float,
         *,
@@ -43,7 +44,7 @@ class World:
         state = AccountState(parts={"usage": usage}, part_times={"usage": at}, ledger=ledger, last_poll=at, polls=1)
         self.file.save(account, state)
 
-    def lose(self, account: AccountKey) -> None:
+    def lose(self, account: AccountId) -> None:
         """Begin the ledger of an account anew, as after its state was damaged."""
         self.ledgers[account] = None
 

@@ -17,7 +17,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from exporter.readings import AccountKey, Ledger
+from exporter.account_id import AccountId
+from exporter.readings import Ledger
 from exporter.report import booking
 from exporter.report.booking import Booked
 from exporter.report.command import report
@@ -32,7 +33,7 @@ AMOUNTS = ("spent", "added", "lapsed")
 class Poll:
     """A poll ``hours`` after the last one. ``lost`` says that the state was lost before, at midnight."""
 
-    account: AccountKey
+    account: AccountId
     hours: float
     balance: float
     period: int

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from exporter import commands
+from exporter.account_id import AccountId
 from exporter.polling.limits import Limits
-from exporter.readings import AccountKey, AccountState, Failure, Ledger, Usage
+from exporter.readings import AccountState, Failure, Ledger, Usage
 from exporter.runtime.clock import SystemClock
 from exporter.state import key_records
 from exporter.state.base import DAY, HOUR, KeyTarget
@@ -65,7 +66,7 @@ def polled(at: float, spent: int) -> AccountState:
     )
 
 
-def content(source: StateSource) -> dict[AccountKey, object]:
+def content(source: StateSource) -> dict[AccountId, object]:
     """Return everything that a state has of each account."""
     state = open_state(source, SystemClock(), exclusive=False)
     with closing(state.accounts), open_history(source) as history:

@@ -18,8 +18,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from exporter.account_id import AccountId
 from exporter.errors import StateUnavailableError
-from exporter.readings import AccountKey, AccountState, Failure, Kept, Ledger, PollRecord, Pool, Quota, Series, Usage
+from exporter.readings import AccountState, Failure, Kept, Ledger, PollRecord, Pool, Quota, Series, Usage
 from exporter.state import chunks
 from exporter.state.base import DAY, HOUR, POLLS, AccountHistory, AccountStates
 from exporter.state.history import History, open_file
@@ -39,9 +40,9 @@ class Past:
 
     accounts: AccountStates
     source: StateSource
-    versions: dict[AccountKey, int] = field(default_factory=dict)
+    versions: dict[AccountId, int] = field(default_factory=dict)
 
-    def save(self, account: AccountKey, state: AccountState) -> None:
+    def save(self, account: AccountId, state: AccountState) -> None:
         """Save a state that was made of the last one, as a poll does."""
         state = replace(state, version=self.versions.get(account, 0))
         self.versions[account] = self.accounts.save(account, state).version

@@ -17,9 +17,10 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 
+from exporter.account_id import AccountId
 from exporter.errors import StateUnavailableError
 from exporter.polling.limits import Limits
-from exporter.readings import AccountKey, AccountState, Kept, Ledger
+from exporter.readings import AccountState, Kept, Ledger
 from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, State
 from exporter.state.codec import decoder
@@ -48,7 +49,7 @@ def opened(url: str, *, exclusive: bool = True) -> Iterator[State]:
         yield state
 
 
-def stored(url: str, *accounts: AccountKey) -> dict[AccountKey, AccountState]:
+def stored(url: str, *accounts: AccountId) -> dict[AccountId, AccountState]:
     with opened(url, exclusive=False) as state:
         return state.accounts.load(accounts or (MEDIA, ARCHIVE))
 

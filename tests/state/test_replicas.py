@@ -12,11 +12,12 @@ from typing import Any, cast
 import psycopg
 import pytest
 
+from exporter.account_id import AccountId
 from exporter.config.accounts import Account
 from exporter.errors import StateUnavailableError
 from exporter.polling.holding import Holding
 from exporter.polling.limits import Limits
-from exporter.readings import AccountKey, AccountState, Failure, Ledger, Usage
+from exporter.readings import AccountState, Failure, Ledger, Usage
 from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, Replicas, State
 from exporter.state.opening import open_state
@@ -61,10 +62,10 @@ class Member:
         self.replicas: Replicas = self.state.replicas
         self.limits = Limits(self.state.clock, self.state.keys, self.replicas.share)
         self.holding = Holding(self.replicas, shard, self.state.clock)
-        self.held: set[AccountKey] = set()
-        self.running: set[AccountKey] = set()
-        self.received: dict[AccountKey, AccountState] = {}
-        self.asked: dict[AccountKey, float] = {}
+        self.held: set[AccountId] = set()
+        self.running: set[AccountId] = set()
+        self.received: dict[AccountId, AccountState] = {}
+        self.asked: dict[AccountId, float] = {}
         self.holding.attach(self._schedule, self.received.update, lambda: self.running, self._note_request)
 
     def _note_request(self, account: Account, at: float) -> None:
@@ -110,7 +111,7 @@ class Members:
         return bool(self.server.run("SELECT 1 FROM pg_locks WHERE NOT granted", self.url))
 
     def settle(self, *members: Member) -> None:
-        def held() -> list[set[AccountKey]]:
+        def held() -> list[set[AccountId]]:
             for member in members or self.all:
                 member.step()
             return [member.held for member in members or self.all]

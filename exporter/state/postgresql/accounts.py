@@ -12,8 +12,9 @@ from typing import Any
 
 import psycopg
 
+from exporter.account_id import AccountId
 from exporter.errors import StateUnavailableError
-from exporter.readings import AccountKey, AccountState, Kept
+from exporter.readings import AccountState, Kept
 from exporter.state.base import KEEP_REMOVED_SECONDS
 from exporter.state.codec import decoder, encode, name_of
 from exporter.state.merging import merged, with_ledger_of
@@ -49,10 +50,10 @@ class PostgresAccounts:
         self._link = link
         self._keys = keys
         self._lock = threading.Lock()
-        self._latest: dict[AccountKey, AccountState] = {}
-        self._unsaved: dict[AccountKey, AccountState] = {}
-        self._news: dict[AccountKey, AccountState] = {}
-        self._wanted: dict[str, AccountKey] = {}
+        self._latest: dict[AccountId, AccountState] = {}
+        self._unsaved: dict[AccountId, AccountState] = {}
+        self._news: dict[AccountId, AccountState] = {}
+        self._wanted: dict[str, AccountId] = {}
         self._since = 0, "0"
         """The number of the connection, and its oldest transaction whose changes may be unknown here."""
         self._salt = b""
@@ -68,14 +69,14 @@ class PostgresAccounts:
         """Return whether the database answers."""
         return self._link.is_up
 
-    def load(self, accounts: Iterable[AccountKey]) -> dict[AccountKey, AccountState]:
+    def load(self, accounts: Iterable[AccountId]) -> dict[AccountId, AccountState]:
         """Return the states that the database has of these accounts. Unreadable rows are logged and skipped."""
-        states: dict[AccountKey, AccountState] = {}
+        states: dict[AccountId, AccountState] = {}
         with suppress(StateUnavailableError):
             self._load(accounts, states)
         return states
 
-    def _load(self, accounts: Iterable[AccountKey], states: dict[AccountKey, AccountState]) -> None:
+    def _load(self, accounts: Iterable[AccountId], states: dict[AccountId, AccountState]) -> None:
         """Add the states to ``states``, as far as the database can be used."""
         by_name = {name_of(account): account for account in accounts}
         names, decode = list(by_name), decoder()
@@ -92,7 +93,7 @@ class PostgresAccounts:
                 )
             states.update(found)
 
-    def changes(self) -> dict[AccountKey, AccountState]:
+    def changes(self) -> dict[AccountId, AccountState]:
         """Return states that others saved since the last call, of the accounts that ``forget`` was told to keep.
 
         There are ``MOST_CHANGES`` at most, because a heartbeat waits for them. The next call returns more.
@@ -110,7 +111,7 @@ class PostgresAccounts:
                 and account not in self._unsaved
                 and ((known := self._latest.get(account)) is None or known.version != version)
             ]
-        states: dict[AccountKey, AccountState] = {}
+        states: dict[AccountId, AccountState] = {}
         self._load(new[:MOST_CHANGES], states)
         if changed and len(new) <= MOST_CHANGES:
             self._since = connection, changed[0][2]
@@ -118,7 +119,7 @@ class PostgresAccounts:
             news, self._news = self._news, {}
         return {**news, **states}  # what was loaded just now is the newest
 
-    def save(self, account: AccountKey, state: AccountState) -> AccountState:
+    def save(self, account: AccountId, state: AccountState) -> AccountState:
         """Commit the state of one account, merged with what another has saved. It may be written later."""
         with self._lock:
             if self._closed:
@@ -133,7 +134,7 @@ class PostgresAccounts:
         with self._lock:
             return self._latest.get(account, state)
 
-    def forget(self, keep: Iterable[AccountKey]) -> None:
+    def forget(self, keep: Iterable[AccountId]) -> None:
         """Drop the accounts that are not in ``keep``, and their history, once it is as old as history may be."""
         kept = list(keep)
         with self._lock:
@@ -177,7 +178,7 @@ class PostgresAccounts:
 
     def _put_some(
         self, db: psycopg.Connection[Any]
-    ) -> tuple[dict[AccountKey, AccountState], dict[AccountKey, AccountState]]:
+    ) -> tuple[dict[AccountId, AccountState], dict[AccountId, AccountState]]:
         """Write some states that are not written yet. Return them, and what is in the database now."""
         self._keys.write_ends(db)
         with self._lock:
@@ -192,7 +193,7 @@ class PostgresAccounts:
         return batch, saved
 
 
-def _put(db: psycopg.Connection[Any], states: dict[AccountKey, AccountState]) -> dict[AccountKey, AccountState]:
+def _put(db: psycopg.Connection[Any], states: dict[AccountId, AccountState]) -> dict[AccountId, AccountState]:
     """Write states over those of the version before, and return those that were written."""
     by_name = {name_of(account): account for account in states}
     rows = [(name, encode(states[account]).decode(), states[account].version) for name, account in by_name.items()]
@@ -207,8 +208,8 @@ def _put(db: psycopg.Connection[Any], states: dict[AccountKey, AccountState]) ->
 
 
 def _merged_with_others(
-    db: psycopg.Connection[Any], states: dict[AccountKey, AccountState]
-) -> dict[AccountKey, AccountState]:
+    db: psycopg.Connection[Any], states: dict[AccountId, AccountState]
+) -> dict[AccountId, AccountState]:
     """Return states of the next version, merged with what another has saved. Their rows stay locked."""
     by_name, decode = {name_of(account): account for account in states}, decoder()
     result = {}

@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 
 from exporter import __version__
-from exporter.readings import AccountKey, AccountState
+from exporter.account_id import AccountId
+from exporter.readings import AccountState
 from exporter.runtime.clock import Clock
 from exporter.state.base import Group, KeyTarget, Peer
 from exporter.state.postgresql.accounts import PostgresAccounts
@@ -142,7 +143,7 @@ class PostgresReplicas:
         self._accounts.write_unsaved()  # first, because who takes a lease polls by what is there
         self._link.run(work)
 
-    def changes(self) -> dict[AccountKey, AccountState]:
+    def changes(self) -> dict[AccountId, AccountState]:
         """Return the states that others saved since the last call."""
         return self._accounts.changes()
 
