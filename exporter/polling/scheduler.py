@@ -155,7 +155,8 @@ class Scheduler:
                         self._submit(key, job)
 
     def _submit(self, key: AccountId, job: _Job) -> None:
-        job.moment = math.ceil(job.due / MOMENT_SECONDS)
+        is_due = job.due <= self._clock.monotonic()  # then it begins at once
+        job.moment = (math.floor if is_due else math.ceil)(job.due / MOMENT_SECONDS)
         waiting = self._waiting.get(job.moment)
         if waiting is None:
             waiting = self._waiting[job.moment] = {}

@@ -101,6 +101,7 @@ def test_400_signals_and_40_requests_at_once_cause_a_few_reloads(vendors: Vendor
 def test_a_configuration_that_became_a_named_pipe_is_refused_and_the_old_one_is_kept(tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.yaml", [{"name": "a", "provider": "videodb", "api_key_env": "NOT_SET"}])
     with running(f"--config.file={config}", "--web.enable-lifecycle") as program:
+        program.ready()
         config.unlink()
         os.mkfifo(config)
         assert program.get("/-/reload", "POST") == (500, f"{config}: cannot be read: it is not a regular file\n")
