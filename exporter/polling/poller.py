@@ -122,16 +122,19 @@ class Poller:
         target = KeyTarget(account.provider, account.base_url, key)
         self._sharing.note(account.id, target)
         self._note_key(account.id, target)
-        wait = self._limits.admit(target, account.max_requests_per_minute, start + account.timeout)
+        asked, deadline = self._clock.monotonic(), start + account.timeout
+        wait = self._limits.admit(target, account.max_requests_per_minute, deadline)
         if wait is not None:
             return self._put_off(account, state, target, wait, start)
+        session = PollSession(self._sender, account, self._providers[account.provider], target, deadline, asked)
         with self._metrics.polls_in_flight.track_inprogress():
-            return self._poll_with(account, state, target, start)
+            return self._poll_with(account, state, target, start, session)
 
-    def _poll_with(self, account: Account, state: AccountState, target: KeyTarget, start: float) -> Result:
+    def _poll_with(
+        self, account: Account, state: AccountState, target: KeyTarget, start: float, session: PollSession
+    ) -> Result:
         """Send the requests of a poll, of which the first is admitted."""
-        provider, deadline = self._providers[account.provider], start + account.timeout
-        with PollSession(self._sender, account, provider, target, deadline) as session:
+        with session:
             try:
                 usage = self._fetch(account, "usage", session)
             except PollError as error:

@@ -80,14 +80,21 @@ class PollSession:
     """
 
     def __init__(
-        self, sender: Sender, account: Account, provider: Provider, target: KeyTarget, deadline: float
+        self,
+        sender: Sender,
+        account: Account,
+        provider: Provider,
+        target: KeyTarget,
+        deadline: float,
+        admitted_at: float,
     ) -> None:
+        """``admitted_at`` is the monotonic second before the first was admitted."""
         self._sender = sender
         self._account = account
         self._provider = provider
         self._target = target
         self._deadline = deadline
-        self._admitted_at: float | None = sender.clock.monotonic()
+        self._admitted_at: float | None = admitted_at
         self._has_sent = False
         self.wait: Wait | None = None
         """Why the first request may not be sent, although it was admitted. Then nothing was sent."""
@@ -136,8 +143,9 @@ class PollSession:
         return self._deadline - self._sender.clock.monotonic()
 
     def _admit(self) -> Wait | None:
+        asked = self._sender.clock.monotonic()  # before the state is, because it may be suspended there too
         wait = self._sender.limits.admit(self._target, self._account.max_requests_per_minute, self._deadline)
-        self._admitted_at = self._sender.clock.monotonic() if wait is None else None
+        self._admitted_at = asked if wait is None else None
         return wait
 
     def _once(self, request: _Request) -> VendorResponse:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import TypeAdapter
@@ -23,7 +23,7 @@ from exporter.metrics.catalogue import FAMILIES
 from exporter.metrics.page import Exposition
 from exporter.metrics.self_metrics import SelfMetrics
 from exporter.metrics.store import Store
-from exporter.polling.limits import Limits
+from exporter.polling.limits import Limits, Wait
 from exporter.polling.poller import Poller, Result
 from exporter.polling.requests import Sender
 from exporter.providers import PROVIDERS
@@ -706,6 +706,23 @@ def test_a_cooldown_that_ends_before_the_next_slot_puts_no_poll_off(bench: Bench
     assert bench.value("next_poll_timestamp_seconds") == pytest.approx(
         bench.clock.wall() + result.next_due - bench.clock.monotonic()
     )
+
+
+def test_a_poll_that_was_suspended_while_it_was_admitted_begins_again(
+    bench: Bench, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit, pauses = Limits.admit, [4.0]
+
+    def slow(limits: Limits, *args: Any) -> Wait | None:
+        wait = admit(limits, *args)
+        clock.advance(pauses.pop() if pauses else 0.0)
+        return wait
+
+    monkeypatch.setattr(Limits, "admit", slow)
+    assert bench.poll(good()).next_due <= clock.monotonic()
+    assert (bench.vendor.asked, bench.state.polls) == ([], 0)
+    bench.poll()
+    assert (len(bench.vendor.asked), bench.state.polls) == (1, 1)
 
 
 def test_a_poll_that_was_suspended_before_its_first_request_begins_again(bench: Bench, clock: FakeClock) -> None:
