@@ -127,28 +127,26 @@ class Poller:
         if wait is not None:
             return self._put_off(account, state, target, wait, start)
         session = PollSession(self._sender, account, self._providers[account.provider], target, deadline, asked)
-        with self._metrics.polls_in_flight.track_inprogress():
-            return self._poll_with(account, state, target, start, session)
+        with self._metrics.polls_in_flight.track_inprogress(), session:
+            return self._poll_with(account, state, session, start)
 
-    def _poll_with(
-        self, account: Account, state: AccountState, target: KeyTarget, start: float, session: PollSession
-    ) -> Result:
+    def _poll_with(self, account: Account, state: AccountState, session: PollSession, start: float) -> Result:
         """Send the requests of a poll, of which the first is admitted."""
-        with session:
-            try:
-                usage = self._fetch(account, "usage", session)
-            except PollError as error:
-                if session.wait is not None:
-                    return self._put_off(account, state, target, session.wait, start)
-                if self._is_stopping() and isinstance(error, UnreachableError):
-                    # The exporter cut this poll itself. It counts nowhere, and the account is due after the restart.
-                    return Result(start)
-                if isinstance(error, (AuthError, ForbiddenError)):
-                    state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(target.key))
-                return self._conclude(account, replace(state, last_status=session.status), start, error, target)
-            state = _with_usage(account, state, usage, self._clock.wall(), session.status)
-            state = self._collect_others(account, state, self._memory(account), session)
-            return self._conclude(account, state, start, None, target)
+        target = session.target
+        try:
+            usage = self._fetch(account, "usage", session)
+        except PollError as error:
+            if session.wait is not None:
+                return self._put_off(account, state, target, session.wait, start)
+            if self._is_stopping() and isinstance(error, UnreachableError):
+                # The exporter cut this poll itself. It counts nowhere, and the account is due after the restart.
+                return Result(start)
+            if isinstance(error, (AuthError, ForbiddenError)):
+                state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(target.key))
+            return self._conclude(account, replace(state, last_status=session.status), start, error, target)
+        state = _with_usage(account, state, usage, self._clock.wall(), session.status)
+        state = self._collect_others(account, state, self._memory(account), session)
+        return self._conclude(account, state, start, None, target)
 
     def _fetch(self, account: Account, part: str, session: PollSession) -> Part:
         options = ParseOptions(account.max_operations, account.credit_rates, account.variables, self._clock.wall())

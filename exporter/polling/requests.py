@@ -92,7 +92,7 @@ class PollSession:
         self._sender = sender
         self._account = account
         self._provider = provider
-        self._target = target
+        self.target = target
         self._deadline = deadline
         self._admitted_at: float | None = admitted_at
         self._has_sent = False
@@ -106,7 +106,7 @@ class PollSession:
 
     def __exit__(self, *_: object) -> None:
         if self._admitted_at is not None:
-            self._sender.limits.end_request(self._target, self._deadline)
+            self._sender.limits.end_request(self.target, self._deadline)
 
     def get(
         self,
@@ -126,7 +126,7 @@ class PollSession:
                 return self._once(request)
             except (UnreachableError, ServerError):
                 backoff = FIRST_BACKOFF_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311  jitter is no secret
-                is_cooling_down = self._sender.limits.cooldown(self._target) is not None
+                is_cooling_down = self._sender.limits.cooldown(self.target) is not None
                 if attempt == ATTEMPTS or backoff >= self._left() or is_cooling_down:
                     raise
                 if self._sender.pause(backoff) or self._admit() is not None:
@@ -136,7 +136,7 @@ class PollSession:
     def cleaned(self, error: PollError) -> PollError:
         """Return the error with a message that may be shown, because it is short, printable and without any key."""
         words = self._sender.redactor.redact(str(error), _MAX_TEXT_CHARACTERS)
-        words = KeyParts(self._target.key, MESSAGE_RUN).redact(words)
+        words = KeyParts(self.target.key, MESSAGE_RUN).redact(words)
         return type(error)(escape(words)[:_MAX_MESSAGE_CHARACTERS])
 
     def _left(self) -> float:
@@ -144,7 +144,7 @@ class PollSession:
 
     def _admit(self) -> Wait | None:
         asked = self._sender.clock.monotonic()  # before the state is, because it may be suspended there too
-        wait = self._sender.limits.admit(self._target, self._account.max_requests_per_minute, self._deadline)
+        wait = self._sender.limits.admit(self.target, self._account.max_requests_per_minute, self._deadline)
         self._admitted_at = asked if wait is None else None
         return wait
 
@@ -164,16 +164,16 @@ class PollSession:
         client = self._sender.client_of(self._account)
         self.status = None
         try:
-            auth = self._provider.authorization(self._target.key, clock.wall(), self._account.variables)
+            auth = self._provider.authorization(self.target.key, clock.wall(), self._account.variables)
             params, headers = {**request.params, **auth.query}, {**request.headers, **auth.headers}
             raw = client.get(request.path, params, headers, left, request.body)
         finally:
-            limits.end_request(self._target, self._deadline)
+            limits.end_request(self.target, self._deadline)
         self.status = raw.status
         error = request.refuses(raw.status, raw.document)
         rest = self._rest(raw, isinstance(error, RateLimitedError))
         if rest is not None:
-            limits.cool_down(self._target, rest)
+            limits.cool_down(self.target, rest)
         document = self._without_keys(raw.document)
         if error is not None:
             # Again with the cleaned response, because the message may quote it.
@@ -189,7 +189,7 @@ class PollSession:
 
     def _without_keys(self, document: object) -> object:
         """Return the response without keys, so that it may be shown. Every text of a vendor comes through here."""
-        parts, redactor = KeyParts(self._target.key, READING_RUN), self._sender.redactor
+        parts, redactor = KeyParts(self.target.key, READING_RUN), self._sender.redactor
         try:
             return change_texts(
                 document, lambda text: escape(parts.redact(redactor.redact(text, _MAX_TEXT_CHARACTERS)))
