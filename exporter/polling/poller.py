@@ -145,8 +145,7 @@ class Poller:
                 state = replace(state, refusals=state.refusals + 1, refused_key=refusals.hashed(target.key))
             return self._conclude(account, replace(state, last_status=session.status), start, error, target)
         state = _with_usage(account, state, usage, self._clock.wall(), session.status)
-        state = self._collect_others(account, state, self._memory(account), session)
-        return self._conclude(account, state, start, None, target)
+        return self._conclude(account, self._collect_others(account, state, session), start, None, target)
 
     def _fetch(self, account: Account, part: str, session: PollSession) -> Part:
         options = ParseOptions(account.max_operations, account.credit_rates, account.variables, self._clock.wall())
@@ -155,10 +154,9 @@ class Poller:
         except PollError as error:
             raise session.cleaned(error) from None
 
-    def _collect_others(
-        self, account: Account, state: AccountState, memory: _Memory, session: PollSession
-    ) -> AccountState:
+    def _collect_others(self, account: Account, state: AccountState, session: PollSession) -> AccountState:
         """Request the billing parts that are due. The failure of one is counted, and leaves the others as they are."""
+        memory = self._memory(account)
         for part in account.collect:
             endpoint = self._providers[account.provider].endpoints[part]
             now = self._clock.monotonic()

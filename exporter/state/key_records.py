@@ -44,7 +44,8 @@ _PUT_REQUEST = "INSERT INTO requests(key, writer, boot, monotonic, wall) VALUES 
 _DATE_REQUEST = "UPDATE requests SET boot = ?, monotonic = ? WHERE id = ?"
 _FORGET_REQUEST = "DELETE FROM requests WHERE id = ?"
 _FORGET_OLD_REQUESTS = "DELETE FROM requests WHERE boot = ? AND monotonic <= ?"
-_END_REQUEST = "UPDATE requests SET monotonic = ?, wall = ? WHERE id = ? AND writer = ?"
+# The time tells whether the row is still that request's, because SQLite uses the ids of deleted rows again.
+_END_REQUEST = "UPDATE requests SET monotonic = ?, wall = ? WHERE id = ? AND writer = ? AND monotonic = ?"
 
 T = TypeVar("T")
 
@@ -64,7 +65,8 @@ class KeyRecords:
         self._forget_at = float("-inf")
         self._salt_of: tuple[sqlite3.Connection | None, bytes] = None, b""
         """The salt of the file that is open. Another file may take its place."""
-        self._under_way: dict[tuple[KeyTarget, float], int | None] = {}
+        self._under_way: dict[tuple[KeyTarget, float], tuple[int | None, float]] = {}
+        """The row of each request that is under way, and the time in it."""
         self._unsaved: dict[KeyTarget, Cooldown] = {}
         self._lock = threading.Lock()
         self._unsaved_requests: list[tuple[KeyTarget, float]] = []
@@ -96,7 +98,7 @@ class KeyRecords:
                 left = min(until - self._clock.monotonic(), MAX_REQUEST_SECONDS)
                 latest = self._clock.monotonic() + left, self._clock.wall() + left
                 row = db.execute(_PUT_REQUEST, (key, self._writer, self._boot, *latest))
-                self._under_way[target, until] = row.lastrowid
+                self._under_way[target, until] = row.lastrowid, latest[0]
             return refusal
 
         return self._write(work)
@@ -110,10 +112,10 @@ class KeyRecords:
 
     def end_request(self, target: KeyTarget, until: float) -> None:
         """Date the request that was admitted with ``until`` to now, in the transaction of the next save."""
-        number = self._under_way.pop((target, until), None)
-        now = self._clock.monotonic()
-        if number is not None:
-            ended = now, self._clock.wall(), number, self._writer
+        recorded, now = self._under_way.pop((target, until), None), self._clock.monotonic()
+        if recorded is not None:
+            number, latest = recorded
+            ended = now, self._clock.wall(), number, self._writer, latest
             self._state.later.append(lambda db: db.execute(_END_REQUEST, ended))
             return
         with self._lock:

@@ -187,6 +187,19 @@ def test_the_end_of_a_request_is_written_with_the_next_account_that_is_saved(pat
             assert other.execute("SELECT monotonic FROM requests").fetchall() == [(clock.monotonic(),)]
 
 
+def test_the_late_end_of_a_request_dates_no_newer_one(path: Path, clock: Any) -> None:
+    old, new, until = target(), target(), clock.monotonic() + 30
+    with closing(StateFile.open(path, clock, exclusive=True)) as file:
+        limits = Limits(clock, KeyRecords(file, clock))
+        limits.admit(old, 1, until)
+        limits.end_request(old, until)
+        clock.advance(90)
+        limits.admit(new, 1)  # the old row is forgotten, and this one gets its id
+        file.save(("vidnavigator", "media"), AccountState(polls=1))
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("SELECT monotonic FROM requests").fetchall() == [(clock.monotonic(),)]
+
+
 def test_the_end_of_a_request_is_written_later_where_the_file_is_locked(path: Path, clock: Any) -> None:
     key, until, ended = target(), clock.monotonic() + 30, clock.monotonic()
     with closing(StateFile.open(path, clock, exclusive=True)) as file:
