@@ -222,3 +222,14 @@ def in_schema(schema: dict[str, Any], dotted: str) -> bool:
             return False
         node = inside[0]
     return True
+
+
+def test_the_tree_of_the_architecture_names_every_module() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    tree = set(re.findall(r"\w+", text[text.index("\nexporter/\n") : text.index("\nThe layers,")]))
+    modules = {
+        path.stem
+        for path in (ROOT / "exporter").rglob("*.py")
+        if "demo" not in path.parts and path.stem not in ("__init__", "__main__")
+    }
+    assert modules - tree == set()
