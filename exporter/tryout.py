@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import inf
 from pathlib import Path
+from time import time
 
 from exporter.config.providers import KnownProviders, providers_in, source_of
 from exporter.errors import InvalidResponseError, PollError, UsageError
@@ -80,7 +81,7 @@ def try_provider(
     if missing := [request for request in declaration.requests if request not in documents]:
         write(f"# without a response to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
     outcomes: list[FieldOutcome] = []
-    result = result_of(declaration, documents, status, outcomes)
+    result = result_of(declaration, documents, status, outcomes, time())
     if isinstance(result, PollError):
         write(f"the poll fails with the reason {result.reason}: {escape(str(result))[:300]}\n")
         return 1

@@ -56,7 +56,7 @@ def usage_of(
     _derive(known, declared, found.bad)
     rates = {**declaration.credit_rates, **options.credit_rates}
     services, used_by_operation, folded = _operations(found, rates, options.max_operations)
-    quotas, folded_quotas = fold_quotas(found.quotas, options.max_operations)
+    quotas, folded_quotas = fold_quotas(found.quotas, options.max_operations, options.now)
     is_lifetime = "granted" in declared and "limit" not in declared
     return Usage(
         balance=known.get("balance"),

@@ -21,9 +21,13 @@ _QUOTAS = (("used", "used"), ("limit", "limit"), ("remaining", "remaining"), ("r
 
 
 def result_of(
-    declaration: Declaration, documents: Mapping[str, object], status: int, outcomes: list[FieldOutcome] | None = None
+    declaration: Declaration,
+    documents: Mapping[str, object],
+    status: int,
+    outcomes: list[FieldOutcome] | None = None,
+    now: float = 0.0,
 ) -> Usage | PollError:
-    """Return what a poll would make of these responses, the first of which has this status."""
+    """Return what a poll at Unix time ``now`` would make of these responses, the first of which has this status."""
     for name, request in declaration.requests.items():
         if name not in documents:
             continue
@@ -33,7 +37,7 @@ def result_of(
         if says_no_subscription(request, documents[name]):
             return Usage(subscribed=False, unit=declaration.unit)
     there = {name: documents[name] for name in declaration.requests if name in documents}
-    return usage_of(declaration, there, ParseOptions(), outcomes)
+    return usage_of(declaration, there, ParseOptions(now=now), outcomes)
 
 
 def differences(

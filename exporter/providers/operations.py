@@ -54,8 +54,8 @@ def fold_services(
     return services, dict(sorted(costs.items())), folded
 
 
-def fold_quotas(quotas: Sequence[NamedQuota], most: int) -> tuple[tuple[NamedQuota, ...], int]:
-    """Return at most ``most`` quotas and the sums of the others, and the number of folded quotas."""
+def fold_quotas(quotas: Sequence[NamedQuota], most: int, now: float) -> tuple[tuple[NamedQuota, ...], int]:
+    """Return at most ``most`` quotas and the sums of the others at the time ``now``, and how many were folded."""
     if len({(quota.name, quota.unit) for quota in quotas}) == len(quotas) <= most:
         return tuple(quotas), 0
     totals = summed((quota.name, _weight(quota.amounts)) for quota in quotas)
@@ -64,7 +64,7 @@ def fold_quotas(quotas: Sequence[NamedQuota], most: int) -> tuple[tuple[NamedQuo
     for quota in quotas:
         groups.setdefault((quota.name if quota.name in keep else OTHER, quota.unit), []).append(quota)
     folded = len(quotas) - sum(1 for name, _ in groups if name in keep)
-    return tuple(_joined(name, unit, group) for (name, unit), group in groups.items()), folded
+    return tuple(_joined(name, unit, group, now) for (name, unit), group in groups.items()), folded
 
 
 def _weight(amounts: Quota) -> float:
@@ -72,18 +72,33 @@ def _weight(amounts: Quota) -> float:
     return next((value for value in known if value is not None and not isinf(value)), 0.0)
 
 
-def _joined(name: str, unit: str, group: Sequence[NamedQuota]) -> NamedQuota:
+def _joined(name: str, unit: str, group: Sequence[NamedQuota], now: float) -> NamedQuota:
     if len(group) == 1:
         return replace(group[0], name=name)
-    used, limit, remaining = (
-        _added([getattr(quota.amounts, part) for quota in group]) for part in ("used", "limit", "remaining")
-    )
+    used, limit = (_added([getattr(quota.amounts, part) for quota in group]) for part in ("used", "limit"))
+    is_told = any(quota.amounts.remaining is not None for quota in group)
+    remaining = _added([_left(quota, now) for quota in group]) if is_told else None
     ratio = used / limit if used is not None and limit and not isinf(limit) else 0.0 if limit == inf else None
     resets = [quota.resets_at for quota in group if quota.resets_at is not None]
-    ends = [quota.expires_at for quota in group if quota.expires_at is not None]
     return NamedQuota(
-        name, unit, Quota(used, limit, remaining, ratio), min(resets, default=None), min(ends, default=None)
+        name, unit, Quota(used, limit, remaining, ratio), min(resets, default=None), _next_end(group, now)
     )
+
+
+def _left(pack: NamedQuota, now: float) -> float | None:
+    """Return what remains of a pack, which is nothing once it has expired."""
+    is_expired = pack.expires_at is not None and pack.expires_at <= now
+    return 0.0 if is_expired else pack.amounts.remaining
+
+
+def _next_end(group: Sequence[NamedQuota], now: float) -> float | None:
+    """Return when the first pack ends that has something left.
+
+    If none has, it is the latest end, which shows that they are packs. A pack that never ends leaves it out.
+    """
+    ends = [pack.expires_at for pack in group if pack.expires_at is not None]
+    coming = [pack.expires_at for pack in group if pack.expires_at is not None and _left(pack, now) != 0]
+    return min(coming) if coming else max(ends) if ends and len(ends) == len(group) else None
 
 
 def _added(values: Sequence[float | None]) -> float | None:

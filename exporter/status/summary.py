@@ -254,7 +254,7 @@ def _expiring(usage: Usage, wall: float) -> Iterator[Attention]:
     for quota in usage.quotas:
         left, end = quota.amounts.remaining or 0.0, quota.expires_at
         if end is not None and 0 < end - wall < ENDS_SOON_SECONDS and left > 0:
-            text = f"{quota.name}: {amount(left)} {quota.unit} expire in {duration(end - wall)}."
+            text = f"{quota.name}: up to {amount(left)} {quota.unit} expire in {duration(end - wall)}."
             yield Attention("warning", text, EXPIRING)
 
 

@@ -192,6 +192,33 @@ def test_quotas_of_one_name_are_added_up_and_those_over_the_limit_are_folded(tmp
     assert read.folded_operations == 3
 
 
+PACKS = "quotas: [{each: q, name: n, remaining: left, expires_at: {value: ends, time: unix}}]"
+
+
+@pytest.mark.parametrize(
+    ("packs", "remaining", "end"),
+    [
+        ([(50, 1_800_000_100), (100, 1_800_000_200)], 150, 1_800_000_100),
+        ([(0, 1_800_000_100), (100, 1_800_000_200)], 100, 1_800_000_200),
+        ([(50, 1_700_000_000), (100, 1_800_000_200)], 100, 1_800_000_200),
+        ([(50, 1_800_000_000), (100, None)], 100, None),
+        ([(0, 1_800_000_100), (100, None)], 100, None),
+        ([(20, 1_800_000_100), (100, None)], 120, 1_800_000_100),
+        ([(None, 1_800_000_100), (100, 1_800_000_200)], None, 1_800_000_100),
+        ([(None, 1_700_000_000), (100, 1_800_000_200)], 100, 1_800_000_200),
+        ([(None, 1_700_000_000), (None, 1_800_000_200)], None, 1_800_000_200),
+        ([(50, 1_700_000_000), (0, 1_800_000_200)], 0, 1_800_000_200),
+        ([(50, 1_700_000_000), (5, 1_600_000_000)], 0, 1_700_000_000),
+    ],
+)
+def test_of_packs_of_one_name_the_first_to_end_with_something_left_decides_and_expired_ones_are_not_left(
+    packs: list[tuple[float | None, float | None]], remaining: float | None, end: float | None, tmp_path: Path
+) -> None:
+    response = {"q": [{"n": "a", "left": left, "ends": ends} for left, ends in packs]}
+    (quota,) = usage(PACKS, response, tmp_path, now=1_800_000_000.0).quotas
+    assert (quota.amounts.remaining, quota.expires_at) == (remaining, end)
+
+
 def test_operations_without_a_unit_are_in_the_headline_unit(tmp_path: Path) -> None:
     response = {"use": {"a": 1.5, "b": "x"}}
     plain = usage('operations: {each: "items(use)", name: key, used: value}', response, tmp_path)

@@ -105,7 +105,7 @@ def test_every_reason_has_an_explanation() -> None:
         (usage(storage=Quota(8.0, 10.0, 2.0, 0.8)), {}, "warning", "Storage: 80 % of the limit used."),
         (usage(storage=Quota(9.5, 10.0, 0.5, 0.95)), {}, "critical", "Storage: 95 % of the limit used."),
         (usage(channels=Quota(15.0, 15.0, 0.0, 1.0)), {}, "critical", "Channels: 100 % of the limit used."),
-        (usage(quotas=(pack(0.5, 2 * DAY),)), {}, "warning", "gift: 0.5 minutes expire in 2\N{NO-BREAK SPACE}d."),
+        (usage(quotas=(pack(0.5, 2 * DAY),)), {}, "warning", "gift: up to 0.5 minutes expire in 2\N{NO-BREAK SPACE}d."),
         (usage(quotas=(pack(0.5, 7 * DAY),)), {}, "ok", None),
         (usage(quotas=(pack(0.5, -60.0),)), {}, "ok", None),
         (usage(quotas=(pack(0.0, 2 * DAY),)), {}, "ok", None),
