@@ -18,7 +18,7 @@ from exporter.providers.declaration import (
     SpanRule,
 )
 from exporter.providers.fields import exact_sum
-from exporter.providers.operations import ServiceRow, fold_quotas, fold_services
+from exporter.providers.operations import fold_quotas, fold_services, readable
 from exporter.providers.readers import FieldOutcome, Reader, ResponseField
 from exporter.readings import NamedQuota, Period, Pool, Quota, ServiceUse, Subscription, Usage
 
@@ -29,8 +29,8 @@ class _Found:
 
     credits: dict[str, float] = field(default_factory=dict)
     bad: set[str] = field(default_factory=set)
-    billed: list[ServiceRow] = field(default_factory=list)
-    services: list[ServiceRow] = field(default_factory=list)
+    billed: list[tuple[str, str, float | None]] = field(default_factory=list)
+    services: list[tuple[str, str, float | None]] = field(default_factory=list)
     quotas: list[NamedQuota] = field(default_factory=list)
     storage: Quota | None = None
     channels: Quota | None = None
@@ -155,25 +155,25 @@ def _pools(
     return {**pools, "purchased": Pool(known.get("purchased"))} if "purchased" in declared else pools
 
 
-def _rows(rule: OperationRules, reader: Reader) -> Iterator[ServiceRow]:
+def _rows(rule: OperationRules, reader: Reader) -> Iterator[tuple[str, str, float | None]]:
+    """Yield name, unit and use of each operation. An unknown use is None, so that no sum leaves it out."""
     for position, item in enumerate(reader.items("operations.each", rule.each)):
         inside = reader.inside(item, f"operations[{position}].")
         used, _ = inside.number("used", rule.used)
         unit, bad_unit = inside.text("unit", rule.unit)
         name, _ = inside.text("name", rule.name)
-        if used is None or name is None or bad_unit:
-            continue
-        yield ServiceRow(name, unit or "", used)
+        if name is not None and not bad_unit:
+            yield name, unit or "", used
 
 
 def _operations(
     found: _Found, rates: Mapping[str, float], most: int
 ) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
     """Return the counters, the use in the headline unit, and the number of folded operations."""
-    services, costs, folded = fold_services(found.services, rates, most)
+    services, costs, folded = fold_services(readable(found.services), rates, most)
     if not found.billed:
         return services, costs, folded
-    billed, _, folded_bills = fold_services(found.billed, {}, most)
+    billed, _, folded_bills = fold_services(readable(found.billed), {}, most)
     return services, {**costs, **{use.operation: use.used for use in billed}}, folded + folded_bills
 
 
@@ -194,8 +194,9 @@ def _named(rule: QuotaRule, reader: Reader, where: str) -> NamedQuota | None:
     amounts = _quota(rule.amounts, reader, where)
     resets_at = reader.time(where + "resets_at", rule.resets_at)
     expires_at = reader.time(where + "expires_at", rule.expires_at)
-    if name is None or unit is None or (amounts == Quota() and resets_at is None and expires_at is None):
+    if name is None or unit is None:
         return None
+    # Also one of which nothing is known, because the sum of its name is unknown then.
     return NamedQuota(name, unit, amounts, resets_at, expires_at)
 
 

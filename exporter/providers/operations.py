@@ -37,6 +37,15 @@ class ServiceRow(NamedTuple):
     used: float
 
 
+def readable(rows: Iterable[tuple[str, str, float | None]]) -> list[ServiceRow]:
+    """Return the rows of each name and unit of which every use is known. The sum is unknown if a part of it is."""
+    rows = list(rows)
+    unknown = {(name, unit) for name, unit, used in rows if used is None}
+    return [
+        ServiceRow(name, unit, used) for name, unit, used in rows if used is not None and (name, unit) not in unknown
+    ]
+
+
 def fold_services(
     rows: Sequence[ServiceRow], rates: Mapping[str, float], most: int
 ) -> tuple[tuple[ServiceUse, ...], Mapping[str, float], int]:
@@ -56,7 +65,9 @@ def fold_services(
 
 def fold_quotas(quotas: Sequence[NamedQuota], most: int, now: float) -> tuple[tuple[NamedQuota, ...], int]:
     """Return at most ``most`` quotas and the sums of the others at the time ``now``, and how many were folded."""
-    if len({(quota.name, quota.unit) for quota in quotas}) == len(quotas) <= most:
+    told = {(quota.name, quota.unit) for quota in quotas if _tells(quota)}
+    quotas = [quota for quota in quotas if (quota.name, quota.unit) in told]
+    if len(told) == len(quotas) <= most:
         return tuple(quotas), 0
     totals = summed((quota.name, _weight(quota.amounts)) for quota in quotas)
     keep = largest(totals, most)
@@ -64,7 +75,13 @@ def fold_quotas(quotas: Sequence[NamedQuota], most: int, now: float) -> tuple[tu
     for quota in quotas:
         groups.setdefault((quota.name if quota.name in keep else OTHER, quota.unit), []).append(quota)
     folded = len(quotas) - sum(1 for name, _ in groups if name in keep)
-    return tuple(_joined(name, unit, group, now) for (name, unit), group in groups.items()), folded
+    joined = (_joined(name, unit, group, now) for (name, unit), group in groups.items())
+    return tuple(quota for quota in joined if _tells(quota)), folded
+
+
+def _tells(quota: NamedQuota) -> bool:
+    """Return whether anything of a quota is known besides its name."""
+    return quota.amounts != Quota() or quota.resets_at is not None or quota.expires_at is not None
 
 
 def _weight(amounts: Quota) -> float:

@@ -219,6 +219,17 @@ def test_of_packs_of_one_name_the_first_to_end_with_something_left_decides_and_e
     assert (quota.amounts.remaining, quota.expires_at) == (remaining, end)
 
 
+@pytest.mark.parametrize("part", [{"left": "oops"}, {"left": None}, {}])
+def test_a_sum_of_one_name_is_unknown_if_a_part_of_it_is(part: dict[str, object], tmp_path: Path) -> None:
+    items = [{"n": "a", "left": 3}, {"n": "a", **part}, {"n": "b", "left": 4}, {"n": "c", **part}]
+    read = usage(PACKS, {"q": items}, tmp_path)
+    assert read.quotas == (NamedQuota("b", "credits", Quota(remaining=4)),)
+    billed = usage("operations: {each: q, name: n, used: left}", {"q": items}, tmp_path)
+    assert billed.used_by_operation == {"b": 4}
+    hours = usage("operations: {each: q, name: n, used: left, unit: \"'hours'\"}", {"q": items}, tmp_path)
+    assert hours.services == (ServiceUse("b", "hours", 4),)
+
+
 def test_operations_without_a_unit_are_in_the_headline_unit(tmp_path: Path) -> None:
     response = {"use": {"a": 1.5, "b": "x"}}
     plain = usage('operations: {each: "items(use)", name: key, used: value}', response, tmp_path)
