@@ -6,9 +6,11 @@ was not sent from a block of the wrong type. No message holds a value of the res
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import jmespath
@@ -16,6 +18,10 @@ from jmespath import exceptions, functions, lexer, visitor
 
 MAX_CHARACTERS = 1024
 """Characters of an expression."""
+MAX_GROWTH = 64
+"""How many times an expression may select each part of a response."""
+_MAX_JOINED = 1 << 20
+"""Characters that ``join`` may make."""
 
 _NAMES = 10
 """Fields of a response that a message names."""
@@ -41,6 +47,17 @@ class _Functions(functions.Functions):  # type: ignore[misc]  # the library has 
     def _func_items(self, value: Mapping[str, object] | None) -> list[dict[str, object]] | None:
         return None if value is None else [{"key": key, "value": item} for key, item in value.items()]
 
+    @functions.signature({"types": ["string", "number", "boolean", "null"]})  # type: ignore[untyped-decorator]  # the library has no types
+    def _func_to_string(self, value: str | float | bool | None) -> str | None:
+        # A list or an object is refused, because each further text of a text doubles its quotes.
+        return value if value is None or isinstance(value, str) else json.dumps(value)
+
+    @functions.signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[untyped-decorator]  # the library has no types
+    def _func_join(self, between: str, texts: list[str]) -> str:
+        if sum(map(len, texts)) + len(between) * len(texts) > _MAX_JOINED:
+            raise ValueError("the text is too long")
+        return between.join(texts)
+
 
 # One for all, because a new one for each search costs more than the search. It keeps nothing of a document.
 _INTERPRETER: Any = visitor.TreeInterpreter(visitor.Options(custom_functions=_Functions()))
@@ -61,6 +78,7 @@ class Expression:
             self.path = _plain_path(self._parsed)
             for node in _nodes(self._parsed):
                 _check_function(node)
+            _growth(self._parsed)
         except RecursionError:
             raise ValueError("is an expression that is nested too deeply") from None
         except exceptions.EmptyExpressionError:
@@ -184,6 +202,48 @@ def _check_function(node: Mapping[str, Any]) -> None:
         raise ValueError(f"gives {name}() {given} arguments, but it takes {len(wanted)}{' or more' if is_open else ''}")
 
 
+def _growth(node: Mapping[str, Any]) -> int:
+    """Return how many times a part of the input can be in the result. Raise ValueError where that may fill memory."""
+    children = [child for child in node.get("children", ()) if isinstance(child, Mapping)]
+    factors = [_growth(child) for child in children]
+    match node["type"]:
+        case "literal":
+            growth = _values(node["value"])
+        case "comparator" | "not_expression":
+            growth = 1
+        case "or_expression" | "and_expression":
+            growth = max(factors)
+        case "multi_select_list" | "multi_select_dict":
+            growth = sum(factors)
+        case "filter_projection":
+            growth = factors[0] * factors[1]  # the third is the condition
+        case "function_expression":
+            growth = _of_function(node["value"], children, factors)
+        case _:
+            growth = prod(factors)
+    if growth > MAX_GROWTH:
+        raise ValueError(
+            f"may repeat a part of the response more than {MAX_GROWTH} times. Leave out some of the lists and objects "
+            "that it makes one of another"
+        )
+    return growth
+
+
+def _of_function(name: str, children: Sequence[Mapping[str, Any]], factors: Sequence[int]) -> int:
+    if name in _SCALARS:
+        return 1
+    if any(child["type"] == "expref" for child in children):
+        return prod(factors)
+    return sum(factors) * (2 if name == "items" else 1)
+
+
+def _values(literal: object) -> int:
+    """Return how many values a literal has, with those inside of it."""
+    inside = literal.values() if isinstance(literal, dict) else literal if isinstance(literal, list) else ()
+    return 1 + sum(map(_values, inside))
+
+
+_SCALARS = ("contains", "ends_with", "length", "starts_with", "to_string", "type")
 _COMPARATORS = ("eq", "ne", "lt", "lte", "gt", "gte")
 _WORDS = ("true", "false")  # a field named null is not there, so null compares as it is meant
 

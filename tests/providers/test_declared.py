@@ -414,3 +414,57 @@ def test_syntax_of_another_language_is_refused_with_the_right_expression(express
 )
 def test_correct_comparisons_are_accepted(expression: str) -> None:
     assert Expression(expression).source == expression
+
+
+LARGE = "may repeat a part of the response more than 64 times"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        " | ".join(["[@,@][]"] * 60),
+        " | ".join(["[@,@]"] * 60),
+        "{a: @, b: @}.*" + " | {a: @, b: @}.*" * 9,
+        "items(@)[]" + ".items(@)[]" * 9,
+        "[*]" + ".not_null(`[1, 1, 1, 1]`)[]" * 9,
+        "map(&[@, @], @)[]" + " | map(&[@, @], @)[]" * 9,
+        "(" + " | ".join(["[@,@][]"] * 9) + ") == x",
+        "x[?(" + " | ".join(["[@,@][]"] * 9) + ")]",
+        "length(" + " | ".join(["[@,@][]"] * 9) + ")",
+        "[" + ",".join("@" * 99) + "]",
+    ],
+)
+def test_an_expression_that_may_multiply_a_response_is_refused(expression: str) -> None:
+    with pytest.raises(ValueError, match=LARGE):
+        Expression(expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "[{name: 'a', used: a}, {name: 'b', used: b}, {name: 'c', used: c}][]",
+        "items(a)[*].{n: key, u: value.used} | [?contains(['x', 'y'], n)]",
+        "a[].b[].c[].d | [0]",
+        "join(' ', [mode, type])",
+    ],
+)
+def test_an_expression_that_selects_parts_side_by_side_is_accepted(expression: str) -> None:
+    assert Expression(expression).source == expression
+
+
+@pytest.mark.parametrize(
+    ("expression", "document"),
+    [
+        ("join(between, texts)", {"between": "x" * 500_000, "texts": ["a"] * 1000}),
+        ("to_string([@])" + " | to_string([@])" * 40, '"'),
+        ("to_string(@)", {"a": 1}),
+    ],
+)
+def test_a_text_that_grows_without_bound_is_rejected(expression: str, document: object) -> None:
+    with pytest.raises(UnreadableField):
+        Expression(expression).of(document)
+
+
+@pytest.mark.parametrize(("value", "text"), [(7, "7"), (True, "true"), ("a", "a"), (None, None)])
+def test_to_string_makes_a_text_of_one_value_and_nothing_of_null(value: object, text: str | None) -> None:
+    assert Expression("to_string(a)").of({"a": value}) == text
