@@ -133,13 +133,13 @@ FAILURE_WORDS: Json = {
         reason: {"text": text, "index": index, "color": colour}
         for index, (reason, text, colour) in enumerate(
             (
-                ("auth", "Key refused (401)", RED),
-                ("forbidden", "Not permitted (403)", RED),
+                ("auth", "Key refused", RED),
+                ("forbidden", "Not permitted", RED),
                 ("credential", "Key unreadable", RED),
-                ("payment_required", "Payment required (402)", RED),
-                ("rate_limited", "Rate limited (429)", ORANGE),
+                ("payment_required", "Payment required", RED),
+                ("rate_limited", "Rate limited", ORANGE),
                 ("client_error", "Request refused", ORANGE),
-                ("server_error", "Vendor error (5xx)", PURPLE),
+                ("server_error", "Vendor error", PURPLE),
                 ("timeout", "Timed out", PURPLE),
                 ("connection", "No connection", PURPLE),
                 ("invalid_response", "Response unreadable", BLUE),

@@ -16,12 +16,12 @@ SEVERITIES = ("critical", "warning", "unknown", "ok")
 """The severities of an account, the most urgent first."""
 
 EXPLANATIONS: Mapping[str, str] = {
-    "auth": "The vendor does not know this key (401). Replace the key.",
-    "forbidden": "The vendor knows this key, but the key may not read the usage (403).",
-    "payment_required": "The vendor wants payment before it sends figures (402).",
-    "rate_limited": "The key made too many requests (429) and is in cool-down.",
-    "client_error": "The vendor refused the request. Check base_url.",
-    "server_error": "The vendor has an internal error (5xx).",
+    "auth": "The vendor does not know this key. Replace the key.",
+    "forbidden": "The vendor knows this key, but the key may not read the usage.",
+    "payment_required": "The vendor wants payment before it sends figures.",
+    "rate_limited": "The key made too many requests and is in cool-down.",
+    "client_error": "The vendor refused the request. Check base_url, and the path and variables if there are any.",
+    "server_error": "The vendor has an internal error.",
     "timeout": "The vendor did not respond in time.",
     "connection": "The vendor could not be reached.",
     "invalid_response": "The vendor's response could not be used.",

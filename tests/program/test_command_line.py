@@ -315,7 +315,7 @@ class TestPoll:
         lines = done.stdout.splitlines()
         assert lines[0].split()[:3] == ["ACCOUNT", "RESULT", "BALANCE"]
         assert lines[2].split() == ["vidnavigator/media", "ok", "112.5", "80", "Voyager", "0.5%", "33.3%"]
-        assert "vidnavigator/bad: The vendor does not know this key (401). Replace the key." in done.stdout
+        assert "vidnavigator/bad: The vendor does not know this key. Replace the key." in done.stdout
 
     def test_an_account_can_be_chosen_by_its_full_name(self, config: Path) -> None:
         done = run("poll", "videodb/media", f"--config.file={config}", "--output=json")

@@ -58,7 +58,7 @@ class TestWords:
         assert "<title>media, Warning " in page
         words = text_of(page)
         assert "Credits are below the warning level of 16. VideoApiCreditsLow" in words
-        assert "The vendor has an internal error (5xx). VideoApiPollFailing" in words
+        assert "The vendor has an internal error. VideoApiPollFailing" in words
         assert "HTTP 502: Bad gateway. Last good response just now." in words
         assert "team=media" in words and "10 of 80 a month" in words
         assert f'href="{RUNBOOKS}videoapicreditslow"' in page

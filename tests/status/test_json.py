@@ -37,7 +37,7 @@ def test_every_field_has_its_name_place_and_form(make_account: MakeAccount) -> N
     account = make_account(name="media", labels={"team": "search"})
     assert json.dumps(as_json(summary(View(account, state, reading, None, None), START))) == (
         '{"provider": "vidnavigator", "account": "media", "labels": {"team": "search"}, "severity": "warning", '
-        '"attention": [{"severity": "warning", "text": "The key made too many requests (429) and is in cool-down."}, '
+        '"attention": [{"severity": "warning", "text": "The key made too many requests and is in cool-down."}, '
         '{"severity": "warning", "text": "Storage: 90 % of the limit used."}], "up": false, "stale": false, '
         '"plan": "Voyager", "subscription": "active", "unit": "credits", '
         '"credits": {"balance": 62.5, "monthly_limit": 80.0, '
@@ -51,7 +51,7 @@ def test_every_field_has_its_name_place_and_form(make_account: MakeAccount) -> N
         '"period_end": "2027-01-16T08:00:00Z", "poll_interval_seconds": 60.0, "last_poll": "2027-01-15T07:59:58Z", '
         '"last_success": "2027-01-15T07:58:59Z", "next_poll": "2027-01-15T08:00:58Z", '
         '"cooldown_until": "2027-01-15T08:00:30Z", "failure": {"reason": "rate_limited", "explanation": '
-        '"The key made too many requests (429) and is in cool-down.", "message": "HTTP 429: Too many requests."}}'
+        '"The key made too many requests and is in cool-down.", "message": "HTTP 429: Too many requests."}}'
     )
 
 

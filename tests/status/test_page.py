@@ -95,7 +95,7 @@ class TestWords:
         site.clock.advance(90)
         site.failed(account, "server_error", "HTTP 502: Bad gateway.")
         page = site.get("/").text.replace("\N{NO-BREAK SPACE}", " ")
-        assert "The vendor has an internal error (5xx)." in page
+        assert "The vendor has an internal error." in page
         assert "HTTP 502: Bad gateway." in page
         assert "Last good response 2 min ago." in page
         assert "60 of 80 a month" in page

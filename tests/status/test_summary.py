@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -81,6 +82,10 @@ def test_a_cooldown_is_shown_only_while_it_lasts(
 def test_every_reason_has_an_explanation() -> None:
     assert tuple(EXPLANATIONS) == tuple(sorted(EXPLANATIONS, key=REASONS.index))
     assert set(EXPLANATIONS) == set(REASONS)
+
+
+def test_no_explanation_names_a_status_because_a_provider_may_refuse_with_another() -> None:
+    assert not [words for words in EXPLANATIONS.values() if re.search("[0-9]", words)]
 
 
 @pytest.mark.parametrize(
