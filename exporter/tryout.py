@@ -77,7 +77,8 @@ def try_provider(
             )
         if (request or "usage") in documents:
             raise UsageError(f"try-provider: --response is given twice for the request {request or 'usage'}")
-        documents[request or "usage"] = _document(request or "usage", file)
+        is_refusal = request in ("", "usage") and not 200 <= status < 300
+        documents[request or "usage"] = _document(request or "usage", file, is_refusal)
     if missing := [request for request in declaration.requests if request not in documents]:
         write(f"# without a response to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
     outcomes: list[FieldOutcome] = []
@@ -93,12 +94,15 @@ def try_provider(
     return 0
 
 
-def _document(request: str, file: str) -> object:
+def _document(request: str, file: str, is_refusal: bool) -> object:
+    """Return the decoded response. A refusal may have any body, and is None where that is no JSON, as in a poll."""
     try:
         return decoded(read_file(file, MAX_BODY_BYTES))
     except OSError as error:
         raise UsageError(f"try-provider: the response to {request} cannot be read: {reason(error)}") from None
     except InvalidResponseError as error:
+        if is_refusal:
+            return None
         raise UsageError(f"try-provider: {error}. The file must hold the body of the response to {request}") from None
 
 

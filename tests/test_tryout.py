@@ -109,6 +109,22 @@ def test_a_file_that_is_not_a_response_is_reported_in_one_sentence(
 
 
 @pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ("<html>Bad Gateway</html>", "502", "server_error: HTTP 502"),
+        ("", "401", "auth: HTTP 401"),
+        ("[" * 10**5, "429", "rate_limited: HTTP 429"),
+    ],
+)
+def test_a_refusal_needs_no_json(
+    body: str, status: str, told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "response.json").write_text(body)
+    assert commands.run(["try-provider", "acme", "--response", "response.json", "--status", status]) == 1
+    assert capsys.readouterr().out == f"the poll fails with the reason {told}\n"
+
+
+@pytest.mark.parametrize(
     ("response", "why"),
     [
         (
