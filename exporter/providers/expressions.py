@@ -145,10 +145,10 @@ class Expression:
         try:
             return _INTERPRETER.visit(self._parsed, document)
         except exceptions.JMESPathTypeError as error:
-            name = error.function_name
-            raise UnreadableField(f"{name}() does not take {error.actual_type}") from None
+            given = _WORDS_OF.get(error.actual_type, "this value")
+            raise UnreadableField(f"gives {error.function_name}() {given}, which it does not take") from None
         except (exceptions.JMESPathError, TypeError, ValueError, RecursionError, OverflowError, AttributeError):
-            raise UnreadableField("the expression cannot be evaluated over this response") from None
+            raise UnreadableField("is an expression that cannot be evaluated over this response") from None
 
 
 def kind(value: object) -> str:
@@ -162,6 +162,17 @@ def kind(value: object) -> str:
         float: "a number",
     }
     return names.get(type(value), "null")
+
+
+_WORDS_OF = {
+    **dict.fromkeys(("string", "str"), "a text"),
+    **dict.fromkeys(("number", "int", "float"), "a number"),
+    **dict.fromkeys(("boolean", "bool"), "true or false"),
+    **dict.fromkeys(("array", "list"), "a list"),
+    **dict.fromkeys(("object", "dict"), "an object"),
+    **dict.fromkeys(("null", "NoneType"), "null"),
+}
+"""What the library calls a value, which is Python's name where a list holds it, in words."""
 
 
 def _plain_path(node: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -416,6 +416,26 @@ def test_correct_comparisons_are_accepted(expression: str) -> None:
     assert Expression(expression).source == expression
 
 
+@pytest.mark.parametrize(
+    ("expression", "value", "told"),
+    [
+        ("max(a)", ["x", 1], "gives max() a number, which it does not take"),
+        ("max(a)", [1, "x"], "gives max() a text, which it does not take"),
+        ("max(a)", [{}], "gives max() an object, which it does not take"),
+        ("abs(a)", "x", "gives abs() a text, which it does not take"),
+        ("abs(a)", None, "gives abs() null, which it does not take"),
+        ("join(' ', a)", [None], "gives join() null, which it does not take"),
+        ("max_by(a, &n)", [{"n": []}], "gives max_by() a list, which it does not take"),
+    ],
+)
+def test_a_function_that_does_not_take_a_value_is_told_in_words_of_json(
+    expression: str, value: object, told: str
+) -> None:
+    with pytest.raises(UnreadableField) as refused:
+        Expression(expression).of({"a": value})
+    assert str(refused.value) == told
+
+
 LARGE = "may repeat a part of the response more than 64 times"
 
 
