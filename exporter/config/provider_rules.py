@@ -35,6 +35,11 @@ _NO_HEADERS = frozenset(
     )
 )
 _SCHEMES = ("basic", "bearer", "key", "token")
+_DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
+_CURRENCIES = frozenset(
+    "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD INR JPY KRW MXN NOK NZD PLN SEK SGD USD ZAR".split()  # noqa: SIM905  one line is easier to read
+)
+"""Codes of money that nobody would choose for another unit."""
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
@@ -112,6 +117,8 @@ def _path(value: object) -> Template:
         raise ValueError("must begin with one slash, as in /v1/usage")
     if "?" in written or "#" in written or not written.isascii() or " " in written:
         raise ValueError("must hold the path alone. Write what follows the `?` under `query`")
+    if any(_DOTS.fullmatch(segment) for segment in written.split("/")):
+        raise ValueError("must not have a part of dots alone, which leads to another path than the one that is written")
     return Template.parse(written)
 
 
@@ -154,6 +161,8 @@ def _unit(value: object) -> str:
     unit = text(value)
     if len(unit) > 64:
         raise ValueError("is longer than 64 characters")
+    if unit not in _CURRENCIES and unit.upper() in _CURRENCIES:
+        raise ValueError(f"is money, whose code has capital letters. Write {unit.upper()}")
     return unit
 
 

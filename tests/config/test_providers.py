@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jsonschema
@@ -93,6 +94,8 @@ def test_a_setting_of_the_account_wins_over_its_providers(tmp_path: Path) -> Non
          "config.yaml:6: providers.*.headers.*: is the header that carries the key. Leave it out"),
         ('prefix: "Bearer "}', "prefix: x}\n    headers: {Host: y}",
          "config.yaml:6: providers.*.headers.*: is a header that the connection sets by itself. Leave it out"),
+        ("unit: USD", "unit: usd",
+         "config.yaml:9: providers.*.unit: is money, whose code has capital letters. Write USD"),
         ("unit: USD", "errors: {statuses: {420: throttled}}",
          "config.yaml:9: providers.*.errors.statuses.*: must be one of auth, forbidden, payment_required, "
          "rate_limited, client_error, server_error, invalid_response"),
@@ -117,6 +120,23 @@ def test_a_mistake_is_reported_with_its_place_and_a_remedy(old: str, new: str, s
     told = mistakes(GOOD.replace(old, new, 1), tmp_path)
     assert sentence in told
     assert not [line for line in told if "unknown provider" in line and "videodb" not in new]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../c/{project_id}", "/{project_id}/..", "/./{project_id}", "/{project_id}/%2e%2E/x", "/{project_id}/.%2e"],
+)
+def test_a_path_that_leaves_the_base_url_is_refused(path: str, tmp_path: Path) -> None:
+    [told] = mistakes(re.sub("(?m)^      path: .*", f"      path: {path}", GOOD), tmp_path)
+    assert told == (
+        "config.yaml:11: providers.*.usage.path: must not have a part of dots alone, which leads to another path than "
+        "the one that is written"
+    )
+
+
+def test_a_path_with_dots_in_a_name_is_taken(tmp_path: Path) -> None:
+    path = "/v1.0/{project_id}/.well-known/..."
+    assert read(re.sub("(?m)^      path: .*", f"      path: {path}", GOOD), tmp_path)
 
 
 def test_a_wrong_quota_of_a_further_request_is_reported_with_its_index_and_line(tmp_path: Path) -> None:
