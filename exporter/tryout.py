@@ -8,13 +8,14 @@ from pathlib import Path
 from time import time
 
 from exporter.config.providers import KnownProviders, providers_in, source_of
+from exporter.config.shown_keys import keys_in
 from exporter.errors import InvalidResponseError, PollError, UsageError
 from exporter.providers import PROVIDERS
 from exporter.providers.examples import result_of, series_of
 from exporter.providers.readers import FieldOutcome
 from exporter.runtime.files import read_file, reason
 from exporter.runtime.output import write
-from exporter.runtime.redaction import escape
+from exporter.runtime.redaction import Redactor, change_texts, escape
 from exporter.transport.body import MAX_BODY_BYTES, decoded
 
 _MAX_FIELDS = 500
@@ -68,6 +69,7 @@ def try_provider(
     if name not in known.declarations:
         raise UsageError(f"try-provider: {name} is code. Only providers that are written as YAML can be tried")
     declaration = known.declarations[name]
+    redactor = Redactor(() if path is None else keys_in(str(path), environ))
     documents: dict[str, object] = {}
     for response in responses:
         request, _, file = response.rpartition("=")
@@ -78,7 +80,7 @@ def try_provider(
         if (request or "usage") in documents:
             raise UsageError(f"try-provider: --response is given twice for the request {request or 'usage'}")
         is_refusal = request in ("", "usage") and not 200 <= status < 300
-        documents[request or "usage"] = _document(request or "usage", file, is_refusal)
+        documents[request or "usage"] = _document(request or "usage", file, redactor, is_refusal)
     if missing := [request for request in declaration.requests if request not in documents]:
         write(f"# without a response to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
     outcomes: list[FieldOutcome] = []
@@ -94,16 +96,23 @@ def try_provider(
     return 0
 
 
-def _document(request: str, file: str, is_refusal: bool) -> object:
-    """Return the decoded response. A refusal may have any body, and is None where that is no JSON, as in a poll."""
+def _document(request: str, file: str, redactor: Redactor, is_refusal: bool) -> object:
+    """Return the decoded response without keys. A refusal that is no JSON is None, as in a poll."""
     try:
-        return decoded(read_file(file, MAX_BODY_BYTES))
+        return _without_keys(decoded(read_file(file, MAX_BODY_BYTES)), redactor)
     except OSError as error:
         raise UsageError(f"try-provider: the response to {request} cannot be read: {reason(error)}") from None
     except InvalidResponseError as error:
         if is_refusal:
             return None
         raise UsageError(f"try-provider: {error}. The file must hold the body of the response to {request}") from None
+
+
+def _without_keys(document: object, redactor: Redactor) -> object:
+    try:
+        return change_texts(document, redactor.redact)
+    except RecursionError:
+        raise InvalidResponseError("the response is nested too deeply") from None
 
 
 def _result(outcome: FieldOutcome) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -207,3 +208,22 @@ def test_presets_need_no_configuration(
     assert commands.run(["providers", "videodb"]) == 0
     assert "is code" in capsys.readouterr().out
     assert commands.run(["providers", "--config.file", "none.yaml"]) == 2
+
+
+@pytest.mark.parametrize("how", ["api_key_file: key", "api_key_env: ACME_KEY", "api_key: '${ACME_KEY}'"])
+def test_a_key_of_the_configuration_that_stands_in_the_response_is_not_printed(
+    how: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = secrets.token_hex(16)
+    (folder / "key").write_text(key + "\n")
+    monkeypatch.setenv("ACME_KEY", key)
+    broken = "\n  - {name: other, api_key_file: none}\n"
+    plan = "      plan: {name: data.key, id: data.none}\n    examples:"
+    text = CONFIG.replace("api_key_file: /run/secrets/acme", how).replace("    examples:", plan) + broken
+    (folder / "config.yaml").write_text(text)
+    response = {"success": True, "data": {"key": f"of {key}", key: 1}}
+    (folder / "response.json").write_text(json.dumps(response))
+    assert commands.run(["try-provider", "acme", "--response", "response.json"]) == 0
+    out = capsys.readouterr().out
+    assert "plan.name        of <redacted>\n" in out
+    assert key not in out

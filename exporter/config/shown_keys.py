@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Iterator, Mapping
 
-from exporter.config.credentials import KEY_FIELDS
+from exporter.config import yaml
+from exporter.config.account_files import account_files
+from exporter.config.credentials import KEY_FIELDS, KeySource
 from exporter.config.document import Location, Map, Path, Seq
+from exporter.config.report import Report
+from exporter.errors import CredentialError
 from exporter.state.source import URL_FIELDS
 
 _SENT = frozenset({*KEY_FIELDS, *URL_FIELDS, "base_url", "variables", "headers", "query", "json"})
@@ -28,6 +33,38 @@ def shown_keys(root: Location, keys: Collection[str]) -> Iterator[Location]:
             text[at : at + length] in known for length in lengths for at in range(len(text) - length + 1)
         ):
             yield root.at(*path)
+
+
+def keys_in(file: str, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield every key of a configuration that can be read, whatever else is wrong in it."""
+    report = Report(strict=False)
+    main = yaml.read(file, environ)
+    report.read(main)
+    if not isinstance(main.value, Map):
+        return
+    patterns = main.value.get("account_files")
+    files = [text for text in patterns if isinstance(text, str)] if isinstance(patterns, Seq) else []
+    lists = [(file, main.value.get("accounts"))]
+    lists += [(each, yaml.read(each, environ).value) for each in account_files(files, Location(main), report)]
+    for each, accounts in lists:
+        for account in accounts if isinstance(accounts, Seq) else ():
+            if isinstance(account, Map):
+                yield from _keys_of(account, os.path.dirname(each), environ)
+
+
+def _keys_of(account: Map, folder: str, environ: Mapping[str, str]) -> Iterator[str]:
+    for field in KEY_FIELDS:
+        text = account.get(field)
+        if not isinstance(text, str):
+            continue
+        if field == "api_key":
+            yield text
+            continue
+        kind = "file" if field == "api_key_file" else "env"
+        try:
+            yield KeySource(kind, os.path.join(folder, text) if kind == "file" else text, environ=environ).read()
+        except CredentialError:
+            continue
 
 
 def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:

@@ -136,7 +136,7 @@ def test_a_path_that_leaves_the_base_url_is_refused(path: str, tmp_path: Path) -
 
 def test_a_path_with_dots_in_a_name_is_taken(tmp_path: Path) -> None:
     path = "/v1.0/{project_id}/.well-known/..."
-    assert read(re.sub("(?m)^      path: .*", f"      path: {path}", GOOD), tmp_path)
+    assert read(re.sub("(?m)^      path: .*", f"      path: {path}", GOOD), tmp_path).accounts
 
 
 def test_a_wrong_quota_of_a_further_request_is_reported_with_its_index_and_line(tmp_path: Path) -> None:
