@@ -11,6 +11,7 @@ from exporter.config.providers import KnownProviders, providers_in, source_of
 from exporter.config.shown_keys import keys_in
 from exporter.errors import InvalidResponseError, PollError, UsageError
 from exporter.providers import PROVIDERS
+from exporter.providers.declaration import Declaration
 from exporter.providers.examples import result_of, series_of
 from exporter.providers.readers import FieldOutcome
 from exporter.runtime.files import read_file, reason
@@ -23,22 +24,32 @@ _MAX_FIELDS = 500
 
 
 def show_providers(path: Path | None, name: str | None, environ: Mapping[str, str]) -> int:
-    """Print every provider on a line, or the definition of one as YAML."""
-    known, own = providers_in(path, PROVIDERS, environ)
-    if name is not None:
+    """Print every provider on a line, or the definition of one as YAML.
+
+    Raise ConfigError where the configuration has a mistake, after what is right is printed.
+    """
+    known, own, report = providers_in(path, PROVIDERS, environ)
+    if name is None:
+        write(_table(known, own))
+    elif known.get(name) is not None or not report.problems:
         write(_definition(known, path, name))
-        return 0
+    if report.problems:
+        raise report.refusal()
+    return 0
+
+
+def _table(known: KnownProviders, own: Collection[str]) -> str:
     lines = [("NAME", "KIND", "TITLE", "UNIT", "API")]
     for each in known.names():
         provider = known.get(each)
         if provider is not None and each not in known.unusable:
             lines.append((each, _kind(known, own, each), provider.title, provider.unit, provider.base_url))
-    write(_columns(lines))
-    for each, sentence in known.unusable.items():
-        write(f"# {each} cannot be used: {sentence}\n")
-    for each in known.shadowed():
-        write(f"# {each} of a package is left out, because {_kind(known, own, each)} {each} has the name\n")
-    return 0
+    notes = [f"# {each} cannot be used: {sentence}\n" for each, sentence in known.unusable.items()]
+    notes += [
+        f"# {each} of a package is left out, because {_kind(known, own, each)} {each} has the name\n"
+        for each in known.shadowed()
+    ]
+    return _columns(lines) + "".join(notes)
 
 
 def _kind(known: KnownProviders, own: Collection[str], name: str) -> str:
@@ -63,24 +74,16 @@ def try_provider(
     path: Path | None, name: str, responses: Sequence[str], status: int, environ: Mapping[str, str]
 ) -> int:
     """Print what each field of recorded responses becomes. Return 1 if the poll would fail."""
-    known, _ = providers_in(path, PROVIDERS, environ)
+    known, _, report = providers_in(path, PROVIDERS, environ)
+    if report.problems:
+        raise report.refusal()
     if known.get(name) is None:
         raise UsageError(f"try-provider: {known.unknown(name)}")
     if name not in known.declarations:
         raise UsageError(f"try-provider: {name} is code. Only providers that are written as YAML can be tried")
     declaration = known.declarations[name]
     redactor = Redactor(() if path is None else keys_in(str(path), environ))
-    documents: dict[str, object] = {}
-    for response in responses:
-        request, _, file = response.rpartition("=")
-        if (request or "usage") not in declaration.requests:
-            raise UsageError(
-                f"try-provider: --response names an unknown request. {name} has {', '.join(declaration.requests)}"
-            )
-        if (request or "usage") in documents:
-            raise UsageError(f"try-provider: --response is given twice for the request {request or 'usage'}")
-        is_refusal = request in ("", "usage") and not 200 <= status < 300
-        documents[request or "usage"] = _document(request or "usage", file, redactor, is_refusal)
+    documents = _documents(name, declaration, responses, status, redactor)
     if missing := [request for request in declaration.requests if request not in documents]:
         write(f"# without a response to {', '.join(missing)}: add --response {missing[0]}=FILE\n")
     outcomes: list[FieldOutcome] = []
@@ -94,6 +97,23 @@ def try_provider(
     series = [_sample(*sample) for sample in series_of(result)]
     write(_columns(lines) + "\n" + "".join(f"video_api_{line}\n" for line in series))
     return 0
+
+
+def _documents(
+    name: str, declaration: Declaration, responses: Sequence[str], status: int, redactor: Redactor
+) -> dict[str, object]:
+    documents: dict[str, object] = {}
+    for response in responses:
+        request, _, file = response.rpartition("=")
+        if (request or "usage") not in declaration.requests:
+            raise UsageError(
+                f"try-provider: --response names an unknown request. {name} has {', '.join(declaration.requests)}"
+            )
+        if (request or "usage") in documents:
+            raise UsageError(f"try-provider: --response is given twice for the request {request or 'usage'}")
+        is_refusal = request in ("", "usage") and not 200 <= status < 300
+        documents[request or "usage"] = _document(request or "usage", file, redactor, is_refusal)
+    return documents
 
 
 def _document(request: str, file: str, redactor: Redactor, is_refusal: bool) -> object:

@@ -207,7 +207,11 @@ def test_presets_need_no_configuration(
     monkeypatch.chdir(tmp_path)
     assert commands.run(["providers", "videodb"]) == 0
     assert "is code" in capsys.readouterr().out
-    assert commands.run(["providers", "--config.file", "none.yaml"]) == 2
+    (tmp_path / "utf-16.yaml").write_text("providers: {}", "utf-16")
+    for file in ("none.yaml", "utf-16.yaml"):
+        assert commands.run(["providers", "--config.file", file]) == 2
+        assert commands.run(["providers", "deepgram", "--config.file", file]) == 2
+        assert "deepgram:\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("how", ["api_key_file: key", "api_key_env: ACME_KEY", "api_key: '${ACME_KEY}'"])
@@ -227,3 +231,21 @@ def test_a_key_of_the_configuration_that_stands_in_the_response_is_not_printed(
     out = capsys.readouterr().out
     assert "plan.name        of <redacted>\n" in out
     assert key not in out
+
+
+@pytest.mark.parametrize("mistake", ["path: v1", "path: [", "path: /v1\n      wrong: 1"])
+def test_presets_are_printed_beside_the_mistakes_of_a_configuration(
+    mistake: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "config.yaml").write_text(CONFIG.replace("path: /v1/balance", mistake))
+    assert commands.run(["providers"]) == 2
+    told = capsys.readouterr()
+    assert {line.split()[0] for line in told.out.splitlines()[1:]} == {*preset_names(), "videodb", "vidnavigator"}
+    assert told.err.startswith("config.yaml:")
+    assert commands.run(["providers", "deepgram"]) == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("deepgram:\n")
+    assert told.err.startswith("config.yaml:")
+    assert commands.run(["providers", "acme"]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err[:12]) == ("", "config.yaml:")

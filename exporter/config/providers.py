@@ -38,8 +38,8 @@ def preset_names() -> tuple[str, ...]:
 
 def providers_in(
     path: Path | None, built_in: Mapping[str, Provider], environ: Mapping[str, str]
-) -> tuple[KnownProviders, frozenset[str]]:
-    """Return the providers of a configuration file with the names that it defines itself. Raise ConfigError."""
+) -> tuple[KnownProviders, frozenset[str], Report]:
+    """Return the providers of a configuration file, the names that it defines itself, and what is wrong in it."""
     report = Report(strict=False)
     known = KnownProviders(built_in, report)
     if path is not None:
@@ -47,19 +47,17 @@ def providers_in(
         report.read(document)
         if isinstance(document.value, Map):
             known.read(Location(document).at("providers"), document.value.get("providers"))
-    if report.problems:
-        raise report.refusal()
-    return known, frozenset(known.declarations)
+    return known, frozenset(known.declarations), report
 
 
 def source_of(path: Path | None, name: str) -> str:
     """Return the lines that define a provider, from the configuration file or else from the preset."""
     if path is not None:
         document = yaml.read(str(path), {})
-        lines = path.read_text(encoding="utf-8").splitlines()
         where = ("providers", name)
         block = document.value.get("providers") if isinstance(document.value, Map) else None
         if isinstance(block, Map) and name in block:
+            lines = path.read_text(encoding="utf-8").splitlines()
             first = document.line(where) - 1
             depth = _indent(lines[first])
             rest = itertools.takewhile(lambda line: not line.strip() or _indent(line) > depth, lines[first + 1 :])
