@@ -97,6 +97,8 @@ class ResponseField:
         if value == "unlimited":
             raise UnreadableField("is the text unlimited, which `unlimited` does not list")
         number = parse_number(value)
+        if number is not None and (float, number) in self._unlimited:
+            return inf
         if number is None:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 raise UnreadableField("must be a number, not NaN or one that is too large")
@@ -112,11 +114,12 @@ class ResponseField:
 
 
 def _typed(words: Sequence[object]) -> Iterator[tuple[type, object]]:
-    """Yield each value with its type, because true is no 1. A vendor may write -1.0 for the -1 that is declared."""
+    """Yield each value with its type, because true is no 1. A number is also yielded as it is after it was read."""
     for word in words:
         yield type(word), word
-        if type(word) is int and abs(word) < 2**53:
-            yield float, float(word)
+        number = parse_number(word)
+        if number is not None and isfinite(number):
+            yield float, number
 
 
 def _instead(value: object, form: str) -> str:

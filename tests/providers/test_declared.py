@@ -112,6 +112,15 @@ def test_unlimited_is_what_is_declared_and_null_is_it_only_there(tmp_path: Path)
     assert usage(only, {"l": "unlimited"}, tmp_path).rejected == ("l",)
 
 
+@pytest.mark.parametrize("declared", ["-1", "'-1'", "-1.0", "'-1.0'"])
+@pytest.mark.parametrize("sent", [-1, -1.0, "-1", "-1.0"])
+def test_a_number_that_means_unlimited_is_the_same_in_quotes(declared: str, sent: object, tmp_path: Path) -> None:
+    text = f"credits: {{limit: {{value: l, unlimited: [{declared}]}}, used: u}}"
+    assert usage(text, {"l": sent, "u": 10}, tmp_path).balance == inf
+    for other in (1, "1", True, "one"):
+        assert usage(text, {"l": other, "u": 10}, tmp_path).balance != inf
+
+
 def test_a_scale_multiplies_exactly_and_may_turn_the_sign(tmp_path: Path) -> None:
     assert usage("credits: {balance: {value: b, scale: 0.01}}", {"b": 17231}, tmp_path).balance == 172.31
     assert usage("credits: {balance: {value: b, scale: -0.01}}", {"b": "-12345"}, tmp_path).balance == 123.45
