@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from exporter import errors
 from exporter.providers.base import Endpoint, Get, ParseOptions, Provider, data_object, envelope
 from exporter.providers.fields import FieldReader, label
-from exporter.providers.operations import ServiceRow, fold_services
+from exporter.providers.operations import fold_services, readable
 from exporter.readings import AutoRecharge, Invoices, Pool, Usage
 
 BILLING_INTERVAL_SECONDS = 3600.0
@@ -34,13 +34,8 @@ def parse_usage(document: object, options: ParseOptions) -> Usage:
     data = FieldReader(data_object(envelope(document, _succeeded)), "data", rejected)
     balance = data.number("credit_balance", "credits_remaining")
     breakdown = data.nested("breakdown")
-    rows: list[ServiceRow] = []
-    if breakdown is not None:
-        for name in breakdown.names():
-            used = breakdown.number(name)
-            if used is not None:
-                rows.append(ServiceRow(label(name), "", used))
-    operations, _, folded = fold_services(rows, {}, options.max_operations)
+    rows = [(label(name), "", breakdown.number(name)) for name in breakdown.names()] if breakdown is not None else []
+    operations, _, folded = fold_services(readable(rows), {}, options.max_operations)
     return Usage(
         balance=balance,
         monthly_limit=data.number("monthly_limit"),

@@ -11,7 +11,7 @@ from math import inf, isfinite, isinf
 
 from exporter.providers.base import Endpoint, Get, ParseOptions, Provider, data_object, envelope, refusal
 from exporter.providers.fields import FieldReader, exact_sum, label
-from exporter.providers.operations import ServiceRow, fold_services
+from exporter.providers.operations import fold_services, readable
 from exporter.readings import Period, Pool, Quota, ServiceUse, Subscription, Usage
 
 CREDIT_RATES: Mapping[str, float] = {
@@ -105,16 +105,16 @@ def _services(
     """Return the counters, their cost in credits if a rate is known, and the number of folded operations."""
     if usage is None:
         return (), {}, 0
-    rows: list[ServiceRow] = []
+    rows: list[tuple[str, str, float | None]] = []
     for name in usage.names():
         service = usage.nested(name)
         if service is None:
+            rows.append((label(name), "requests", None))
             continue
         used, unit = service.number("used"), service.text("unit")
-        if used is None or (unit is None and service.sent("unit")):
-            continue
-        rows.append(ServiceRow(label(name), label(unit or "requests"), used))
-    return fold_services(rows, {**CREDIT_RATES, **options.credit_rates}, options.max_operations)
+        if unit is not None or not service.sent("unit"):
+            rows.append((label(name), label(unit or "requests"), used))
+    return fold_services(readable(rows), {**CREDIT_RATES, **options.credit_rates}, options.max_operations)
 
 
 def _quota(reader: FieldReader | None, used_name: str, limit_name: str, remaining_name: str) -> Quota | None:

@@ -120,3 +120,9 @@ def test_auto_recharge_is_read() -> None:
     data = {"enabled": True, "threshold": 10, "amount": "50"}
     assert parse_auto_recharge({"success": True, "data": data}) == AutoRecharge(True, 10, 50)
     assert parse_auto_recharge({"success": True, "data": {"enabled": 1}}).rejected == ("data.enabled",)
+
+
+def test_names_that_are_cut_to_the_same_label_have_no_sum_if_one_of_them_cannot_be_read() -> None:
+    long = "x" * 300
+    usage = read(videodb(breakdown={long + "1": 5, long + "2": "oops", "b": 2}))
+    assert usage.used_by_operation == {"b": 2}
