@@ -22,6 +22,8 @@ LISTS = ("sum", "min", "max")
 TIMES = ("iso", "date", "unix", "unix-ms", "http-date")
 _DATE_LENGTHS = (8, 10)
 _PRECISE = Context(prec=60, traps=[])  # what overflows becomes infinite
+_NUMBERED = frozenset({"unix", "unix-ms"})
+_EARLIEST_UNIX_SECONDS = 978_307_200.0  # the year 2001, because seconds that are read as milliseconds lie in 1970
 _LATEST_UNIX_SECONDS = 253_402_300_800.0  # the year 10000
 
 
@@ -55,7 +57,8 @@ class ResponseField:
         """Return the field as Unix seconds, None where it is absent. Raise UnreadableField."""
         value = self.expression.of(document)
         if isinstance(value, list) and self.list_ is not None:
-            moments = [self._moment(item) for item in value]
+            found = (self._moment(item) for item in value)
+            moments = [moment for moment in found if moment is not None]
             return (max if self.list_ == "max" else min)(moments) if moments else None
         return None if value is None else self._moment(value)
 
@@ -106,9 +109,12 @@ class ResponseField:
             raise UnreadableField(f"must be a number, not {kind(value)}{hint}")
         return number if self._factor is None else _scaled(number, self._factor)
 
-    def _moment(self, value: object) -> float:
+    def _moment(self, value: object) -> float | None:
         moment = _MOMENTS[self.time](value)
-        if moment is None or not isfinite(moment) or not 0 <= moment < _LATEST_UNIX_SECONDS:
+        if moment == 0 and self.time in _NUMBERED:
+            return None  # because vendors write 0 where there is no time
+        earliest = _EARLIEST_UNIX_SECONDS if self.time in _NUMBERED else 0.0
+        if moment is None or not isfinite(moment) or not earliest <= moment < _LATEST_UNIX_SECONDS:
             raise UnreadableField(f"must be a time in the form {self.time}, not {_instead(value, self.time)}")
         return moment
 

@@ -139,6 +139,8 @@ def test_a_scale_multiplies_exactly_and_may_turn_the_sign(tmp_path: Path) -> Non
         ("unix", "tomorrow", None),
         ("unix-ms", 1774692000500, 1774692000.5),
         ("unix", 1774692000500, None),
+        ("unix-ms", 1774692000, None),
+        ("unix", 978307199, None),
         ("unix", True, None),
         ("http-date", "Sat, 28 Mar 2026 10:00:00 GMT", 1774692000),
         ("http-date", "soon", None),
@@ -162,6 +164,8 @@ def test_a_time_is_read_in_the_form_that_is_declared(
             "2026-03-28",
             "must be a time in the form unix, not one in another form. It can be read as `time: iso`",
         ),
+        ("unix-ms", 1774692000, "must be a time in the form unix-ms, not a number. It can be read as `time: unix`"),
+        ("unix", 1774692, "must be a time in the form unix, not a number"),
         ("iso", "soon", "must be a time in the form iso, not one in another form"),
         ("iso", True, "must be a time in the form iso, not true or false"),
     ],
@@ -174,6 +178,13 @@ def test_the_message_about_a_time_in_another_form_names_the_form_that_reads_it(
     assert str(refused.value) == told
 
 
+@pytest.mark.parametrize("form", ["unix", "unix-ms"])
+@pytest.mark.parametrize("none", [0, 0.0, "0"])
+def test_a_time_of_0_is_none(form: str, none: object, tmp_path: Path) -> None:
+    read = usage(f"generated_at: {{value: at, time: {form}}}", {"at": none}, tmp_path)
+    assert (read.generated_at, read.rejected) == (None, ())
+
+
 def test_quotas_have_units_resets_and_expiries_and_the_ratio_follows(tmp_path: Path) -> None:
     text = """
     quotas:
@@ -182,11 +193,11 @@ def test_quotas_have_units_resets_and_expiries_and_the_ratio_follows(tmp_path: P
       - {each: pots, name: cur, unit: {value: cur}, remaining: left}
       - {name: nothing, used: not_there}
     """
-    packs, pots = [{"id": "a", "left": 3, "all": 4, "ends": 9}], [{"cur": "CNY", "left": "110.00"}]
+    packs, pots = [{"id": "a", "left": 3, "all": 4, "ends": 1774692000}], [{"cur": "CNY", "left": "110.00"}]
     response = {"v": 5, "m": 20, "packs": packs, "pots": pots}
     assert usage(text, response, tmp_path).quotas == (
         NamedQuota("voices", "slots", Quota(5, 20, 15, 0.25)),
-        NamedQuota("a", "credits", Quota(1, 4, 3, 0.25), None, 9),
+        NamedQuota("a", "credits", Quota(1, 4, 3, 0.25), None, 1774692000),
         NamedQuota("CNY", "CNY", Quota(None, None, 110, None)),
     )
 
