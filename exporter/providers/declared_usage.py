@@ -118,7 +118,7 @@ def _derive(known: dict[str, float], declared: frozenset[str], bad: set[str]) ->
     if "balance" not in declared:
         put("remaining", _left(get("limit"), get("used")))
     if "remaining" in declared:
-        put("used", _difference(get("limit"), get("remaining")))
+        put("used", _used(get("limit"), get("remaining")))
     if get("remaining") is not None:
         if "purchased" not in bad:
             put("balance", _total(known["remaining"], get("purchased", 0.0)))
@@ -130,6 +130,12 @@ def _left(limit: float | None, used: float | None) -> float | None:
     if limit is None or used is None or isinf(used):
         return None
     return inf if isinf(limit) else _difference(limit, used)
+
+
+def _used(limit: float | None, remaining: float | None) -> float | None:
+    """Return what was used. It is not known where more remains than the limit, as with what is carried over."""
+    used = _difference(limit, remaining)
+    return None if used is None or used < 0 else used
 
 
 def _difference(total: float | None, part: float | None) -> float | None:
@@ -209,7 +215,7 @@ def _quota(rule: AmountRules, reader: Reader, where: str) -> Quota:
     limit, _ = reader.number(where + "limit", rule.limit)
     remaining, _ = reader.number(where + "remaining", rule.remaining)
     if rule.used is None:
-        used = _difference(limit, remaining)
+        used = _used(limit, remaining)
     if rule.remaining is None:
         remaining = _left(limit, used)
     ratio, rejected = reader.number(where + "ratio", rule.ratio)

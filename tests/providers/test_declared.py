@@ -239,6 +239,15 @@ def test_of_packs_of_one_name_the_first_to_end_with_something_left_decides_and_e
     assert (quota.amounts.remaining, quota.expires_at) == (remaining, end)
 
 
+def test_what_was_used_is_absent_where_more_remains_than_the_limit(tmp_path: Path) -> None:
+    text = "credits: {limit: l, remaining: r}\nquotas: [{name: a, limit: l, remaining: r}]"
+    over = usage(text, {"l": 100, "r": 130}, tmp_path)
+    assert (over.balance, over.monthly_used) == (130, None)
+    assert over.quotas == (NamedQuota("a", "credits", Quota(None, 100, 130, None)),)
+    full = usage(text, {"l": 100, "r": 100}, tmp_path)
+    assert (full.monthly_used, full.quotas[0].amounts.ratio) == (0, 0)
+
+
 @pytest.mark.parametrize("part", [{"left": "oops"}, {"left": None}, {}])
 def test_a_sum_of_one_name_is_unknown_if_a_part_of_it_is(part: dict[str, object], tmp_path: Path) -> None:
     items = [{"n": "a", "left": 3}, {"n": "a", **part}, {"n": "b", "left": 4}, {"n": "c", **part}]
