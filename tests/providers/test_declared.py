@@ -61,6 +61,13 @@ def test_pots_are_added_up_and_no_pot_is_absent_and_not_0(tmp_path: Path) -> Non
     assert usage(filtered, {"balances": [{"amount": 1, "units": "USD"}]}, tmp_path).balance is None
 
 
+def test_a_null_item_is_left_out_by_a_projection_and_rejects_the_sum_of_a_map(tmp_path: Path) -> None:
+    pots = {"pots": [{"amount": 1}, {"amount": None}, {"amount": 2}]}
+    assert usage('credits: {balance: {value: "pots[].amount", list: sum}}', pots, tmp_path).balance == 3
+    kept = usage('credits: {balance: {value: "map(&amount, pots)", list: sum}}', pots, tmp_path)
+    assert (kept.balance, len(kept.rejected)) == (None, 1)
+
+
 @pytest.mark.parametrize(
     "bad", [True, "12 credits", "nan", "1_000", " 5", [], [1], {}, float("nan"), float("inf"), 10**400, "unlimited "]
 )
