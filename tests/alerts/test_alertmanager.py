@@ -181,6 +181,14 @@ def test_exporter_down_inhibits_exporter_absent(running: Server) -> None:
 
 
 @needs_alertmanager
+def test_a_state_that_cannot_be_used_inhibits_its_failed_writes_of_the_same_exporter(running: Server) -> None:
+    down = {"alertname": "VideoApiStateDown", "severity": "critical", "instance": "a"}
+    not_saved = {"alertname": "VideoApiStateNotSaved", "severity": "warning", "instance": "a"}
+    assert inhibited(running, down, not_saved) == {"VideoApiStateNotSaved warning"}
+    assert inhibited(running, down, {**not_saved, "instance": "b"}) == set()
+
+
+@needs_alertmanager
 def test_an_account_of_the_same_name_at_another_vendor_is_not_inhibited(running: Server) -> None:
     name = next(ACCOUNTS)
     pair = (("videodb", EXHAUSTED), ("vidnavigator", LOW))

@@ -55,8 +55,8 @@ def exported(target: str) -> dict[str, Callable[[float], float | None]]:
         f"video_api_cooldown_until_timestamp_seconds{{{account}}}": lambda at: (
             None if at < BEGINS else BEGINS + (at - BEGINS) // 900 * 900 + 60
         ),
-        f"video_api_exporter_state_write_failures_total{{{target}}}": steps(600),
-        f"video_api_exporter_log_lines_dropped_total{{{target}}}": steps(600),
+        f"video_api_exporter_state_write_failures_total{{{target}}}": steps(300),
+        f"video_api_exporter_log_lines_dropped_total{{{target}}}": steps(300),
         f"video_api_exporter_state_up{{{target}}}": after(BEGINS, 1, 0),
         f"video_api_exporter_replicas{{{target}}}": lambda at: len(REPLICAS),
         f"video_api_exporter_build_info{{{target}}}": lambda at: 1,
@@ -65,9 +65,9 @@ def exported(target: str) -> dict[str, Callable[[float], float | None]]:
 
 OF_AN_EXPORTER = {"VideoApiStateNotSaved", "VideoApiStateDown", "VideoApiLogLinesDropped"}
 FIRES_AFTER_MINUTES = {
-    "VideoApiStateNotSaved": 5,
+    "VideoApiStateNotSaved": 15,
     "VideoApiStateDown": 5,
-    "VideoApiLogLinesDropped": 5,
+    "VideoApiLogLinesDropped": 15,
     "VideoApiCreditsLow": 10,
     "VideoApiKeyRejected": 21,
     "VideoApiPollFailing": 21,
