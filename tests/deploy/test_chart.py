@@ -478,6 +478,33 @@ def test_single_alerts_can_be_left_out_and_all_get_labels_and_annotations(tmp_pa
     assert not any("labels" in rule for rule in rules if "record" in rule)
 
 
+def test_the_runbooks_may_stand_at_another_address(tmp_path: Path) -> None:
+    assert exporter_down(tmp_path, {})["annotations"]["runbook_url"] == (
+        "https://video-api-exporter.github.io/video-api-exporter/runbooks/#videoapiexporterdown"
+    )
+    moved = exporter_down(tmp_path, {"prometheusRule": {"enabled": True, "runbookBaseUrl": "https://wiki.example/r/"}})
+    assert moved["annotations"]["runbook_url"] == "https://wiki.example/r/videoapiexporterdown"
+
+
+@pytest.mark.parametrize(
+    ("values", "jobs"),
+    [({}, ".*video-api-exporter.*"), ({"fullnameOverride": "credits"}, ".*video-api-exporter.*|credits")],
+)
+def test_the_rules_watch_the_job_that_the_operator_names_after_the_service(
+    values: Object, jobs: str, tmp_path: Path
+) -> None:
+    assert set(re.findall(r'job=~"(.*?)"', exporter_down(tmp_path, values)["expr"])) == {jobs}
+
+
+def exporter_down(tmp_path: Path, values: Object) -> Object:
+    """Return the alert VideoApiExporterDown of a release with these values."""
+    objects = render(tmp_path, {"accounts": [ONE], "prometheusRule": {"enabled": True}} | values)
+    rules = [
+        rule for one in of_kind(objects, "PrometheusRule") for group in one["spec"]["groups"] for rule in group["rules"]
+    ]
+    return next(rule for rule in rules if rule.get("alert") == "VideoApiExporterDown")
+
+
 def test_an_alert_to_leave_out_that_does_not_exist_is_named(tmp_path: Path) -> None:
     values = {"accounts": [ONE], "prometheusRule": {"enabled": True, "disabled": ["VideoApiNoSuch"]}}
     refused = helm(tmp_path, values)
@@ -513,6 +540,14 @@ def with_key(**key: Any) -> Object:
     return {"accounts": [{"name": "a", "provider": "videodb"} | key]}
 
 
+def with_rules(**values: Any) -> Object:
+    return {"accounts": [{**ONE, "labels": {"team": "media"}}], "prometheusRule": {"enabled": True, **values}}
+
+
+def with_monitor(**values: Any) -> Object:
+    return {"accounts": [ONE], "serviceMonitor": {"enabled": True, **values}}
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -538,6 +573,14 @@ def with_key(**key: Any) -> Object:
         (with_key(api_key="k"), "accounts[0] (a): api_key would stand in a ConfigMap"),
         (with_key(apiKey="k", name="a b"), "accounts[0] (a b): apiKey needs a name of letters"),
         (with_key(apiKey=""), "accounts[0] (a): apiKey is empty"),
+        (with_rules(alertLabels={"severity": "x"}), "prometheusRule.alertLabels.severity: is a label that the alerts"),
+        (with_rules(alertLabels={"provider": "x"}), "prometheusRule.alertLabels.provider: is a label that the alerts"),
+        (with_rules(alertLabels={"team": "x"}), "prometheusRule.alertLabels.team: is a label that the alerts"),
+        (with_rules(alertLabels={"a-b": "x"}), "'/prometheusRule/alertLabels': additional properties 'a-b'"),
+        (with_rules(alertAnnotations={"runbook_url": "x"}), "for runbooks set prometheusRule.runbookBaseUrl"),
+        (with_monitor(endpoint={"interval": "7m"}), "serviceMonitor.endpoint.interval: is set by the chart"),
+        (with_monitor(scrapeTimeout="60s"), "serviceMonitor.scrapeTimeout: is longer than serviceMonitor.interval"),
+        (with_monitor(scrapeTimeout="1m30s", interval="1m29s"), "scrapeTimeout: is longer than"),
     ],
 )
 def test_values_that_cannot_be_deployed_fail_with_their_name(values: Object, message: str, tmp_path: Path) -> None:

@@ -104,6 +104,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- prepend (uniq $names | sortAlpha) "account" | join ", " -}}
 {{- end }}
 
+{{/* Which scrape jobs the rules watch. The Prometheus operator names a job after the Service. */}}
+{{- define "video-api-exporter.jobs" -}}
+{{- $full := include "video-api-exporter.fullname" . -}}
+.*video-api-exporter.*{{ if not (contains "video-api-exporter" $full) }}|{{ $full }}{{ end }}
+{{- end }}
+
+{{/* A time such as 1m30s in seconds. */}}
+{{- define "video-api-exporter.seconds" -}}
+{{- add (mul 60 (regexFind "^[0-9]+m" . | trimSuffix "m" | atoi)) (regexFind "[0-9]+s$" . | trimSuffix "s" | atoi) -}}
+{{- end }}
+
 {{/* Every Secret that holds keys, once. */}}
 {{- define "video-api-exporter.secrets" -}}
 {{- $names := list -}}
