@@ -126,7 +126,8 @@ class Holding:  # long because every method works on the same leases.
         try:
             self._replicas.leave()
         except StateUnavailableError:
-            logger.info("the other replicas could not be told of the stop. They find out in some seconds")
+            if self.has_reached_database:
+                logger.info("the other replicas could not be told of the stop. They find out in some seconds")
 
     def _keep(self) -> None:
         while not self._stopping.is_set():

@@ -153,7 +153,8 @@ def configure(level: str, output: str, redactor: Redactor) -> LogWriter:
     logging.getLogger("apscheduler").setLevel(max(LEVELS[level], logging.WARNING))
     # urllib3's warnings quote the response at length, and the failed poll says the same in a sentence. asyncio warns of
     # each piece of a response that is written for a client that has left.
-    for noisy in ("urllib3", "asyncio"):
+    # psycopg's are about its transactions and pipelines, and the state tells what failed.
+    for noisy in ("urllib3", "asyncio", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     return writer
 

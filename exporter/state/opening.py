@@ -44,7 +44,7 @@ def _open_database(source: StateSource, clock: Clock, *, exclusive: bool) -> Sta
     from exporter.state.postgresql.replicas import PostgresReplicas
 
     common = DatabaseClock(clock)
-    link = Link(source, common)
+    link = Link(source, common, is_replica=exclusive)
     keys = PostgresKeys(link, common, is_replica=exclusive)
     accounts = PostgresAccounts(link, keys)
     replicas = PostgresReplicas(link, common, keys, accounts) if exclusive else None

@@ -152,7 +152,7 @@ def test_lines_for_a_closed_pipe_are_dropped_and_counted() -> None:
     os.close(pipe.writer)
 
 
-@pytest.mark.parametrize("library", ["asyncio", "urllib3"])
+@pytest.mark.parametrize("library", ["asyncio", "psycopg", "urllib3"])
 def test_warnings_of_libraries_that_clients_or_vendors_can_cause_are_not_logged(library: str) -> None:
     program = f"""
 import logging

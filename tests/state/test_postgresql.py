@@ -25,8 +25,9 @@ from exporter.runtime.clock import SystemClock
 from exporter.state.base import KeyTarget, State
 from exporter.state.codec import decoder
 from exporter.state.opening import open_state
-from exporter.state.postgresql import link, schema
+from exporter.state.postgresql import faults, link, schema
 from exporter.state.postgresql.accounts import PostgresAccounts
+from exporter.state.postgresql.faults import Faults
 from exporter.state.postgresql.keys import PostgresKeys
 from exporter.state.source import StateSource
 from tests.program.running import PATIENT, until
@@ -384,7 +385,7 @@ class InterruptedLink:
         self.rows: dict[str, str] = {}
         self.written: list[str] = []
 
-    def run(self, work: Callable[[Any], Any]) -> Any:
+    def run(self, work: Callable[[Any], Any], _purpose: str = "write") -> Any:
         if self.before:
             self.before.pop()()
         return work(self)
@@ -439,7 +440,7 @@ def test_a_database_that_became_read_only_is_one_fault_until_it_is_writable(
         assert "can be used again" not in caplog.text
         postgresql.run(f"ALTER DATABASE {name} RESET default_transaction_read_only")
         until(lambda: is_up(state), "connected again")
-        assert Limits(SystemClock(), state.keys).admit(KEY, 50) is None
+        state.accounts.save(MEDIA, AccountState(polls=1))
     assert caplog.text.count("can be used again") == 1
 
 
@@ -470,3 +471,68 @@ def test_a_database_whose_tables_cannot_be_prepared_in_time_is_reported_as_slow(
         with opened(url) as state:
             assert not is_up(state)
     assert "it did not respond within 0.2 seconds" in caplog.text
+
+
+def test_a_fault_is_one_log_line_until_a_save_has_succeeded(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    now = Faults(is_replica=True)
+    for number in range(3):
+        now.begin(f"could not extend file {number}", was_reached=True)
+        now.end(has_saved=False)  # a heartbeat was written
+    assert len(caplog.messages) == 1
+    now.end(has_saved=True)
+    assert caplog.messages[1:] == ["the state database can be used again"]
+    now.begin("could not extend file 4", was_reached=True)
+    assert len(caplog.messages) == 3
+
+
+def test_a_fault_is_over_after_some_time_without_a_failure(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "QUIET_SECONDS", 0.0)
+    caplog.set_level("INFO")
+    now = Faults(is_replica=True)
+    now.begin("it does not answer", was_reached=False)
+    now.end(has_saved=False)
+    assert caplog.messages == [
+        "the state database cannot be used. Nothing is polled before it was reached, trying again: it does not answer",
+        "the state database can be used again",
+    ]
+
+
+def test_a_full_disk_is_named_and_not_what_the_driver_says_of_itself(
+    url: str, postgresql: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(url) as state:
+        until(is_idle, "nothing is under way")
+        postgresql.run(f"{FULL_DISK}; {REFUSE_SAVES}", url)
+        state.accounts.save(MEDIA, AccountState())
+    (told,) = [message for message in caplog.messages if "cannot be used" in message]
+    assert told.endswith(": its disk is full")
+
+
+FULL_DISK = (
+    "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END$$"
+)
+REFUSE_SAVES = (
+    "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON video_api_exporter.accounts EXECUTE FUNCTION full_disk()"
+)
+
+
+def test_only_what_had_to_be_written_counts_as_a_failed_write(url: str, postgresql: Server) -> None:
+    with opened(url) as state:
+        until(is_idle, "nothing is under way")
+        before, replicas = state.accounts.write_failures, state.replicas
+        assert replicas is not None
+        postgresql.stop()
+        try:
+            for look in (replicas.changes, lambda: replicas.beat((0, 1), "", {})):
+                with pytest.raises(StateUnavailableError):
+                    look()
+            state.accounts.load([MEDIA])
+            assert state.accounts.write_failures == before
+            state.accounts.save(MEDIA, AccountState())
+            assert state.accounts.write_failures > before
+        finally:
+            postgresql.start()

@@ -82,7 +82,7 @@ class PostgresAccounts:
         names, decode = list(by_name), decoder()
         for start in range(0, len(names), _BATCH):
             found = {}
-            for name, content, version in self._link.run(partial(_get, names=names[start : start + _BATCH])):
+            for name, content, version in self._link.run(partial(_get, names=names[start : start + _BATCH]), "look"):
                 try:
                     found[by_name[name]] = replace(decode(content), version=version)
                 except ValueError as error:  # a bad row must not affect the others
@@ -101,7 +101,7 @@ class PostgresAccounts:
         self.write_unsaved()
         connection = self._link.connections
         since = self._since[1] if self._since[0] == connection else "0"
-        changed = self._link.run(lambda db: db.execute(_CHANGED, (since,)).fetchall())
+        changed = self._link.run(lambda db: db.execute(_CHANGED, (since,)).fetchall(), "look")
         with self._lock:
             # What is unsaved here is merged when it is written.
             new = [
@@ -157,7 +157,7 @@ class PostgresAccounts:
         with suppress(StateUnavailableError):
             while self._unsaved:
                 # Taken inside the transaction, so that no thread writes a state over a newer one of another thread.
-                batch, saved = self._link.run(self._put_some)
+                batch, saved = self._link.run(self._put_some, "save")
                 with self._lock:
                     for account, state in batch.items():
                         if self._unsaved.get(account) is state:  # else a newer one came meanwhile

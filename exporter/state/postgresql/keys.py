@@ -173,7 +173,7 @@ class PostgresKeys:
 
     def catch_up(self) -> None:
         """Take the cool-downs that the database has, and write those that it has not."""
-        rows = self._link.run(lambda db: db.execute(_COOLDOWNS).fetchall())
+        rows = self._link.run(lambda db: db.execute(_COOLDOWNS).fetchall(), "look")
         self._restored = {bytes(key): self._cooldown(left, ends_at) for key, left, ends_at in rows}
         self._link.run(lambda db: db.execute(_FORGET))
         with self._lock:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from exporter.errors import StateUnavailableError
 from exporter.state.postgresql import schema
 from exporter.state.postgresql.clock import DatabaseClock
+from exporter.state.postgresql.faults import Faults, reason
 from exporter.state.source import StateSource
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,10 @@ _TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
 class Link:
     """A connection that a thread of its own keeps. Thread-safe: one transaction at a time."""
 
-    def __init__(self, source: StateSource, clock: DatabaseClock) -> None:
+    def __init__(self, source: StateSource, clock: DatabaseClock, *, is_replica: bool) -> None:
         self._source = source
         self._clock = clock
+        self._faults = Faults(is_replica=is_replica)
         self._on_connect: list[Callable[[], None]] = []
         self._on_news: Callable[[], None] | None = None
         self._mutex = threading.Lock()
@@ -64,7 +66,6 @@ class Link:
         """Why the connection was cut by us, while a transaction waits on it."""
         self._tried = threading.Event()
         self._closing = threading.Event()
-        self._complaint = ""
         self.salt = b""
         self.failures = 0
         self.connections = 0
@@ -82,7 +83,7 @@ class Link:
         """Call ``wake`` soon after another process has told news."""
         self._on_news = wake
         with suppress(StateUnavailableError):  # the next connection listens from its start
-            self.run(lambda db: db.execute(f"LISTEN {_CHANNEL}"))
+            self.run(lambda db: db.execute(f"LISTEN {_CHANNEL}"), "look")
 
     def tell_news(self, db: psycopg.Connection[Any]) -> None:
         """Tell the other processes when the transaction is committed."""
@@ -100,32 +101,36 @@ class Link:
         """Return whether the database answers."""
         return self._connection is not None
 
-    def run(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
-        """Run ``work`` in a transaction. Raises StateUnavailableError after some seconds at the latest."""
+    def run(
+        self, work: Callable[[psycopg.Connection[Any]], T], purpose: Literal["look", "write", "save"] = "write"
+    ) -> T:
+        """Run ``work`` in a transaction. Raises StateUnavailableError after some seconds at the latest.
+
+        A failed look is no failed write. A save writes all that is not written yet, so that it ends a fault.
+        """
         if not self._mutex.acquire(timeout=DEADLINE_SECONDS):
-            self.failures += 1
+            self.failures += purpose != "look"
             raise StateUnavailableError("the state database is slow")
         try:
             db = self._connection
             if db is None:
-                self.failures += 1
+                self.failures += purpose != "look"
                 raise StateUnavailableError("the state database is not connected")
             self._due = time.monotonic() + DEADLINE_SECONDS
             try:
                 with db.transaction():
                     result = work(db)
                     # A connection alone shows nothing, because rights may be lost or the disk be full.
-                    works_again = bool(self._complaint) and _has_written(db)
+                    works_again = bool(self._faults.present) and _has_written(db)
             except (psycopg.Error, OSError) as error:
-                self.failures += 1
-                self._lose(db, self._late or _reason(error))
-                raise StateUnavailableError(self._complaint) from None
+                self.failures += purpose != "look"
+                self._lose(db, self._late or reason(error))
+                raise StateUnavailableError(self._faults.present) from None
             finally:
                 with self._cutting:
                     self._due, self._late = None, ""
             if works_again:
-                self._complaint = ""
-                logger.info("the state database can be used again")
+                self._faults.end(has_saved=purpose == "save")
             return result
         finally:
             self._mutex.release()
@@ -223,7 +228,7 @@ class Link:
                     while (notice := db.pgconn.notifies()) is not None:
                         self._pass_on(db, notice.be_pid)
                 except psycopg.Error as error:
-                    self._lose(db, _reason(error))
+                    self._lose(db, reason(error))
         finally:
             self._mutex.release()
 
@@ -238,26 +243,13 @@ class Link:
         self._complain(why)
 
     def _complain(self, why: str) -> None:
-        """Log a fault once, until something was written again."""
-        why = " ".join(why.split())
-        if why != self._complaint:
-            self._complaint = why
-            logger.error("the state database cannot be used. Continuing from memory, trying again: %s", why)
+        self._faults.begin(why, was_reached=self.connections > 0)
 
 
 def _has_written(db: psycopg.Connection[Any]) -> bool:
     """Return whether the transaction has changed something."""
     row = db.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()
     return row is not None and bool(row[0])
-
-
-def _reason(error: Exception) -> str:
-    """Return why a transaction failed, in a sentence where it is a known case."""
-    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        return schema.READ_ONLY
-    if isinstance(error, psycopg.errors.UndefinedTable):
-        return "its tables are gone. They are made again"
-    return str(error)
 
 
 def cut(db: psycopg.Connection[Any]) -> None:

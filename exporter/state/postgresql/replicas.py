@@ -109,7 +109,7 @@ class PostgresReplicas:
         if self._beat_at is not None and now - self._beat_at > LIVE_SECONDS:
             self._suspended_until = now + LIVE_SECONDS
         self._beat_at, self._keys.shard = now, shard
-        peers = self._link.run(lambda db: self._beat(db, shard, config, groups))
+        peers = self._link.run(lambda db: self._beat(db, shard, config, groups), "look")
         self._sure_until = now + _SURE_SECONDS
         return peers
 
