@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ from exporter.status.summary import EXPLANATIONS, CreditSummary, Fill, Summary, 
 from exporter.status.words import amount, percent
 from exporter.transport.transports import Transports
 
+logger = logging.getLogger(__name__)
+
 _MAX_QUOTAS = 20
 """Named quotas that are printed of an account."""
 
@@ -60,10 +63,11 @@ def poll_once(path: Path, names: Sequence[str], output: str, environ: Mapping[st
         restored = state.accounts.load(account.id for account in accounts) if state is not None else {}
         store.replace(accounts, config.label_names, restored)
         keys = state.keys if state is not None else None
+        limits = Limits(clock, keys, lambda: int(not _is_shared(config)))
         transports, stopping = Transports(), threading.Event()
         poller = Poller(
             providers=config.providers,
-            sender=Sender(transports.of, Limits(clock, keys), redactor, clock, stopping.wait),
+            sender=Sender(transports.of, limits, redactor, clock, stopping.wait),
             store=store,
             save=lambda _account, state: state,  # only the daemon keeps the ledger
             metrics=metrics,
@@ -96,12 +100,20 @@ def _polled(
     """Poll all accounts, and return why any of them had to wait. Call all of ``cut`` if the user interrupts this."""
     with ThreadPoolExecutor(concurrency) as pool:
         try:
-            return list(pool.map(lambda account: poller.poll(account).wait, accounts))
+            waits = list(pool.map(lambda account: poller.poll(account).wait, accounts))
         except KeyboardInterrupt:
             for step in cut:
                 step()  # because the end of the block waits for the polls that are running
             pool.shutdown(cancel_futures=True)
             raise
+    if any(wait is not None and wait.reason == "state" for wait in waits):
+        logger.error("the state database cannot be reached. Nothing was sent with keys that others may use")
+    return waits
+
+
+def _is_shared(config: Config) -> bool:
+    """Return whether processes elsewhere may use the keys, so that the state must admit each request."""
+    return config.state is not None and config.state.kind != "path"
 
 
 def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
@@ -128,6 +140,8 @@ def _chosen(config: Config, names: Sequence[str]) -> list[Account]:
 def _in_words(wait: Wait | None) -> str | None:
     if wait is None:
         return None
+    if wait.reason == "state":
+        return "not polled, because the state database cannot be reached, and others may use the key"
     why = {
         "cooldown": "the vendor put this key into cool-down",
         "budget": "the key has used all its requests of this minute",

@@ -26,10 +26,13 @@ _HAIR_SECONDS = 0.001  # a wait that ends by a rounding error too early would ha
 
 @dataclass(frozen=True)
 class Wait:
-    """The seconds for which nothing is sent, and the reason. With ``elsewhere`` another replica polls the accounts."""
+    """The seconds for which nothing is sent, and the reason. With ``elsewhere`` another replica polls the accounts.
+
+    With ``state`` the state would have to admit the request, and cannot be used.
+    """
 
     seconds: float
-    reason: Literal["cooldown", "budget", "refused", "elsewhere"]
+    reason: Literal["cooldown", "budget", "refused", "elsewhere", "state"]
 
 
 class Limits:
@@ -140,7 +143,7 @@ class Limits:
         """Decide from memory, within the share of one replica."""
         share = self._share()
         if not share:
-            return Wait(_UNSURE_SECONDS, "budget")
+            return Wait(_UNSURE_SECONDS, "state")
         return self._decide(target, max(1, per_minute // share), self._others.get(target, []))
 
     def _sweep(self, now: float) -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from tests.program.running import Program, running, until, write_config
+from tests.program.running import Program, run, running, until, write_config
 from tests.state.postgresql import Server
 
 pytestmark = pytest.mark.needs("pg_ctlcluster")
@@ -91,3 +91,20 @@ def test_a_start_without_the_database_polls_nothing_until_it_is_reached(
     finally:
         if postgresql.process is None:
             postgresql.start()
+
+
+def test_a_poll_by_hand_sends_nothing_without_the_database_because_others_may_use_the_key(
+    config: Path, postgresql: Server, vendors: Vendors
+) -> None:
+    (key,) = vendors.accounts
+    postgresql.stop()
+    try:
+        done = run("poll", f"--config.file={config}")
+    finally:
+        postgresql.start()
+    assert done.returncode == 1
+    assert not vendors.requests_of(key)
+    assert "the state database cannot be reached" in done.stderr
+    assert "trying again" not in done.stderr
+    assert done.stdout.splitlines()[1].split()[:2] == ["vidnavigator/a", "waits"]
+    assert run("poll", f"--config.file={config}").returncode == 0
