@@ -14,7 +14,7 @@ from exporter.runtime.files import read_file, reason
 from exporter.state.database import FAULTS, Unusable, lock, open_for_reading, version
 from exporter.state.retention import Execute
 from exporter.state.schema import SCHEMA_VERSION
-from exporter.state.source import EXAMPLE, StateSource, url_problem
+from exporter.state.source import EXAMPLE, StateSource, is_url, url_problem
 
 
 def copy_state(source: str, target: str, clock: Clock | None = None) -> str:
@@ -22,7 +22,7 @@ def copy_state(source: str, target: str, clock: Clock | None = None) -> str:
 
     ``target`` is a connection string without a password, or the path of a file that holds one.
     """
-    if url_problem(source) is None:
+    if url_problem(source) is None or is_url(source):
         raise UsageError("state copy: --from must be a state file. Only a file can be copied, into a database")
     url = _url(target)
     if find_spec("psycopg") is None:
@@ -36,6 +36,8 @@ def copy_state(source: str, target: str, clock: Clock | None = None) -> str:
 def _url(target: str) -> StateSource:
     if url_problem(target) is None:
         return StateSource("url", target)
+    if is_url(target):
+        raise UsageError(f"state copy: --to {url_problem(target)}")
     try:
         content = read_file(target)
     except OSError as error:

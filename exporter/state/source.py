@@ -12,6 +12,9 @@ from exporter.runtime.files import read_file, reason
 URL_FIELDS = ("url", "url_env", "url_file")
 EXAMPLE = "postgresql://exporter@db.example.com/exporter"
 _URL = re.compile(r"postgres(ql)?://\S*|([a-z_]+ *= *\S.*)+")
+_SPECIAL = re.compile(r"[@?#]")
+_IPV6 = re.compile(r"\[[^\]]*\]")
+_PORT = re.compile(r"[0-9]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -55,4 +58,22 @@ def url_problem(text: str) -> str | None:
         return "has a line break or another control character"
     if not _URL.fullmatch(text):
         return f"must be a PostgreSQL connection string, such as {EXAMPLE}"
+    if not _is_unambiguous(text):
+        return "has a special character in its user or password, which must be percent-encoded (@ is %40, / is %2F)"
     return None
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is meant as a PostgreSQL URL, right or wrong."""
+    return text.startswith(("postgres://", "postgresql://"))
+
+
+def _is_unambiguous(text: str) -> bool:
+    """Return whether no part of a password can be taken for a host or a database, which error messages name."""
+    if not is_url(text):
+        return True
+    authority, _, path = text.partition("://")[2].partition("/")
+    login, _, hosts = authority.rpartition("@")
+    hosts = re.split("[?#]", hosts)[0]
+    ports = (_IPV6.sub("", host).partition(":")[2] for host in hosts.split(","))
+    return not (_SPECIAL.search(login) or "@" in path.partition("?")[0]) and all(map(_PORT.fullmatch, ports))

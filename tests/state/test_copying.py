@@ -182,11 +182,13 @@ def test_each_mistake_is_a_sentence(tmp_path: Path, url: str, copy: Copy, postgr
         copy(2, target=tmp_path / "text"),
         copy(1, target=tmp_path / "closed"),
         copy(1, target=closed.replace("//exporter:", "//exporter%zz:")),
+        copy(2, target=closed.replace("@", "@tail@")),
     ]
     assert "has a password, which every user of this machine can see" in told[1]
     assert "must be a PostgreSQL connection string, such as" in told[2]
     assert "the database cannot be used, and nothing was copied: connection" in told[3]
     assert "the connection string cannot be read" in told[4]
+    assert "must be percent-encoded" in told[5] and "tail" not in told[5]
     assert password not in "".join(told)
     postgresql.run("CREATE ROLE reader LOGIN", url)
     assert "permission denied for database" in copy(1, target=url.replace("user=exporter", "user=reader"))

@@ -536,3 +536,10 @@ def test_only_what_had_to_be_written_counts_as_a_failed_write(url: str, postgres
             assert state.accounts.write_failures > before
         finally:
             postgresql.start()
+
+
+def test_a_short_password_is_redacted_as_a_word_and_not_within_one() -> None:
+    url = "postgresql://ro:db@127.0.0.1:1/rodb"
+    assert link.without_password('database "rodb" refuses db\nand ends', url) == (
+        'database "rodb" refuses <redacted> and ends'
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import select
 import socket
 import threading
@@ -44,6 +45,8 @@ _SETTINGS = (
 )
 
 
+_LONG = 4
+"""Characters of a password that is redacted within words too."""
 _LATE = "it did not respond within {:g} seconds"
 _CHANNEL = "video_api_exporter"
 _TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
@@ -259,11 +262,13 @@ def cut(db: psycopg.Connection[Any]) -> None:
 
 
 def without_password(text: str, url: str) -> str:
-    """Return a message of libpq without the connection string and its password."""
+    """Return a message of libpq as one line, without the connection string and its password."""
     try:
         password = str(conninfo_to_dict(url).get("password") or "")
     except psycopg.Error:
         return "the connection string cannot be read; a special character in its password must be percent-encoded"
-    for secret in (url, password, quote(password, safe="")):
-        text = text.replace(secret, "<redacted>") if secret else text
-    return text
+    for secret in filter(None, (url, password, quote(password, safe=""))):
+        # A short one may be a part of any word.
+        pattern = re.escape(secret) if len(secret) >= _LONG else rf"(?<!\w){re.escape(secret)}(?!\w)"
+        text = re.sub(pattern, "<redacted>", text)
+    return " ".join(text.split())
