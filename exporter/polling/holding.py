@@ -46,6 +46,8 @@ class Holding:  # long because every method works on the same leases.
         self._config = ""
         self._groups = Groups(clock, replicas.digest, self._wake.set)
         self._peers: tuple[Peer, ...] = ()
+        self._told: set[int] = set()
+        """The replicas of the last log line."""
         self._held: set[Group] = set()
         self._leaving: set[Group] = set()
         self._refused: set[Group] = set()
@@ -157,13 +159,14 @@ class Holding:  # long because every method works on the same leases.
         config = self._config
         self._step_at, self._stepped_with = self._clock.monotonic() + _BEAT_SECONDS - 0.1, self._groups.version
         sizes = self._groups.digests(self._replicas.salt)
-        before, self._peers = self._peers, self._replicas.beat(self._shard, config, sizes)
+        self._peers = self._replicas.beat(self._shard, config, sizes)
         differed, self._config_differs = self._config_differs, any(peer.config != config for peer in self._peers)
         _tell_of_configs(differed, self._config_differs)
         self._recover()
         now = self._clock.monotonic()
         ours = self._groups.owned_by(self._replicas.id, self._peers)
-        self._tell_of_replicas(before, ours)
+        if now >= self._settled_at:  # before, those that connect later look as if they were lost
+            self._tell_of_replicas(ours)
         taken: Mapping[Group, float | None] = {}
         if now >= self._moves_at:
             self._leaving |= self._held - ours
@@ -176,15 +179,16 @@ class Holding:  # long because every method works on the same leases.
                 self._held |= taken.keys()
         self._look(taken)
 
-    def _tell_of_replicas(self, before: tuple[Peer, ...], ours: set[Group]) -> None:
+    def _tell_of_replicas(self, ours: set[Group]) -> None:
         """Log which replicas came and went. The start of this one is no news if it is alone."""
-        old = {peer.id for peer in before} or {self._replicas.id}
-        new = {peer.id for peer in self._peers}
+        old, new = self._told or {self._replicas.id}, {peer.id for peer in self._peers}
+        self._told = new
         if old != new:
             logger.info(
-                "replicas: %d joined, %d were lost or stopped, %d live. This one polls %d accounts",
+                "replicas: %d joined, %d %s lost or stopped, %d live. This one polls %d accounts",
                 len(new - old),
                 len(old - new),
+                "was" if len(old - new) == 1 else "were",
                 len(new),
                 sum(self._groups.of(account.id) in ours for account in self._accounts),
             )
@@ -216,8 +220,11 @@ class Holding:  # long because every method works on the same leases.
                 # A database in the place of the last one knows no leases, although the others poll.
                 self._moves_at = self._settled_at
         self._connection, self._salt = connection, self._replicas.salt
+        had = self._scheduled
         self._held = set(self._taken(self._held, inherit=False))
         self._schedule_held()  # before any is taken again, because its jobs are of the time before
+        if self._scheduled < had:
+            logger.info("others took %d accounts of this replica while it was away", had - self._scheduled)
         self._tidy_at = now
 
     def _taken(self, groups: set[Group], *, inherit: bool) -> dict[Group, float | None]:

@@ -186,7 +186,7 @@ def test_replicas_that_come_and_go_are_logged_with_the_accounts_that_are_polled_
     assert joined == f"replicas: 1 joined, 0 were lost or stopped, 2 live. This one polls {len(first.held)} accounts"
     assert told(first) == []
     second.replicas.leave()
-    assert told(first) == ["replicas: 0 joined, 1 were lost or stopped, 1 live. This one polls 60 accounts"]
+    assert told(first) == ["replicas: 0 joined, 1 was lost or stopped, 1 live. This one polls 60 accounts"]
 
 
 def test_the_accounts_of_a_replica_that_stops_are_taken_at_once(members: Members, accounts: list[Account]) -> None:
@@ -775,3 +775,34 @@ def test_if_the_database_is_away_at_the_start_no_account_is_polled_until_it_is_r
     members.settle()
     until(lambda: second.holding.has_reached_database, "told")
     assert first.held and second.held and not first.held & second.held
+
+
+def test_after_the_database_was_away_no_replica_is_told_as_lost_before_it_had_time_to_connect(
+    members: Members, accounts: list[Account], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    caplog.clear()
+    members.pass_time(30)
+    members.server.cut_connections(members.url)
+    until(lambda: not first.state.accounts.is_up, "cut")
+    until(lambda: first.state.accounts.is_up and second.state.accounts.is_up, "connected again")
+    first.step()
+    second.step()
+    first.step()
+    assert not [message for message in caplog.messages if "live" in message]
+
+
+def test_a_replica_that_others_replaced_while_it_was_suspended_says_so(
+    members: Members, accounts: list[Account], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first, second = members.add(accounts), members.add(accounts)
+    members.settle()
+    held = len(first.held)
+    members.pass_time(11)
+    second.step()
+    first.clock.passed += 20
+    first.step()
+    assert f"others took {held} accounts of this replica while it was away" in caplog.messages
