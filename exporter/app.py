@@ -278,7 +278,11 @@ class App:
             return text_response(503, "stopping")
         if self._polls.waits_for_database:
             return text_response(503, "the state database has not been reached yet")
-        if not self._polling.is_set() or not self._polls.is_current or not self._store.first_polls_done():
+        if (
+            not self._polling.is_set()
+            or not self._polls.is_current
+            or not self._store.first_polls_done(self._polls.waiting)
+        ):
             return text_response(503, "the first round of polls is under way")
         return text_response(200, "ready")
 

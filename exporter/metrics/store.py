@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -133,9 +133,12 @@ class Store:
             entry.first_poll_done = entry.first_poll_done or first_poll_done
             return True
 
-    def first_polls_done(self) -> bool:
-        """Return whether every account was polled once, restored, or found in cool-down. Takes no lock."""
-        return all(entry.first_poll_done for entry in self._entries.values())
+    def first_polls_done(self, waiting: Collection[AccountId] = ()) -> bool:
+        """Return whether every account but ``waiting`` was polled once, restored, or found in cool-down.
+
+        Takes no lock.
+        """
+        return all(entry.first_poll_done or key in waiting for key, entry in self._entries.items())
 
     def withdraw_stale(self, most: float = float("inf")) -> bool:
         """Withdraw the data that became too old since the last call. Call this before each scrape.

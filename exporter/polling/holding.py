@@ -27,6 +27,8 @@ _PAUSE_SECONDS = 0.1
 SETTLING_SECONDS = 10.0
 """Seconds after a connection in which others may still have to connect, so that none counts as dead."""
 _TIDY_SECONDS = 10.0
+_WAITING_SECONDS = 60.0
+"""Seconds with different configurations after which an account that nobody has polled counts as waiting."""
 MANY = 50
 """Changes that may not be all. The next step follows at once."""
 
@@ -56,6 +58,10 @@ class Holding:  # long because every method works on the same leases.
         self._connection, self._salt, self._stepped_with = 0, b"", -1
         self._step_at = self._beat_at = self._settled_at = self._moves_at = self._tidy_at = float("-inf")
         self._config_differs = False
+        self._differs_since = float("inf")
+        self._known_to_others: set[AccountId] = set()
+        self.waiting: set[AccountId] = set()
+        """The accounts that nobody polls, because another replica has their key and does not know them."""
 
     def attach(
         self,
@@ -167,6 +173,7 @@ class Holding:  # long because every method works on the same leases.
         ours = self._groups.owned_by(self._replicas.id, self._peers)
         if now >= self._settled_at:  # before, those that connect later look as if they were lost
             self._tell_of_replicas(ours)
+        self._find_waiting(now, ours)
         taken: Mapping[Group, float | None] = {}
         if now >= self._moves_at:
             self._leaving |= self._held - ours
@@ -178,6 +185,23 @@ class Holding:  # long because every method works on the same leases.
                 taken = self._taken(wanted, inherit=now >= self._settled_at)
                 self._held |= taken.keys()
         self._look(taken)
+
+    def _find_waiting(self, now: float, ours: set[Group]) -> None:
+        """Find the accounts that no replica has polled for some time although configurations differ, and log them."""
+        if not self._config_differs:
+            self._differs_since, self.waiting = float("inf"), set()
+            return
+        self._differs_since = min(self._differs_since, now)
+        if now - self._differs_since >= _WAITING_SECONDS:
+            ids = {account.id for account in self._accounts}
+            waiting = {key for key in ids - self._known_to_others if self._groups.of(key) not in ours}
+            if len(waiting) > len(self.waiting):
+                logger.warning(
+                    "accounts that wait: %d, because another replica has their key and does not know them. Give all"
+                    " replicas the same configuration",
+                    len(waiting),
+                )
+            self.waiting = waiting
 
     def _tell_of_replicas(self, ours: set[Group]) -> None:
         """Log which replicas came and went. The start of this one is no news if it is alone."""
@@ -203,6 +227,7 @@ class Holding:  # long because every method works on the same leases.
         """Show what others saved, and return whether that was all."""
         changes = self._replicas.changes()
         self._receive(changes)
+        self._known_to_others.update(changes)
         self._groups.leave_to_others(changes)
         if len(changes) >= MANY:
             self._wake.set()

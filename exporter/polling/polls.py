@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.account_id import AccountId
@@ -39,6 +39,11 @@ class Polls:
     def waits_for_database(self) -> bool:
         """Return whether nothing is polled yet, because the state database was not reached since the start."""
         return self._holding is not None and not self._holding.has_reached_database
+
+    @property
+    def waiting(self) -> Collection[AccountId]:
+        """Return the accounts that nobody polls, because a replica that does not know them has their key."""
+        return self._holding.waiting if self._holding is not None else ()
 
     def use(self, config: Config, accounts: Sequence[Account]) -> None:
         """Poll these accounts by the rules of this configuration from now on."""

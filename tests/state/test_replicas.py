@@ -640,6 +640,7 @@ def test_a_database_that_can_be_reached_and_not_written_is_one_fault_until_it_is
     assert (caplog.text.count("cannot be used"), caplog.text.count("used again")) == (1, 0)
     members.run("DROP TRIGGER refuse ON video_api_exporter.replicas")
     first.step()
+    first.state.accounts.save(MEDIA, AccountState(polls=1))
     assert (caplog.text.count("cannot be used"), caplog.text.count("used again")) == (1, 1)
 
 
@@ -806,3 +807,23 @@ def test_a_replica_that_others_replaced_while_it_was_suspended_says_so(
     first.clock.passed += 20
     first.step()
     assert f"others took {held} accounts of this replica while it was away" in caplog.messages
+
+
+def test_an_account_whose_key_is_held_by_a_replica_that_does_not_know_it_is_named_as_waiting(
+    members: Members, make_account: MakeAccount, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    one, other = (make_account(name=name, key="k" * 20) for name in ("one", "other"))
+    first, second = members.add([one], "a"), members.add([other], "b")
+    members.settle()
+    owner, poor = (first, second) if first.held else (second, first)
+    assert not poor.holding.waiting  # others may poll it soon
+    poor.clock.passed += 61
+    poor.step()
+    assert len(poor.holding.waiting) == 1 and not owner.holding.waiting
+    poor.step()
+    assert sum("accounts that wait: 1," in message for message in caplog.messages) == 1
+    owner.use([one, other], "a")
+    poor.use([one, other], "a")
+    members.settle()
+    assert not poor.holding.waiting
