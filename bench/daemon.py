@@ -14,7 +14,7 @@ import trustme
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from bench.processes import Process, free_port
-from bench.workload import account_keys, configuration
+from bench.workload import configuration
 
 
 class Daemon:
@@ -90,6 +90,3 @@ class Daemon:
                 if bound or not sample.labels:
                     found[sample.name + (f" {bound}" if bound else "")] = sample.value
         return found
-
-    def last_key(self) -> bytes:
-        return account_keys(self.count)[-1][1].encode()

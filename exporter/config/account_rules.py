@@ -130,15 +130,7 @@ class AccountRules:
             both = " and ".join(given)
             self._report.problem(location.at(given[-1]), f"the key is given in more than one way: {both}; keep one")
             return None
-        return self.source(location, given[0], getattr(model, given[0]))
-
-    def source(self, location: Location, field: str, value: str) -> KeySource:
-        """Return where a key comes from that an account names in ``field``."""
-        if field == "api_key_file":
-            return KeySource("file", beside(location, value))
-        if field == "api_key_env":
-            return KeySource("env", value, environ=self._environ)
-        return KeySource("literal", secret=value)
+        return key_source(location, given[0], getattr(model, given[0]), self._environ)
 
     def levels(self, entry: Entry | None, quotas: tuple[str, ...] = ()) -> Thresholds:
         """Return the thresholds, merged over what they inherit, for these quotas of the provider.
@@ -219,6 +211,15 @@ class AccountRules:
         if authorities not in self._problems:
             self._problems[authorities] = authorities.problem()
         return self._problems[authorities]
+
+
+def key_source(location: Location, field: str, value: str, environ: Mapping[str, str]) -> KeySource:
+    """Return where a key comes from that an account names in ``field``."""
+    if field == "api_key_file":
+        return KeySource("file", beside(location, value))
+    if field == "api_key_env":
+        return KeySource("env", value, environ=environ)
+    return KeySource("literal", secret=value)
 
 
 def beside(location: Location, path: str) -> str:

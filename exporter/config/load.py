@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from exporter.config import checking, schema, yaml
 from exporter.config.account_files import account_files
-from exporter.config.account_rules import AccountRules, Entry, Head
+from exporter.config.account_rules import AccountRules, Entry, Head, key_source
 from exporter.config.account_set import AccountSet
 from exporter.config.accounts import Account, Config
 from exporter.config.credentials import KEY_FIELDS
@@ -177,7 +177,7 @@ class _Accounts:
             name, value = (str(_OWN[field].check(raw.get(field))) for field in ("name", *fields))
         except ValueError:
             return None
-        account = make(name=name, key=self._rules.source(location, fields[0], value))
+        account = make(name=name, key=key_source(location, fields[0], value, self._environ))
         problems = self._report.problems
         self._set.claim_name(location, account.id)
         self._set.read_key(location, fields[0], account.key)

@@ -39,7 +39,7 @@ _DOTS = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
 _CURRENCIES = frozenset(
     "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD INR JPY KRW MXN NOK NZD PLN SEK SGD USD ZAR".split()  # noqa: SIM905  one line is easier to read
 )
-"""Codes of money that nobody would choose for another unit."""
+"""Codes of money that are no names of other units."""
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 
 from exporter.config import yaml
 from exporter.config.account_files import account_files
-from exporter.config.credentials import KEY_FIELDS, KeySource
+from exporter.config.account_rules import key_source
+from exporter.config.credentials import KEY_FIELDS
 from exporter.config.document import Location, Map, Path, Seq
 from exporter.config.report import Report
 from exporter.errors import CredentialError
@@ -44,27 +45,26 @@ def keys_in(file: str, environ: Mapping[str, str]) -> Iterator[str]:
         return
     patterns = main.value.get("account_files")
     files = [text for text in patterns if isinstance(text, str)] if isinstance(patterns, Seq) else []
-    lists = [(file, main.value.get("accounts"))]
-    lists += [(each, yaml.read(each, environ).value) for each in account_files(files, Location(main), report)]
-    for each, accounts in lists:
+    lists = [(Location(main), main.value.get("accounts"))]
+    for each in account_files(files, Location(main), report):
+        document = yaml.read(each, environ)
+        lists.append((Location(document), document.value))
+    for location, accounts in lists:
         for account in accounts if isinstance(accounts, Seq) else ():
             if isinstance(account, Map):
-                yield from _keys_of(account, os.path.dirname(each), environ)
+                yield from _keys_of(location, account, environ)
 
 
-def _keys_of(account: Map, folder: str, environ: Mapping[str, str]) -> Iterator[str]:
+def _keys_of(location: Location, account: Map, environ: Mapping[str, str]) -> Iterator[str]:
     for field in KEY_FIELDS:
         text = account.get(field)
         if not isinstance(text, str):
             continue
         if field == "api_key":
-            yield text
-            continue
-        kind = "file" if field == "api_key_file" else "env"
-        try:
-            yield KeySource(kind, os.path.join(folder, text) if kind == "file" else text, environ=environ).read()
-        except CredentialError:
-            continue
+            yield text  # also one that could not be sent
+        else:
+            with suppress(CredentialError):
+                yield key_source(location, field, text, environ).read()
 
 
 def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:

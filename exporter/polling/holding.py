@@ -28,7 +28,7 @@ SETTLING_SECONDS = 10.0
 """Seconds after a connection in which others may still have to connect, so that none counts as dead."""
 _TIDY_SECONDS = 10.0
 _WAITING_SECONDS = 60.0
-"""Seconds with different configurations after which an account that nobody has polled counts as waiting."""
+"""Seconds with different configurations after which an account that no replica has polled counts as waiting."""
 MANY = 50
 """Changes that may not be all. The next step follows at once."""
 
@@ -61,7 +61,7 @@ class Holding:  # long because every method works on the same leases.
         self._differs_since = float("inf")
         self._known_to_others: set[AccountId] = set()
         self.waiting: set[AccountId] = set()
-        """The accounts that nobody polls, because another replica has their key and does not know them."""
+        """The accounts that no replica polls, because another one has their key and does not know them."""
 
     def attach(
         self,

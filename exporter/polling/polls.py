@@ -42,7 +42,7 @@ class Polls:
 
     @property
     def waiting(self) -> Collection[AccountId]:
-        """Return the accounts that nobody polls, because a replica that does not know them has their key."""
+        """Return the accounts that no replica polls, because one that does not know them has their key."""
         return self._holding.waiting if self._holding is not None else ()
 
     def use(self, config: Config, accounts: Sequence[Account]) -> None:

@@ -135,7 +135,7 @@ def test_a_request_that_takes_longer_than_a_minute_counts_all_the_time(start: St
     for _ in range(4):
         clock.advance(70)
         for process in (limits, start(by_hand=True)):
-            assert process.admit(key, 1) == Wait(pytest.approx(60, abs=0.01), "budget")  # type: ignore[arg-type]
+            assert process.admit(key, 1) == Wait(pytest.approx(60, abs=0.01), "budget")  # type: ignore[arg-type]  # as above
     limits.end_request(key, until)
     clock.advance(60.01)
     assert limits.admit(key, 1) is None

@@ -31,7 +31,7 @@ _ROW = (
     "SELECT extract(epoch FROM cooldown_until - clock_timestamp())::float8, extract(epoch FROM cooldown_until)::float8,"
     " writers, ARRAY(SELECT extract(epoch FROM clock_timestamp() - at)::float8"
     "  FROM unnest(times) WITH ORDINALITY AS all_times(at, n) ORDER BY n)"
-    # Waits for who takes the lease now, and lets nobody take it before the request is recorded.
+    # Waits for a replica that takes the lease now, and lets none take it before the request is recorded.
     ", (SELECT holder FROM leases WHERE lease = %s FOR SHARE) FROM keys WHERE key = %s FOR UPDATE"
 )
 _NEW_ROW = "INSERT INTO keys(key) VALUES (%s) ON CONFLICT DO NOTHING"
