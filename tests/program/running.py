@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -143,6 +144,11 @@ def write_config(path: Path, accounts: Sequence[Mapping[str, Any]], **more: Any)
     """Write a configuration; JSON is YAML."""
     path.write_text(json.dumps({"accounts": list(accounts), **more}, indent=1))
     return path
+
+
+def random_key() -> str:
+    """Return a key no part of which is a word or a number that a page or a log may have by chance."""
+    return "".join(secrets.choice("bcdfghjkmnpqrstvwxz") for _ in range(40))
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ import trustme
 from exporter.demo import faults
 from exporter.demo.faults import Fault
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from tests.program.running import Program, run, running, write_config
+from tests.program.running import Program, random_key, run, running, write_config
 from tests.program.test_reliability import navigator
 from tests.transport.servers import responding
 
@@ -129,7 +129,7 @@ def test_no_page_log_line_or_state_file_has_a_key(site: Site) -> None:
 
 
 def test_a_header_line_without_a_colon_and_megabytes_of_headers_make_a_short_log(tmp_path: Path) -> None:
-    key = secrets.token_hex(16)
+    key = random_key()
     headers = f"no colon {key}\r\n" + "".join(f"X-{number}: {key}{'y' * 60_000}\r\n" for number in range(90))
     response = f"HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\n{{}}".encode()
     with responding(response, keep=False) as url:

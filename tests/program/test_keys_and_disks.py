@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from exporter.demo.vendors import Vendors, vidnavigator_account
-from tests.program.running import Program, run, running, until
+from tests.program.running import Program, random_key, run, running, until
 from tests.program.test_reliability import navigator, stateful
 
 
@@ -134,7 +134,7 @@ def test_a_key_in_place_of_a_path_or_a_variable_is_not_shown(tmp_path: Path) -> 
 
 def test_a_key_in_the_wrong_place_is_in_no_response_to_a_reload_and_no_log(vendors: Vendors, tmp_path: Path) -> None:
     config = stateful(tmp_path, [navigator(vendors)])
-    key = "sk-" + secrets.token_hex(16)
+    key = "sk-" + random_key()
     misplaced: list[dict[str, Any]] = [
         {key: "api_key"},
         {"provider": key},

@@ -14,7 +14,7 @@ import pytest
 
 from exporter.demo import faults
 from exporter.demo.vendors import Vendors, videodb_account, vidnavigator_account
-from tests.program.running import Program, run, running, until, write_config
+from tests.program.running import Program, random_key, run, running, until, write_config
 
 
 def navigator(vendors: Vendors, name: str = "nav", key: str | None = None, **more: Any) -> dict[str, Any]:
@@ -270,7 +270,7 @@ class TestSecrets:
 
     @pytest.fixture
     def keys(self) -> list[str]:
-        return [secrets.token_hex(20) for _ in range(6)]
+        return [random_key() for _ in range(6)]
 
     def emitted(self, program: Program) -> str:
         pages = [
